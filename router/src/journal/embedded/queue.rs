@@ -1,0 +1,181 @@
+//! What waits for the writer thread, and what writer, appenders and reader tell each other.
+//!
+//! Owns the bounds of what waits: each lane has bytes of its own, so a storm of one priority never keeps another
+//! from its queue. Never touches a file.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use uuid::Uuid;
+use wire::time::Wall;
+
+use super::LANES;
+use super::commit::Committed;
+use crate::journal::segment::{Budget, RECORD_BYTES_MAX};
+use crate::journal::{AppendError, Appended, Draft, JournalStatus};
+use crate::record::Record;
+
+/// Bytes that may wait in one lane for the writer thread; appends beyond wait their turn.
+const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What the shortest record counts for, so that records are bounded, too (32,768 in a lane).
+const RECORD_COST_MIN: usize = 512;
+/// Bytes of a record around its request: id, dates, sequence and names.
+const ENVELOPE_BYTES: usize = 512;
+
+const _: () = assert!(RECORD_BYTES_MAX < QUEUE_BYTES_MAX);
+
+/// A record that waits to be written.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) id: Uuid,
+    pub(super) service: String,
+    pub(super) accepted_at: Wall,
+    pub(super) partition: u32,
+    pub(super) request: Box<RawValue>,
+    pub(super) reply: oneshot::Sender<Result<Appended, AppendError>>,
+    /// The bytes it holds of its lane.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Pending {
+    /// Does in the caller's thread whatever does not need the sequence.
+    pub(super) fn prepare(
+        draft: Draft,
+        partitions: u32,
+        reply: oneshot::Sender<Result<Appended, AppendError>>,
+    ) -> Result<Pending, AppendError> {
+        let partition = Record::partition(&draft.request.to, partitions);
+        let request = serde_json::value::to_raw_value(&draft.request)
+            .map_err(|error| AppendError::Unavailable(format!("the request is no JSON: {error}")))?;
+        let found = request.get().len() + draft.service.len() + ENVELOPE_BYTES;
+        if found > RECORD_BYTES_MAX {
+            return Err(AppendError::TooLong { found, max: RECORD_BYTES_MAX });
+        }
+        let Draft { id, service, accepted_at, .. } = draft;
+        Ok(Pending { id, service, accepted_at, partition, request, reply, permit: None })
+    }
+
+    fn cost(&self) -> u32 {
+        (self.request.get().len() + self.service.len()).max(RECORD_COST_MIN) as u32
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    lanes: [VecDeque<Pending>; LANES],
+    closed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    queues: Mutex<Queues>,
+    wake_writer: Condvar,
+    room: [Arc<Semaphore>; LANES],
+    budget: Arc<Budget>,
+    /// Per lane: the offset behind the last durable record.
+    ends: [AtomicU64; LANES],
+    /// Per lane: the first offset that the owner still needs.
+    committed: [AtomicU64; LANES],
+    /// Changes with every group commit: wakes the reader.
+    appended: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(super) fn new(budget: Arc<Budget>, ends: [u64; LANES], committed: Committed) -> Shared {
+        Shared {
+            queues: Mutex::default(),
+            wake_writer: Condvar::new(),
+            room: std::array::from_fn(|_| Arc::new(Semaphore::new(QUEUE_BYTES_MAX))),
+            budget,
+            ends: ends.map(AtomicU64::new),
+            committed: committed.0.map(AtomicU64::new),
+            appended: watch::Sender::new(0),
+        }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().expect("nobody panics while holding the queues")
+    }
+
+    /// Waits for room in the lane, first come, first served.
+    pub(super) async fn enqueue(&self, lane: usize, mut pending: Pending) -> Result<(), AppendError> {
+        let closed = || AppendError::Unavailable("the journal is closed".to_owned());
+        let room = Arc::clone(&self.room[lane]);
+        pending.permit = Some(room.acquire_many_owned(pending.cost()).await.map_err(|_| closed())?);
+        let mut queues = self.queues();
+        if queues.closed {
+            return Err(closed());
+        }
+        queues.lanes[lane].push_back(pending);
+        drop(queues);
+        self.wake_writer.notify_one();
+        Ok(())
+    }
+
+    /// Moves what waits in a lane to `batch`, at most `records_max`.
+    pub(super) fn take(&self, lane: usize, records_max: usize, batch: &mut VecDeque<Pending>) {
+        let mut queues = self.queues();
+        let waiting = &mut queues.lanes[lane];
+        let taken = waiting.len().min(records_max);
+        batch.extend(waiting.drain(..taken));
+    }
+
+    /// Until something is queued, the journal is closed, or `patience` is over. False: closed, and nothing waits.
+    pub(super) fn wait(&self, patience: Duration) -> bool {
+        let idle = |queues: &mut Queues| !queues.closed && queues.lanes.iter().all(VecDeque::is_empty);
+        let (queues, _) = self
+            .wake_writer
+            .wait_timeout_while(self.queues(), patience, idle)
+            .expect("nobody panics while holding the queues");
+        !(queues.closed && queues.lanes.iter().all(VecDeque::is_empty))
+    }
+
+    /// The writer thread finishes what waits and ends.
+    pub(super) fn close(&self) {
+        self.queues().closed = true;
+        for room in &self.room {
+            room.close();
+        }
+        self.wake_writer.notify_all();
+    }
+
+    /// The writer thread is gone: nobody is left waiting.
+    pub(super) fn abandon(&self) {
+        self.close();
+        for lane in &mut self.queues().lanes {
+            lane.clear();
+        }
+    }
+
+    pub(super) fn note_appended(&self, lane: usize, end: u64) {
+        self.ends[lane].store(end, Ordering::Release);
+        self.appended.send_modify(|commits| *commits += 1);
+    }
+
+    pub(super) fn watch_appended(&self) -> watch::Receiver<u64> {
+        self.appended.subscribe()
+    }
+
+    pub(super) fn note_committed(&self, lane: usize, next: u64) {
+        self.committed[lane].fetch_max(next, Ordering::AcqRel);
+    }
+
+    pub(super) fn committed(&self) -> Committed {
+        Committed(std::array::from_fn(|lane| self.committed[lane].load(Ordering::Acquire)))
+    }
+
+    pub(super) fn status(&self) -> JournalStatus {
+        let committed = self.committed();
+        let lag = self
+            .ends
+            .iter()
+            .zip(committed.0)
+            .map(|(end, committed)| end.load(Ordering::Acquire).saturating_sub(committed))
+            .sum();
+        JournalStatus { lag, bytes: self.budget.used() }
+    }
+}
