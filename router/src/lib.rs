@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The router: takes notifications in, decides what becomes of them, delivers, and keeps the ledger.
+//!
+//! The walk of a notification, by file: `ingest` accepts it (quota, idempotency, durable before 202) →
+//! `journal` holds it → `owner` takes it through `pipeline` (`classify` → `limit` → `route`) into the
+//! `inbox` and the `ledger` → `links` carries it to gateway shards, `provider` to everyone else → the outcome
+//! comes back to the `ledger`.
+//!
+//! Never touches a client's socket.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod config;
+pub mod ids;
+pub mod ingest;
+pub mod journal;
+pub mod limits;
+pub mod links;
+pub mod record;

@@ -1,0 +1,2 @@
+//! API
+pub mod problem;

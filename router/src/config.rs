@@ -1,0 +1,201 @@
+//! The router's settings: read once, checked once, and then real types.
+//!
+//! Owns every section that the contract gives the router, with units, bounds and defaults. What the contract has
+//! and this build does not is refused by name: nothing is silently ignored. Keys and secrets come in from files or
+//! the file itself and never appear in `Debug` or a log. Called by `main.rs` and, in standalone, by the gateway's.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub mod file;
+pub mod service;
+
+pub use file::{KafkaSection, Limits, SECTIONS, Settings, SourceSection};
+pub use service::{Secret, Service};
+
+use file::ServiceSection;
+
+/// Where a router listens when nothing else is said.
+pub const API_DEFAULT: &str = "127.0.0.1:8090";
+pub const ADMIN_DEFAULT: &str = "127.0.0.1:9102";
+pub const LINKS_DEFAULT: &str = "127.0.0.1:9090";
+
+/// Partitions of the embedded journal: enough to keep the arithmetic of partitions in use, with one owner for all.
+pub const EMBEDDED_PARTITIONS: u32 = 16;
+
+/// What a router runs by.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub api: SocketAddr,
+    pub admin: SocketAddr,
+    pub links: SocketAddr,
+    /// Where the embedded journal and store live.
+    pub data: PathBuf,
+    /// Origins whose pages may call the API.
+    pub allowed_origins: Vec<String>,
+    pub services: Vec<Arc<Service>>,
+    pub limits: Limits,
+    pub journal: JournalConfig,
+    pub idempotency: Duration,
+    /// Whether this is the `dev` set-up: a known key, so loopback only.
+    pub standalone: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum JournalConfig {
+    /// The segment log in `<data>/journal`.
+    Embedded {
+        bytes_max: u64,
+        critical_reserve_bytes: u64,
+    },
+    Kafka {
+        kafka: Box<KafkaSection>,
+        sources: Vec<SourceSection>,
+    },
+}
+
+/// Settings that cannot be used; one line for a person. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(transparent)]
+    Settings(#[from] ops::settings::SettingsError),
+    #[error("[{section}] {key}: {why}")]
+    Wrong { section: String, key: String, why: String },
+    #[error("[{0}] is in the contract but not built yet: leave it out")]
+    NotBuiltYet(String),
+    #[error("{}: {why}", file.display())]
+    Secret { file: PathBuf, why: String },
+}
+
+impl ConfigError {
+    pub(crate) fn wrong(section: &str, key: &str, why: impl Into<String>) -> ConfigError {
+        ConfigError::Wrong { section: section.to_owned(), key: key.to_owned(), why: why.into() }
+    }
+}
+
+impl Config {
+    /// Reads `file` and the environment. `data` (from `--data`) wins over `[router] data`.
+    ///
+    /// `standalone`: gateway and router are one process; without `[[router.service]]` there is the service `dev`
+    /// with the key `dev`. A separate router must name its services.
+    pub fn read(file: Option<&Path>, data: Option<&Path>, standalone: bool) -> Result<Config, ConfigError> {
+        Config::from_settings(ops::settings::read(file, &SECTIONS)?, data, standalone)
+    }
+
+    /// Everything on free ports of loopback, with the service `dev`: for tests and for a second router on a machine.
+    pub fn on_free_ports(data: &Path) -> Config {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = Config::from_settings(Settings::default(), Some(data), true)
+            .expect("the defaults are settings that can be used");
+        Config { api: any, admin: any, links: any, ..config }
+    }
+
+    /// Checks every bound.
+    pub fn from_settings(
+        settings: Settings,
+        data: Option<&Path>,
+        standalone: bool,
+    ) -> Result<Config, ConfigError> {
+        settings.refuse_what_is_not_built()?;
+        settings.check_bounds()?;
+        let router = &settings.router;
+        let services = services(&router.service, standalone)?;
+        let config = Config {
+            api: address("api", &router.api)?,
+            admin: address("admin", &router.admin)?,
+            links: address("links", &router.links)?,
+            data: data.map_or_else(|| PathBuf::from(&router.data), Path::to_path_buf),
+            allowed_origins: router.allowed_origins.clone(),
+            standalone: services.iter().any(|service| service.is_dev()),
+            services,
+            limits: router.limits.clone(),
+            journal: journal(&settings),
+            idempotency: Duration::from_secs(3_600 * u64::from(settings.retention.idempotency_h)),
+        };
+        config.check_exposure()?;
+        Ok(config)
+    }
+
+    /// A key that everybody knows and links that prove nothing stay on this machine.
+    fn check_exposure(&self) -> Result<(), ConfigError> {
+        if self.standalone && !self.api.ip().is_loopback() {
+            let why =
+                format!("{} is not loopback, and the service `dev` has a key that everybody knows", self.api);
+            return Err(ConfigError::wrong("router", "api", why));
+        }
+        if !self.links.ip().is_loopback() {
+            let why = format!(
+                "{} is not loopback: links off this machine need a shared key, which is not built yet",
+                self.links
+            );
+            return Err(ConfigError::wrong("router", "links", why));
+        }
+        Ok(())
+    }
+
+    pub fn journal_dir(&self) -> PathBuf {
+        self.data.join("journal")
+    }
+
+    pub fn store_dir(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
+    pub fn partitions(&self) -> u32 {
+        match &self.journal {
+            JournalConfig::Embedded { .. } => EMBEDDED_PARTITIONS,
+            JournalConfig::Kafka { kafka, .. } => kafka.partitions,
+        }
+    }
+}
+
+fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| {
+        ConfigError::wrong("router", key, format!("{text:?} is not an address like 127.0.0.1:8090"))
+    })
+}
+
+fn services(sections: &[ServiceSection], standalone: bool) -> Result<Vec<Arc<Service>>, ConfigError> {
+    if sections.is_empty() {
+        return if standalone {
+            Ok(vec![Arc::new(Service::dev())])
+        } else {
+            Err(ConfigError::wrong(
+                "router",
+                "service",
+                "a separate router needs at least one [[router.service]] with a name and a key",
+            ))
+        };
+    }
+    let mut services: Vec<Arc<Service>> = Vec::with_capacity(sections.len());
+    for section in sections {
+        let service = Service::from_section(section)?;
+        if services.iter().any(|other| other.name == service.name) {
+            return Err(ConfigError::wrong(
+                "router.service",
+                "name",
+                format!("{:?} stands twice", service.name),
+            ));
+        }
+        if services.iter().any(|other| other.secret.same_as(&service.secret)) {
+            let why = format!("the key of {:?} is another service's too", service.name);
+            return Err(ConfigError::wrong("router.service", "key", why));
+        }
+        services.push(Arc::new(service));
+    }
+    Ok(services)
+}
+
+fn journal(settings: &Settings) -> JournalConfig {
+    match &settings.kafka {
+        Some(kafka) if !kafka.brokers.is_empty() => {
+            JournalConfig::Kafka { kafka: Box::new(kafka.clone()), sources: kafka.source.clone() }
+        }
+        _ => JournalConfig::Embedded {
+            bytes_max: settings.router.buffer.bytes_max,
+            critical_reserve_bytes: settings.router.buffer.critical_reserve_bytes,
+        },
+    }
+}

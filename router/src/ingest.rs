@@ -1,0 +1,4 @@
+//! Ingest
+mod fields;
+pub mod quota;
+pub mod validate;

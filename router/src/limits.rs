@@ -1,0 +1,126 @@
+//! Every bound of the router's porches, with its unit. The bounds of what crosses a socket to a client stand in
+//! `wire::limits`.
+
+use std::time::Duration;
+
+use wire::limits::NOTIFICATION_BYTES_MAX;
+
+// One request.
+
+/// Bytes of one request body, and of one line of a batch. A list of the most users with the longest names fits.
+pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// Users in one `to.users`.
+pub const USERS_PER_REQUEST_MAX: usize = 1_000;
+/// Bytes of a title.
+pub const TITLE_BYTES_MAX: usize = 1_024;
+/// Bytes of a body.
+pub const BODY_BYTES_MAX: usize = 16 * 1_024;
+/// Bytes of `data`, as JSON.
+pub const DATA_BYTES_MAX: usize = 32 * 1_024;
+/// How deep objects and lists may nest in a request.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Bytes of a category.
+pub const CATEGORY_BYTES_MAX: usize = 64;
+/// Bytes of a collapse key.
+pub const COLLAPSE_KEY_BYTES_MAX: usize = 256;
+/// Bytes of an Idempotency-Key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// The longest life of a notification: as long as the inbox keeps it.
+pub const TTL_S_MAX: u32 = 90 * 24 * 3_600;
+/// The longest wait for an acknowledgement.
+pub const ACK_WITHIN_S_MAX: u32 = 24 * 3_600;
+/// What `fallback` waits for when the request names no `ack_within_s`.
+pub const ACK_WITHIN_S_DEFAULT: u32 = 10;
+/// Ids in one `POST …/inbox/read`.
+pub const READ_IDS_MAX: usize = wire::limits::IDS_PER_MESSAGE_MAX;
+/// Seconds that a ticket lives at most.
+pub const TICKET_S_MAX: u32 = 60;
+/// Items on one page of an answer.
+pub const PAGE_MAX: usize = 200;
+/// How long a request's body may take to arrive.
+pub const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+// One batch.
+
+/// Lines of one batch.
+pub const BATCH_LINES_MAX: usize = 10_000;
+/// Appends of one batch that wait for the journal at once.
+pub const BATCH_IN_FLIGHT_MAX: usize = 512;
+/// How long a batch's body may take to arrive.
+pub const BATCH_WITHIN: Duration = Duration::from_secs(300);
+
+// The API's sockets.
+
+/// Connections to the API's listener; more wait in the listen queue.
+pub const API_CONNECTIONS_MAX: usize = 4_096;
+/// Connections to the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long a connection may say nothing before it is closed.
+pub const API_IDLE: Duration = Duration::from_secs(60);
+/// Requests that are being taken in at once; more get 503.
+pub const INGEST_IN_FLIGHT_MAX: usize = 8_192;
+/// `Retry-After` of a 503.
+pub const RETRY_AFTER_S: u32 = 1;
+
+// Links.
+
+/// Links at once: shards of all gateway nodes.
+pub const LINKS_MAX: usize = 1_024;
+/// Paid frames that wait for one link's credit or socket.
+pub const LINK_QUEUE_PAID_MAX: usize = 16_384;
+/// Bytes that wait for one link. A link that has more to take is closed, and told everything anew.
+pub const LINK_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that one write to a link may carry.
+pub const LINK_WRITE_BYTES: usize = 256 * 1024;
+/// Client messages that a shard may send before the router has taken them.
+pub const LINK_CREDIT_GRANTED: u32 = 4_096;
+/// A link says something at least this often.
+pub const LINK_PING_EVERY: Duration = Duration::from_secs(2);
+/// A link that was silent for so long is dead.
+pub const LINK_SILENCE_MAX: Duration = Duration::from_secs(7);
+/// How long a new link may take to say hello.
+pub const LINK_HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+// The owner's run loop.
+
+/// Journal entries, link frames, outcomes and commands that are handled between two commits.
+pub const TURN_INPUTS_MAX: usize = 512;
+/// Journal entries read at once.
+pub const READ_ENTRIES_MAX: usize = 256;
+/// Batches of entries that wait for the owner.
+pub const ENTRIES_QUEUE_MAX: usize = 2;
+/// Frames, outcomes and commands that wait for the owner.
+pub const INPUTS_QUEUE_MAX: usize = 8_192;
+/// Provider calls that wait for a worker; while there are more, no journal entry is taken.
+pub const PROVIDER_CALLS_WAITING_MAX: usize = 10_000;
+/// Calls of one channel's provider at once.
+pub const PROVIDER_CALLS_AT_ONCE_MAX: usize = 64;
+/// Provider calls that wait for one channel's workers.
+pub const PROVIDER_QUEUE_MAX: usize = 1_024;
+/// How often what the owner wrote is forced to the disk, and the journal told.
+pub const PERSIST_EVERY: Duration = Duration::from_millis(250);
+/// How long the owner waits before it tries a failed commit again.
+pub const COMMIT_RETRY: Duration = Duration::from_millis(500);
+/// How long the reader waits before it tries a failed read again.
+pub const READ_RETRY: Duration = Duration::from_millis(500);
+/// How long a command's answer may take.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long an orderly end may take before what is left is cut off.
+pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+
+// What is kept.
+
+/// What the outbox provider keeps of each channel.
+pub const OUTBOX_KEPT_MAX: u64 = 10_000;
+/// Alerts that are kept to look at.
+pub const ALERTS_KEPT_MAX: usize = 1_000;
+/// Idempotency rows that one sweep deletes.
+pub const IDEMPOTENCY_SWEEP_MAX: usize = 4_096;
+/// How often expired idempotency rows are swept.
+pub const IDEMPOTENCY_SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+const _: () = assert!(TITLE_BYTES_MAX + BODY_BYTES_MAX + DATA_BYTES_MAX < NOTIFICATION_BYTES_MAX);
+const _: () = assert!(USERS_PER_REQUEST_MAX * (wire::limits::NAME_BYTES_MAX + 3) < REQUEST_BYTES_MAX);
+const _: () = assert!(LINK_QUEUE_BYTES_MAX > wire::limits::LINK_FRAME_BYTES_MAX);
+const _: () =
+    assert!(LINK_SILENCE_MAX.as_secs() > 2 * LINK_PING_EVERY.as_secs() && LINK_SILENCE_MAX.as_secs() < 10);

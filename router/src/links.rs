@@ -1,0 +1,2 @@
+//! Links
+pub mod queue;

@@ -1,0 +1,122 @@
+//! One notification as a service handed it over: what the journal keeps and the owner reads.
+//!
+//! Persistent format: JSON with a version, so that any Kafka tool can read it. Written by `ingest` and by
+//! `journal::import`, read by `owner`. Unknown fields are ignored; an unknown version is poison.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+use wire::message::Priority;
+use wire::partition::partition_of;
+use wire::time::Wall;
+
+/// The version that this build writes.
+pub const RECORD_VERSION: u8 = 1;
+
+/// A way to reach a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    Inapp,
+    Push,
+    Email,
+    Sms,
+    Voice,
+}
+
+impl Channel {
+    pub const ALL: [Channel; 5] =
+        [Channel::Inapp, Channel::Push, Channel::Email, Channel::Sms, Channel::Voice];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Channel::Inapp => "inapp",
+            Channel::Push => "push",
+            Channel::Email => "email",
+            Channel::Sms => "sms",
+            Channel::Voice => "voice",
+        }
+    }
+}
+
+/// Who a notification is for. In JSON exactly one of `user`, `users`, `topic`, `all: true`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    User(String),
+    Users(Vec<String>),
+    Topic(String),
+    All(bool),
+}
+
+/// What a service asked for. Checked by `ingest::validate`; the owner trusts its bounds but not its sense.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Request {
+    pub to: Target,
+    #[serde(default)]
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+    /// Sent at once.
+    #[serde(default = "in_app_only")]
+    pub channels: Vec<Channel>,
+    /// Tried in turn when `channels` brought nothing in time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<Channel>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_within_s: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse_key: Option<String>,
+}
+
+fn in_app_only() -> Vec<Channel> {
+    vec![Channel::Inapp]
+}
+
+/// Where a record stands in its producer's sequence: runs without gaps per (producer boot, partition).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sequence {
+    /// Drawn anew at every start of an ingest process.
+    pub boot: u64,
+    pub partition: u32,
+    /// From 1.
+    pub seq: u64,
+}
+
+/// A record of the journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    pub v: u8,
+    pub id: Uuid,
+    pub service: String,
+    pub accepted_at: Wall,
+    pub sequence: Sequence,
+    pub request: Request,
+}
+
+impl Record {
+    /// The partition that owns the record: by user; a list of users goes by its first (its owner splits it),
+    /// a topic by its name, `all` by a fixed key.
+    pub fn partition(to: &Target, count: u32) -> u32 {
+        let key = match to {
+            Target::User(user) => user,
+            Target::Users(users) => users.first().map_or("", String::as_str),
+            Target::Topic(topic) => topic,
+            Target::All(_) => "all",
+        };
+        partition_of(key, count)
+    }
+
+    pub fn expires_at(&self) -> Option<Wall> {
+        let ttl = std::time::Duration::from_secs(u64::from(self.request.ttl_s?));
+        Some(self.accepted_at + ttl)
+    }
+}
