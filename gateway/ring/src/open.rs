@@ -1,0 +1,176 @@
+//! Everything before the first connection: limits, the kernel's features, the rings themselves, listeners, the executor. Each
+//! refusal is one line that says what is missing and what to do. Called once, at start.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use glommio::{LocalExecutorBuilder, Placement};
+use io_uring::{IoUring, Probe, opcode};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::{Plan, RingConfig};
+
+/// glommio hands the thread back to the ring loop this often; its default of 100 ms halves throughput.
+const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+/// glommio registers this much for file I/O, which shards hardly do; its default of 10 MiB passes an 8 MiB memlock limit.
+const GLOMMIO_IO_MEMORY_BYTES: usize = 1 << 20;
+const GLOMMIO_RING_DEPTH: usize = 128;
+
+/// Why the rings cannot be opened here. One line, for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("bad ring configuration: {0}")]
+    Config(String),
+    #[error(
+        "this kernel refuses io_uring (EPERM): set sysctl kernel.io_uring_disabled=0, and allow io_uring_setup, \
+         io_uring_enter and io_uring_register in the container's seccomp profile"
+    )]
+    Refused,
+    #[error("this kernel has no io_uring (ENOSYS): Linux 6.1 or newer with CONFIG_IO_URING is needed")]
+    Absent,
+    #[error("this kernel's io_uring is too old: {0} is missing; Linux 6.1 or newer is needed")]
+    TooOld(&'static str),
+    #[error(
+        "no memory for ring {ring} of {rings} (ENOMEM): raise the memory limit or RLIMIT_MEMLOCK, or use fewer connections"
+    )]
+    Memory { ring: u32, rings: u32 },
+    #[error(
+        "no file descriptor for ring {ring} of {rings}: RLIMIT_NOFILE is {nofile}; raise it (ulimit -n, LimitNOFILE=) or \
+         use fewer connections"
+    )]
+    Files { ring: u32, rings: u32, nofile: u64 },
+    #[error("cannot {what}: {source}")]
+    Other { what: &'static str, source: io::Error },
+}
+
+/// Raises the soft file-descriptor limit to the hard one; returns what holds then.
+pub fn raise_nofile() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live rlimit for the whole call.
+    let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if read != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        // SAFETY: `raised` is a live rlimit for the whole call.
+        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) };
+        if set == 0 {
+            return Ok(raised.rlim_cur);
+        }
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// A listening socket: address reused, close-on-exec. `reuse_port` lets several shards listen on one port.
+pub fn bind(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// A glommio executor that is fit to carry a shard: pinned to `core` if one is given, quick to hand the thread back.
+pub fn executor(core: Option<usize>, name: &str) -> LocalExecutorBuilder {
+    let placement = core.map_or(Placement::Unbound, Placement::Fixed);
+    LocalExecutorBuilder::new(placement)
+        .name(name)
+        .preempt_timer(PREEMPT_TIMER)
+        .io_memory(GLOMMIO_IO_MEMORY_BYTES)
+        .ring_depth(GLOMMIO_RING_DEPTH)
+}
+
+/// Opens ring `number` of the plan, with its sparse file table and its bell, which does not ring yet.
+pub(crate) fn open_ring(
+    config: &RingConfig,
+    plan: &Plan,
+    number: u32,
+    bell: i32,
+) -> Result<IoUring, OpenError> {
+    let io = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(config.completions)
+        .build(config.submissions)
+        .map_err(|source| refusal(source, plan, number, "set up an io_uring"))?;
+    if number == 0 {
+        check_features(&io)?;
+    }
+    let submitter = io.submitter();
+    submitter
+        .register_files_sparse(plan.slots_per_ring)
+        .map_err(|source| refusal(source, plan, number, "register a ring's file table"))?;
+    submitter
+        .register_eventfd(bell)
+        .map_err(|source| refusal(source, plan, number, "register a ring's eventfd"))?;
+    Ok(io)
+}
+
+fn refusal(source: io::Error, plan: &Plan, number: u32, what: &'static str) -> OpenError {
+    let (ring, rings, nofile) = (number + 1, plan.rings, plan.nofile);
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => OpenError::Refused,
+        Some(libc::ENOSYS) => OpenError::Absent,
+        Some(libc::EINVAL) if number == 0 => {
+            OpenError::TooOld("deferred task work (IORING_SETUP_DEFER_TASKRUN)")
+        }
+        Some(libc::ENOMEM) => OpenError::Memory { ring, rings },
+        Some(libc::EMFILE | libc::ENFILE) => OpenError::Files { ring, rings, nofile },
+        _ => OpenError::Other { what, source },
+    }
+}
+
+fn check_features(io: &IoUring) -> Result<(), OpenError> {
+    let parameters = io.params();
+    if !parameters.is_feature_nodrop() {
+        return Err(OpenError::TooOld("keeping completions when the queue is full (IORING_FEAT_NODROP)"));
+    }
+    if !parameters.is_feature_submit_stable() {
+        return Err(OpenError::TooOld("stable submissions (IORING_FEAT_SUBMIT_STABLE)"));
+    }
+    let mut probe = Probe::new();
+    let submitter = io.submitter();
+    let probed = submitter.register_probe(&mut probe);
+    probed.map_err(|source| OpenError::Other { what: "ask the kernel which operations it knows", source })?;
+    let needed: [(u8, &'static str); 7] = [
+        (opcode::Accept::CODE, "accepting (IORING_OP_ACCEPT)"),
+        (opcode::PollAdd::CODE, "polling (IORING_OP_POLL_ADD)"),
+        (opcode::Recv::CODE, "receiving (IORING_OP_RECV)"),
+        (opcode::Send::CODE, "sending (IORING_OP_SEND)"),
+        (opcode::SendMsg::CODE, "sending several frames (IORING_OP_SENDMSG)"),
+        (opcode::AsyncCancel::CODE, "cancelling (IORING_OP_ASYNC_CANCEL)"),
+        (opcode::Close::CODE, "closing (IORING_OP_CLOSE)"),
+    ];
+    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        Some((_, name)) => Err(OpenError::TooOld(name)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_that_says_what_to_do() {
+        let plan = Plan { rings: 3, slots_per_ring: 10, nofile: 1_024, wanted: 30 };
+        let said = |errno, number| {
+            refusal(io::Error::from_raw_os_error(errno), &plan, number, "set up an io_uring").to_string()
+        };
+        assert!(said(libc::EPERM, 0).contains("kernel.io_uring_disabled=0"));
+        assert!(said(libc::ENOSYS, 0).contains("CONFIG_IO_URING"));
+        assert!(said(libc::EINVAL, 0).contains("DEFER_TASKRUN"));
+        assert!(said(libc::ENOMEM, 1).contains("ring 2 of 3"));
+        assert!(said(libc::EMFILE, 2).contains("RLIMIT_NOFILE is 1024"));
+        for errno in [libc::EPERM, libc::ENOSYS, libc::EINVAL, libc::ENOMEM, libc::EMFILE, libc::EIO] {
+            assert_eq!(said(errno, 0).lines().count(), 1);
+        }
+    }
+}
