@@ -1,0 +1,91 @@
+//! Every bound of the gateway that configuration does not set, with its unit. `wire::limits` has those that a
+//! peer is told about; `config` has those that an operator sets.
+
+use std::time::Duration;
+
+/// Connections whose sockets one turn of a fan-out touches, so that a large room delays nobody else.
+pub const FANOUT_SOCKETS_PER_TURN: usize = 2_048;
+/// Broadcasts under way in a shard. Routers' credit keeps them below this.
+pub const FANOUT_JOBS_MAX: usize = 8_192;
+/// Frames one send hands to the kernel.
+pub const FRAMES_PER_SEND_MAX: usize = 64;
+/// Bytes one send hands to the kernel, unless its first frame alone is longer.
+pub const BYTES_PER_SEND_MAX: usize = 256 * 1024;
+/// Bytes that a socket's outbox takes over its budget for pongs, gaps and closes, which must not be lost.
+pub const OUTBOX_RESERVE_BYTES: u32 = 4 * 1024;
+/// What a queued frame is charged on top of its bytes: its node in the pool.
+pub const NODE_CHARGE_BYTES: u32 = 40;
+
+/// How long a socket may stay over its outbox budget before it is closed with 4429.
+pub const SLOW_CONSUMER_GRACE: Duration = Duration::from_secs(8);
+/// How long a closed connection may take to take its last frames and to close its side.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// Pings are due this fraction (1/n) of the interval earlier at most, so that a storm's pings spread.
+pub const PING_JITTER_FRACTION: u32 = 5;
+/// Pings in a row that may go unanswered.
+pub const MISSED_PONGS_MAX: u8 = 2;
+
+/// Notifications remembered while a sync is under way on a connection, to take them out of its pages.
+pub const SENT_WHILE_SYNCING_MAX: usize = 256;
+/// Pages that the replay of an event stream asks for before it tells the client to sync by itself.
+pub const REPLAY_PAGES_MAX: u32 = 10_000;
+/// How long an event stream waits for a page of its replay, or a posted message for its reply.
+pub const REPLY_WAIT: Duration = Duration::from_secs(10);
+/// Rest of an answered request's body that is read and thrown away, so that the answer is not lost to a reset.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// Due timers handled in one turn.
+pub const TIMERS_PER_TURN: usize = 4_096;
+/// Connections told or closed by a drain in one turn.
+pub const DRAIN_PER_TURN: usize = 2_048;
+
+/// Paid frames a router may send before it needs credit again.
+pub const LINK_CREDIT_FRAMES: u32 = 8_192;
+/// Credit is given back when this many frames were worked off.
+pub const LINK_CREDIT_BATCH: u32 = 1_024;
+/// Client messages waiting for a router's credit, or for a partition to have an owner, per shard.
+pub const LINK_PENDING_MESSAGES_MAX: usize = 4_096;
+/// How long a client message waits for an owner before its sender is told `busy`.
+pub const LINK_PENDING_WAIT: Duration = Duration::from_secs(3);
+/// `retry_after_ms` of `busy`.
+pub const BUSY_RETRY_AFTER_MS: u64 = 2_000;
+/// Frames queued for a router that does not take them; past this the link is cut and made anew.
+pub const LINK_QUEUED_FRAMES_MAX: usize = 262_144;
+/// Users looked at for a snapshot in one turn.
+pub const SNAPSHOT_USERS_PER_TURN: usize = 4_096;
+/// How often a link is pinged.
+pub const LINK_PING_INTERVAL: Duration = Duration::from_secs(2);
+/// Silence after which a link is dead.
+pub const LINK_SILENCE_MAX: Duration = Duration::from_secs(7);
+/// Longest pause between two attempts to reach a router.
+pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// First pause between two attempts to reach a router.
+pub const LINK_BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Bytes handed to a link's socket at a time.
+pub const LINK_WRITE_BYTES: usize = 256 * 1024;
+/// Routers one gateway may be linked to.
+pub const ROUTERS_MAX: usize = 64;
+/// Partitions that a router's ownership map may have.
+pub const PARTITIONS_MAX: u32 = 65_536;
+
+/// `Retry-After` of a refusal, in whole seconds, drawn uniformly.
+pub const RETRY_AFTER_S: std::ops::RangeInclusive<u64> = 5..=30;
+/// The accept budget saves up this much of a second.
+pub const ACCEPT_BURST: Duration = Duration::from_millis(250);
+
+/// Bytes of a request to the admin listener.
+pub const ADMIN_REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// How long a request to the admin listener may take.
+pub const ADMIN_REQUEST_WAIT: Duration = Duration::from_secs(2);
+/// Connections waiting for the listener's attention (listen(2)).
+pub const LISTEN_BACKLOG: i32 = 65_535;
+/// Bytes of a key file.
+pub const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Keys in a JWKS file.
+pub const KEYS_MAX: usize = 64;
+/// Shards of one process.
+pub const SHARDS_MAX: usize = 256;
+
+const _: () = assert!(LINK_CREDIT_FRAMES as usize <= FANOUT_JOBS_MAX);
+const _: () = assert!(LINK_CREDIT_BATCH < LINK_CREDIT_FRAMES);
+const _: () = assert!(CLOSE_GRACE.as_secs() + SLOW_CONSUMER_GRACE.as_secs() <= 10);
