@@ -110,7 +110,7 @@ impl Ring {
                 libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
                 // The client was gone before it was taken.
                 libc::ECONNABORTED | libc::EPROTO | libc::EPERM | libc::ENETDOWN => {
-                    shared.stats.accept_errors += 1
+                    shared.stats.accept_errors += 1;
                 }
                 errno => {
                     shared.stats.accept_errors += 1;

@@ -26,6 +26,7 @@ use crate::wait::Doorbell;
 
 /// The rings of one shard. Bound to the thread that opened it (`!Send`): the kernel takes submissions from that one only.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the rings are called rings")]
 pub struct Rings {
     pub(crate) rings: Vec<Ring>,
     /// Apart from the rings in memory that outlives them: see `drop`.

@@ -35,7 +35,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn new() -> Box<Batch> {
+    fn new() -> Batch {
         let message = libc::msghdr {
             msg_name: ptr::null_mut(),
             msg_namelen: 0,
@@ -45,12 +45,12 @@ impl Batch {
             msg_controllen: 0,
             msg_flags: 0,
         };
-        Box::new(Batch {
+        Batch {
             frames: Vec::with_capacity(FRAMES_PER_SEND_MAX),
             vector: Vec::with_capacity(FRAMES_PER_SEND_MAX),
             message,
             left: 0,
-        })
+        }
     }
 
     fn push(&mut self, frame: Bytes) {
@@ -87,7 +87,7 @@ impl Batch {
 pub(crate) struct Sends {
     singles: Vec<Single>,
     singles_free: Vec<u32>,
-    #[expect(clippy::vec_box, reason = "the kernel holds a batch's address while the vector grows")]
+    /// Boxed: the kernel holds a batch's address while the vector grows.
     batches: Vec<Option<Box<Batch>>>,
     batches_free: Vec<u32>,
     kept: usize,
@@ -149,7 +149,7 @@ impl Sends {
         let place = &mut self.batches[index as usize];
         match place {
             Some(_) => self.kept -= 1,
-            None => *place = Some(Batch::new()),
+            None => *place = Some(Box::new(Batch::new())),
         }
         index | BATCH
     }

@@ -67,7 +67,8 @@ impl Slot {
 
 #[derive(Debug)]
 pub(crate) struct Slots {
-    slots: Vec<Slot>,
+    /// The slots that were ever taken.
+    made: Vec<Slot>,
     capacity: u32,
     free_head: u32,
     free: u32,
@@ -76,7 +77,7 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(capacity: u32) -> Slots {
-        Slots { slots: Vec::new(), capacity, free_head: NO_LINK, free: capacity, live: 0 }
+        Slots { made: Vec::new(), capacity, free_head: NO_LINK, free: capacity, live: 0 }
     }
 
     /// Slots that nobody holds, not even an accept that waits.
@@ -95,13 +96,13 @@ impl Slots {
         }
         self.free -= 1;
         if self.free_head == NO_LINK {
-            let index = self.slots.len() as u32;
+            let index = self.made.len() as u32;
             debug_assert!(index < self.capacity, "`free` counts the slots that were never made");
-            self.slots.push(Slot { generation: 1, link: NO_LINK, buffer: 0, flags: 0 });
+            self.made.push(Slot { generation: 1, link: NO_LINK, buffer: 0, flags: 0 });
             return Some(index);
         }
         let index = self.free_head;
-        let slot = &mut self.slots[index as usize];
+        let slot = &mut self.made[index as usize];
         self.free_head = slot.link;
         slot.link = NO_LINK;
         Some(index)
@@ -110,7 +111,7 @@ impl Slots {
     /// Marks a taken slot as somebody's.
     pub(crate) fn occupy(&mut self, index: u32, flags: u16) -> &mut Slot {
         self.live += 1;
-        let slot = &mut self.slots[index as usize];
+        let slot = &mut self.made[index as usize];
         debug_assert!(slot.flags == 0, "a slot is taken before it is occupied");
         slot.flags = LIVE | flags;
         slot
@@ -118,7 +119,7 @@ impl Slots {
 
     /// Gives a slot back. Its handles are dead from here on.
     pub(crate) fn release(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
+        let slot = &mut self.made[index as usize];
         debug_assert!(!slot.is(IN_KERNEL), "the kernel still holds slot {index}");
         if slot.is(LIVE) {
             self.live -= 1;
@@ -133,12 +134,12 @@ impl Slots {
 
     /// The slot of a living handle.
     pub(crate) fn find(&mut self, index: u32, generation: u32) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(index as usize)?;
+        let slot = self.made.get_mut(index as usize)?;
         (slot.generation == generation && slot.is(LIVE)).then_some(slot)
     }
 
     pub(crate) fn at(&mut self, index: u32) -> &mut Slot {
-        &mut self.slots[index as usize]
+        &mut self.made[index as usize]
     }
 }
 

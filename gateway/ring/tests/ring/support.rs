@@ -1,0 +1,165 @@
+//! A server's and a client's rings in one thread, what they reported, and a deadline instead of hope.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gateway_ring::{Conn, Event, RingConfig, Rings, SendOutcome, bind};
+
+/// Longer than any of these tests takes on a loaded machine; a lost wake-up or completion shows as this.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub fn loopback() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// A small table: `rings` rings of `slots` slots.
+pub fn small(rings: u16, slots: u32) -> RingConfig {
+    RingConfig {
+        connections: u32::from(rings) * slots,
+        rings: Some(rings),
+        slots_per_ring: Some(slots),
+        ..RingConfig::default()
+    }
+}
+
+/// What was reported of one connection.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub peer: Option<SocketAddr>,
+    pub bytes: Vec<u8>,
+    pub ended: Option<Option<ErrorKind>>,
+    pub sent: usize,
+    pub send_failed: Option<ErrorKind>,
+    pub connect_failed: Option<ErrorKind>,
+    pub closed: bool,
+    pub after_closed: usize,
+}
+
+/// Rings with a diary.
+pub struct Side {
+    pub rings: Rings,
+    pub seen: HashMap<Conn, Seen>,
+    pub accepted: Vec<Conn>,
+    pub connected: Vec<Conn>,
+    /// Connections that something arrived on since this was last emptied.
+    pub fresh: Vec<Conn>,
+}
+
+impl Side {
+    pub fn new(config: &RingConfig) -> Side {
+        let rings = Rings::open(config).expect("this kernel has io_uring");
+        Side { rings, seen: HashMap::new(), accepted: Vec::new(), connected: Vec::new(), fresh: Vec::new() }
+    }
+
+    pub fn listening(config: &RingConfig) -> (Side, SocketAddr) {
+        let mut side = Side::new(config);
+        let listener = bind(loopback(), 4_096, false).expect("loopback has a free port");
+        let address = listener.local_addr().expect("it is bound");
+        side.rings.listen(listener).expect("a fresh listener takes options");
+        (side, address)
+    }
+
+    pub fn turn(&mut self) -> usize {
+        let Side { rings, seen, accepted, connected, fresh } = self;
+        rings.turn(&mut |event| note(seen, accepted, connected, fresh, event))
+    }
+
+    pub fn connect(&mut self, to: SocketAddr) -> Conn {
+        let conn = self.rings.connect(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), to).expect("there is a slot");
+        self.seen.insert(conn, Seen::default());
+        conn
+    }
+
+    pub fn send(&mut self, conn: Conn, bytes: &[u8]) {
+        let outcome = self.rings.send(conn, &mut std::iter::once(Bytes::copy_from_slice(bytes)));
+        assert_eq!(outcome, SendOutcome::Sending { frames: 1, bytes: bytes.len() });
+    }
+
+    /// Turns until `done`, asleep in between; panics at the deadline.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Side) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}; {:?}", self.rings.stats());
+            if self.turn() == 0 {
+                self.rings.wait_blocking(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// Turns both sides until `done`.
+pub fn both_until(
+    a: &mut Side,
+    b: &mut Side,
+    what: &str,
+    mut done: impl FnMut(&mut Side, &mut Side) -> bool,
+) {
+    let start = Instant::now();
+    while !done(a, b) {
+        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        if a.turn() + b.turn() == 0 {
+            a.rings.wait_blocking(Duration::from_micros(200));
+        }
+    }
+}
+
+fn note(
+    seen: &mut HashMap<Conn, Seen>,
+    accepted: &mut Vec<Conn>,
+    connected: &mut Vec<Conn>,
+    fresh: &mut Vec<Conn>,
+    event: Event<'_>,
+) {
+    let (conn, happened): (Conn, Box<dyn FnOnce(&mut Seen) + '_>) = match event {
+        Event::Accepted { conn, peer } => {
+            accepted.push(conn);
+            assert!(seen.insert(conn, Seen::default()).is_none(), "{conn:?} was given out twice");
+            (conn, Box::new(move |seen| seen.peer = Some(peer)))
+        }
+        Event::Connected { conn } => {
+            connected.push(conn);
+            (conn, Box::new(|_| {}))
+        }
+        Event::ConnectFailed { conn, error } => {
+            (conn, Box::new(move |seen| seen.connect_failed = Some(error.kind())))
+        }
+        Event::Received { conn, data } => {
+            fresh.push(conn);
+            (conn, Box::new(|seen| seen.bytes.extend_from_slice(data)))
+        }
+        Event::Ended { conn, error } => {
+            (conn, Box::new(move |seen| seen.ended = Some(error.map(|error| error.kind()))))
+        }
+        Event::Sent { conn } => (conn, Box::new(|seen| seen.sent += 1)),
+        Event::SendFailed { conn, error } => {
+            (conn, Box::new(move |seen| seen.send_failed = Some(error.kind())))
+        }
+        Event::Closed { conn } => (conn, Box::new(|seen| seen.closed = true)),
+    };
+    let seen = seen.get_mut(&conn).expect("nothing is reported of a connection that was never given out");
+    if seen.closed {
+        seen.after_closed += 1;
+    }
+    happened(seen);
+    assert_eq!(seen.after_closed, 0, "Closed is the last event of {conn:?}");
+}
+
+/// Bytes that show a gap, a repetition and a swap.
+pub fn pattern(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        bytes.extend(next());
+    }
+    bytes.truncate(length);
+    bytes
+}
