@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The harness: starts the real programs and speaks to them from outside, as a service, a client or an operator would.
+//!
+//! Owns processes, free ports, settings files, and small clients for HTTP, WebSocket, SSE and Kafka. Never links code of
+//! gateway or router (the `sim` target does that on its own): what a test here sees is the contract. Called by the
+//! test targets beside it; started by `tests/run`, which builds the programs first.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod client;
+pub mod deadline;
+pub mod jwt;
+pub mod kafka;
+pub mod paths;
+pub mod ports;
+pub mod process;
+pub mod setup;
+pub mod sse;
+pub mod tocsin;
+
+pub use api::{Api, Response};
+pub use client::{Client, Connect, Event, Refused};
+pub use deadline::{Deadline, until};
+pub use process::{Ending, Process};
+pub use setup::Setup;
+pub use tocsin::Tocsin;

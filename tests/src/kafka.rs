@@ -1,0 +1,161 @@
+//! A real Kafka of one node, from the jars that `tests/run prepare` fetched, and kcat to speak to it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::deadline::until_within;
+use crate::paths;
+use crate::ports;
+use crate::process::{self, Plan, Process};
+
+/// How long a start may take on a busy machine; alone it takes three seconds.
+const START: Duration = Duration::from_secs(60);
+/// How long one of Kafka's own tools may take: a Java machine starts each time.
+const TOOL: Duration = Duration::from_secs(60);
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Kafka {
+    pub broker: SocketAddr,
+    pub process: Process,
+    folder: TempDir,
+}
+
+/// The one broker that all tests of a process share. It ends with the process.
+pub fn shared() -> &'static Kafka {
+    static SHARED: OnceLock<Kafka> = OnceLock::new();
+    SHARED.get_or_init(Kafka::start)
+}
+
+fn classpath() -> String {
+    format!("{}/*", paths::prepared("servers/kafka/libs").display())
+}
+
+impl Kafka {
+    /// # Panics
+    /// When it does not start.
+    pub fn start() -> Kafka {
+        let folder = tempfile::Builder::new().prefix("tocsin-kafka-").tempdir().expect("a temporary folder");
+        let (broker, controller) = (ports::free(), ports::free());
+        let properties = folder.path().join("server.properties");
+        std::fs::write(&properties, settings(broker, controller, folder.path())).expect("a file");
+        let id = tool("kafka.tools.StorageTool", &["random-uuid"]);
+        let id = id.lines().last().unwrap_or_default().trim().to_owned();
+        let file = properties.display().to_string();
+        tool("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &file]);
+        let process = Process::start(
+            "kafka",
+            &Plan {
+                program: PathBuf::from("java"),
+                arguments: ["-Xmx512m", "-cp", &classpath(), "kafka.Kafka", &file].map(Into::into).to_vec(),
+                environment: Vec::new(),
+                folder: folder.path().to_path_buf(),
+                log: folder.path().join("kafka.log"),
+            },
+        );
+        let kafka = Kafka { broker, process, folder };
+        until_within(START, "Kafka answers", || kafka.try_kcat(&["-L", "-m", "2"], None));
+        kafka
+    }
+
+    /// kcat against this broker; `None` when it fails.
+    pub fn try_kcat(&self, arguments: &[&str], input: Option<&str>) -> Option<String> {
+        let mut command = Command::new("kcat");
+        command.args(["-b", &self.broker.to_string(), "-q"]).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = command.spawn().expect("kcat is there: run `tests/run prepare`");
+        if let Some(input) = input {
+            let mut stdin = child.stdin.take().expect("it was piped");
+            // A kcat that cannot reach the broker closes its end; its status tells.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output().expect("kcat ends");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// # Panics
+    /// When kcat fails.
+    #[track_caller]
+    pub fn kcat(&self, arguments: &[&str], input: Option<&str>) -> String {
+        self.try_kcat(arguments, input).unwrap_or_else(|| panic!("kcat {arguments:?} failed"))
+    }
+
+    /// Makes a topic.
+    pub fn create_topic(&self, topic: &str, partitions: u32) {
+        let (broker, partitions) = (self.broker.to_string(), partitions.to_string());
+        let arguments =
+            ["--bootstrap-server", &broker, "--create", "--topic", topic, "--partitions", &partitions];
+        tool("org.apache.kafka.tools.TopicCommand", &arguments);
+    }
+
+    /// One record a line, with this key.
+    #[track_caller]
+    pub fn produce(&self, topic: &str, key: Option<&str>, lines: &str) {
+        let mut arguments = vec!["-P", "-t", topic];
+        if let Some(key) = key {
+            arguments.extend(["-k", key]);
+        }
+        self.kcat(&arguments, Some(lines));
+    }
+
+    /// All records of a topic, by a format of kcat's.
+    #[track_caller]
+    pub fn consume(&self, topic: &str, format: &str) -> Vec<String> {
+        let text = self.kcat(&["-C", "-t", topic, "-e", "-o", "beginning", "-f", format], None);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// What the broker knows of a consumer group: its own tool's table.
+    pub fn group(&self, name: &str) -> String {
+        let arguments = ["--bootstrap-server", &self.broker.to_string(), "--describe", "--group", name];
+        tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &arguments)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+fn tool(class: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("java");
+    command.args(["-Xmx256m", "-cp", &classpath(), class]).args(arguments);
+    let (good, text) = process::run(&mut command, TOOL);
+    assert!(good, "{class} {arguments:?}: {text}");
+    text
+}
+
+fn settings(broker: SocketAddr, controller: SocketAddr, folder: &Path) -> String {
+    let logs = folder.join("logs").display().to_string();
+    let listeners = format!("PLAINTEXT://{broker},CONTROLLER://{controller}");
+    let pairs: [(&str, &str); 17] = [
+        ("process.roles", "broker,controller"),
+        ("node.id", "1"),
+        ("controller.quorum.voters", &format!("1@{controller}")),
+        ("listeners", &listeners),
+        ("advertised.listeners", &format!("PLAINTEXT://{broker}")),
+        ("controller.listener.names", "CONTROLLER"),
+        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
+        ("log.dirs", &logs),
+        ("num.partitions", "3"),
+        ("offsets.topic.replication.factor", "1"),
+        ("offsets.topic.num.partitions", "4"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+        ("transaction.state.log.num.partitions", "4"),
+        ("share.coordinator.state.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.min.isr", "1"),
+        ("group.initial.rebalance.delay.ms", "0"),
+    ];
+    pairs.iter().fold(String::new(), |mut text, (key, value)| {
+        let _ = writeln!(text, "{key}={value}");
+        text
+    })
+}

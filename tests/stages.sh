@@ -1,0 +1,185 @@
+# The stages of tests/run: for each a budget in seconds on two cores, cold, and a function that fails when it fails.
+# Sourced by tests/run; runs nothing by itself. A line `SKIPPED: why` is counted and shown at the end.
+# shellcheck shell=bash
+
+readonly TOTAL_BUDGET=3600
+# name:seconds, in the order in which they run.
+readonly STAGES=(
+    prepare:240 build:900 fmt:10 clippy:300 alone:120 wasm:60 layering:20 deny:60
+    unit:420 sim:120 e2e:300 kafka:120 browser:90 readme:60
+)
+
+all_stages() {
+    local names=("${STAGES[@]%%:*}")
+    echo "${names[*]}"
+}
+
+list_stages() {
+    printf '%s\n' "${STAGES[@]}" | tr ':' '\t'
+}
+
+budget_of() {
+    local entry
+    for entry in "${STAGES[@]}"; do
+        if [[ ${entry%%:*} == "$1" ]]; then echo "${entry##*:}"; fi
+    done
+}
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
+}
+
+# The same selection and profile everywhere, so that nothing is built twice.
+readonly WORKSPACE=(--release --workspace --locked)
+
+open_files() {
+    ulimit -n "$(ulimit -Hn)" || true
+}
+
+# One target of the tests package: cargo builds it if needed, then its own counts are shown.
+test_target() {
+    open_files
+    cargo test "${WORKSPACE[@]}" --test "$1" -- "${@:2}"
+}
+
+stage_prepare() {
+    prepare_apt
+    prepare_rust
+    prepare_kafka
+    prepare_node
+    prepare_venv
+    prepare_advisories
+}
+
+# Installs what is missing, and asks for package lists only then.
+prepare_apt() {
+    local wanted=() pair
+    for pair in kcat:kcat chromium:chromium java:openjdk-17-jre-headless mvn:maven node:nodejs npm:npm \
+        curl:curl setpriv:util-linux python3:python3 git:git; do
+        command -v "${pair%%:*}" >/dev/null || wanted+=("${pair##*:}")
+    done
+    python3 -c 'import venv, ensurepip' 2>/dev/null || wanted+=(python3-venv)
+    if [[ ! -d /usr/share/fonts/truetype/dejavu ]]; then wanted+=(fonts-dejavu-core); fi
+    if ((${#wanted[@]} == 0)); then
+        echo "apt: nothing is missing"
+        return
+    fi
+    echo "apt: ${wanted[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+}
+
+prepare_rust() {
+    command -v cargo-clippy >/dev/null || rustup component add clippy
+    command -v rustfmt >/dev/null || rustup component add rustfmt
+}
+
+prepare_kafka() {
+    local libs=target/servers/kafka/libs done=target/servers/kafka/pom.xml
+    if cmp -s tests/servers/kafka/pom.xml "$done"; then
+        echo "kafka: there"
+        return
+    fi
+    mkdir -p "$libs"
+    mvn -q -B -f tests/servers/kafka/pom.xml dependency:copy-dependencies "-DoutputDirectory=$PWD/$libs"
+    cp tests/servers/kafka/pom.xml "$done"
+    echo "kafka: $(find "$libs" -name '*.jar' | wc -l) jars"
+}
+
+prepare_node() {
+    mkdir -p target/node
+    if cmp -s tests/browser/package-lock.json target/node/package-lock.json && [[ -d target/node/node_modules ]]; then
+        echo "node: there"
+        return
+    fi
+    cp tests/browser/package.json tests/browser/package-lock.json target/node/
+    npm ci --prefix target/node --no-audit --no-fund --ignore-scripts
+}
+
+prepare_venv() {
+    if cmp -s tests/python/requirements.txt target/venv/requirements.txt; then
+        echo "python: there"
+        return
+    fi
+    python3 -m venv target/venv
+    target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+    cp tests/python/requirements.txt target/venv/requirements.txt
+}
+
+# The database of known holes is a git repository; where it cannot be had, the deny stage says so.
+prepare_advisories() {
+    local folder=target/advisory-db url=https://github.com/rustsec/advisory-db
+    if [[ -d $folder/.git ]]; then
+        timeout 60 git -C "$folder" pull -q --ff-only || echo "advisories: not renewed"
+    elif ! GIT_TERMINAL_PROMPT=0 timeout 60 git clone -q --depth 1 "$url" "$folder" 2>/dev/null; then
+        echo "advisories: $url cannot be had"
+    fi
+}
+
+stage_build() {
+    cargo build "${WORKSPACE[@]}" --all-targets
+}
+
+stage_fmt() {
+    cargo fmt --all --check
+}
+
+stage_clippy() {
+    cargo clippy "${WORKSPACE[@]}" --all-targets -- -D warnings
+}
+
+# The gateway without the router in it.
+stage_alone() {
+    cargo check --release --locked -p gateway --no-default-features
+}
+
+# wire is sans-IO, so it compiles where there is no operating system.
+stage_wasm() {
+    local target=wasm32-unknown-unknown
+    if ! rustup target list --installed 2>/dev/null | grep -q "$target" && ! rustup target add "$target"; then
+        echo "SKIPPED: wasm: the target $target cannot be had"
+        return
+    fi
+    RUSTFLAGS='--cfg getrandom_backend="custom"' cargo build --locked -p wire --target "$target" --release
+}
+
+stage_layering() {
+    test_target layering
+}
+
+stage_deny() {
+    test_target deny
+    if [[ ! -d target/advisory-db/crates ]]; then
+        echo "SKIPPED: deny: advisories: the database (github.com/rustsec/advisory-db) cannot be had"
+    fi
+}
+
+# Everything beside the code: unit, property and integration tests of each crate.
+stage_unit() {
+    open_files
+    local names=() file
+    for file in {wire,wire/ops,gateway,gateway/ring,router,loadtest,tuning}/tests/*.rs; do
+        if [[ -f $file ]]; then names+=(--test "$(basename "$file" .rs)"); fi
+    done
+    cargo test "${WORKSPACE[@]}" --no-fail-fast --lib --bins "${names[@]}"
+}
+
+stage_sim() {
+    test_target sim
+}
+
+stage_e2e() {
+    test_target e2e --test-threads 4
+}
+
+stage_kafka() {
+    test_target kafka --test-threads 2
+}
+
+stage_browser() {
+    test_target browser --test-threads 1
+}
+
+stage_readme() {
+    PATH="$PWD/target/venv/bin:$PATH" test_target readme --test-threads 1
+}
