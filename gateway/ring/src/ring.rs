@@ -8,7 +8,7 @@ use io_uring::{IoUring, squeue};
 
 use crate::accept::Accepts;
 use crate::conn::{Conn, Event};
-use crate::connect::Addresses;
+use crate::connect::{Addresses, ConnectError};
 use crate::ops::{self, Completion, Op, Tag};
 use crate::scratch::Scratch;
 use crate::sends::Sends;
@@ -330,9 +330,18 @@ impl Ring {
     }
 
     /// Puts a socket into a free slot. The descriptor stays the caller's.
-    pub(crate) fn install(&mut self, index: u32, descriptor: i32) -> io::Result<()> {
-        let updated = self.io.submitter().register_files_update(index, &[descriptor])?;
-        if updated == 1 { Ok(()) } else { Err(io::Error::other("the file table was not updated")) }
+    pub(crate) fn take_and_install(&mut self, descriptor: i32) -> Result<u32, ConnectError> {
+        let index = self.slots.take().ok_or(ConnectError::Full)?;
+        match self.io.submitter().register_files_update(index, &[descriptor]) {
+            Ok(1) => return Ok(index),
+            Ok(_) => {}
+            Err(error) => {
+                self.slots.release(index);
+                return Err(ConnectError::Install(error));
+            }
+        }
+        self.slots.release(index);
+        Err(ConnectError::Install(io::Error::other("the file table was not updated")))
     }
 
     /// Asks for a signal on the eventfd at each completion, or for none.

@@ -4,7 +4,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -193,16 +193,25 @@ impl Rings {
         let ring = self.ring_for_connect().ok_or(ConnectError::Full)?;
         let socket = connect::socket(from, to)?;
         let ring = &mut self.rings[ring];
-        let index = ring.slots.take().ok_or(ConnectError::Full)?;
-        if let Err(error) = ring.install(index, socket.as_raw_fd()) {
-            ring.slots.release(index);
-            return Err(ConnectError::Install(error));
-        }
+        let index = ring.take_and_install(socket.as_raw_fd())?;
         let link = self.shared.addresses.keep(to);
         ring.slots.occupy(index, CONNECTING).link = link;
         let tag = ring.tag(Op::Connect, index);
         let (address, length) = self.shared.addresses.at(link);
         ring.push(&ops::connect(index, address, length, tag), &mut self.shared);
+        Ok(ring.conn(index))
+    }
+
+    /// Takes over a socket that is connected already: an inherited one, or a bench's. It is treated as an accepted one, without an
+    /// `Accepted`.
+    pub fn adopt(&mut self, socket: &TcpStream) -> Result<Conn, ConnectError> {
+        let ring = self.ring_for_connect().ok_or(ConnectError::Full)?;
+        let prepared = socket.set_nonblocking(false).and_then(|()| socket.set_nodelay(true));
+        prepared.map_err(ConnectError::Install)?;
+        let ring = &mut self.rings[ring];
+        let index = ring.take_and_install(socket.as_raw_fd())?;
+        ring.slots.occupy(index, 0);
+        ring.list_poll(index);
         Ok(ring.conn(index))
     }
 

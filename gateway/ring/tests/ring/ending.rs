@@ -17,7 +17,7 @@ fn a_peer_s_reset_ends_with_an_error() {
     drop(client);
     let conn = server.accepted[0];
     server.until("the end", |server| server.seen[&conn].ended.is_some());
-    assert_eq!(server.seen[&conn].ended, Some(Some(ErrorKind::ConnectionReset)));
+    assert_eq!(server.seen[&conn].ended, Some(Err(ErrorKind::ConnectionReset)));
     assert_eq!(server.rings.table().live, 1, "until the caller closes");
     server.rings.close(conn);
     server.until("closed", |server| server.seen[&conn].closed);
@@ -35,7 +35,7 @@ fn a_peer_that_closes_its_side_gets_what_is_still_sent_to_it() {
     });
     let conn = server.accepted[0];
     assert_eq!(server.seen[&conn].bytes, b"last words", "all that came before the end");
-    assert_eq!(server.seen[&conn].ended, Some(None));
+    assert_eq!(server.seen[&conn].ended, Some(Ok(())));
     server.send(conn, b"heard");
     server.until("sent", |server| server.seen[&conn].sent == 1);
     let mut got = [0; 5];

@@ -1,5 +1,7 @@
 //! What the rings promise, shown on real sockets over loopback with small tables. One promise a file.
 
+#![expect(clippy::disallowed_methods, reason = "a test keeps its own time")]
+
 mod accepting;
 mod bursts;
 mod closing;

@@ -40,7 +40,7 @@ fn a_paused_connection_brings_nothing_until_it_is_resumed_and_loses_nothing() {
     assert!(server.seen[&conn].bytes == want);
     writing.join().expect("written");
     drop(client);
-    server.until("the end", |server| server.seen[&conn].ended == Some(None));
+    server.until("the end", |server| server.seen[&conn].ended == Some(Ok(())));
 }
 
 #[test]
@@ -58,6 +58,6 @@ fn bytes_that_came_before_a_pause_and_an_end_during_it_are_both_told_afterwards(
     }
     assert!(server.seen[&conn].bytes.is_empty() && server.seen[&conn].ended.is_none());
     server.rings.resume_reading(conn);
-    server.until("the end", |server| server.seen[&conn].ended == Some(None));
+    server.until("the end", |server| server.seen[&conn].ended == Some(Ok(())));
     assert_eq!(server.seen[&conn].bytes, b"before the end");
 }

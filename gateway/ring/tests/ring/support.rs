@@ -30,12 +30,11 @@ pub fn small(rings: u16, slots: u32) -> RingConfig {
 pub struct Seen {
     pub peer: Option<SocketAddr>,
     pub bytes: Vec<u8>,
-    pub ended: Option<Option<ErrorKind>>,
+    pub ended: Option<Result<(), ErrorKind>>,
     pub sent: usize,
     pub send_failed: Option<ErrorKind>,
     pub connect_failed: Option<ErrorKind>,
     pub closed: bool,
-    pub after_closed: usize,
 }
 
 /// Rings with a diary.
@@ -113,38 +112,41 @@ fn note(
     fresh: &mut Vec<Conn>,
     event: Event<'_>,
 ) {
-    let (conn, happened): (Conn, Box<dyn FnOnce(&mut Seen) + '_>) = match event {
-        Event::Accepted { conn, peer } => {
-            accepted.push(conn);
-            assert!(seen.insert(conn, Seen::default()).is_none(), "{conn:?} was given out twice");
-            (conn, Box::new(move |seen| seen.peer = Some(peer)))
-        }
-        Event::Connected { conn } => {
-            connected.push(conn);
-            (conn, Box::new(|_| {}))
-        }
-        Event::ConnectFailed { conn, error } => {
-            (conn, Box::new(move |seen| seen.connect_failed = Some(error.kind())))
-        }
-        Event::Received { conn, data } => {
-            fresh.push(conn);
-            (conn, Box::new(|seen| seen.bytes.extend_from_slice(data)))
-        }
-        Event::Ended { conn, error } => {
-            (conn, Box::new(move |seen| seen.ended = Some(error.map(|error| error.kind()))))
-        }
-        Event::Sent { conn } => (conn, Box::new(|seen| seen.sent += 1)),
-        Event::SendFailed { conn, error } => {
-            (conn, Box::new(move |seen| seen.send_failed = Some(error.kind())))
-        }
-        Event::Closed { conn } => (conn, Box::new(|seen| seen.closed = true)),
+    let conn = match &event {
+        Event::Accepted { conn, .. }
+        | Event::Connected { conn }
+        | Event::ConnectFailed { conn, .. }
+        | Event::Received { conn, .. }
+        | Event::Ended { conn, .. }
+        | Event::Sent { conn }
+        | Event::SendFailed { conn, .. }
+        | Event::Closed { conn } => *conn,
     };
-    let seen = seen.get_mut(&conn).expect("nothing is reported of a connection that was never given out");
-    if seen.closed {
-        seen.after_closed += 1;
+    if matches!(event, Event::Accepted { .. }) {
+        assert!(seen.insert(conn, Seen::default()).is_none(), "{conn:?} was given out twice");
     }
-    happened(seen);
-    assert_eq!(seen.after_closed, 0, "Closed is the last event of {conn:?}");
+    let seen = seen.get_mut(&conn).expect("nothing is reported of a connection that was never given out");
+    assert!(!seen.closed, "Closed is the last event of {conn:?}, yet {event:?}");
+    match event {
+        Event::Accepted { peer, .. } => {
+            accepted.push(conn);
+            seen.peer = Some(peer);
+        }
+        Event::Connected { .. } => connected.push(conn),
+        Event::ConnectFailed { error, .. } => seen.connect_failed = Some(error.kind()),
+        Event::Received { data, .. } => {
+            assert!(seen.ended.is_none(), "nothing is received after the end of {conn:?}");
+            fresh.push(conn);
+            seen.bytes.extend_from_slice(data);
+        }
+        Event::Ended { error, .. } => {
+            assert!(seen.ended.is_none(), "{conn:?} ends once");
+            seen.ended = Some(error.map_or(Ok(()), |error| Err(error.kind())));
+        }
+        Event::Sent { .. } => seen.sent += 1,
+        Event::SendFailed { error, .. } => seen.send_failed = Some(error.kind()),
+        Event::Closed { .. } => seen.closed = true,
+    }
 }
 
 /// Bytes that show a gap, a repetition and a swap.
