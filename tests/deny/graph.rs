@@ -1,0 +1,110 @@
+//! The dependency graph as cargo resolved it, and the rules of `deny.toml`.
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use semver::{Version, VersionReq};
+use serde::Deserialize;
+use toml::Value;
+
+/// A package of the graph.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: Version,
+    #[serde(rename = "license")]
+    pub(crate) licence: Option<String>,
+    pub(crate) source: Option<String>,
+}
+
+impl Package {
+    /// Not of this workspace.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.source.is_some()
+    }
+}
+
+/// `name` or `name@requirement`, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+    requirement: VersionReq,
+}
+
+impl Rule {
+    pub(crate) fn names(&self, package: &Package) -> bool {
+        self.name.split('@').next() == Some(package.name.as_str())
+            && self.requirement.matches(&package.version)
+    }
+}
+
+/// `deny.toml`.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) licences: Vec<String>,
+    pub(crate) exceptions: HashMap<String, Vec<String>>,
+    pub(crate) bans: Vec<Rule>,
+    pub(crate) skips: Vec<Rule>,
+    pub(crate) ignored: Vec<Rule>,
+    pub(crate) registries: Vec<String>,
+}
+
+impl Rules {
+    pub(crate) fn read() -> Rules {
+        let text = std::fs::read_to_string(tests::paths::root().join("deny.toml")).expect("deny.toml");
+        let table: Value = toml::from_str(&text).expect("deny.toml is TOML");
+        let list = |section: &str, key: &str| -> Vec<Value> {
+            let value = table.get(section).and_then(|table| table.get(key));
+            value.and_then(Value::as_array).cloned().unwrap_or_default()
+        };
+        let exceptions = list("licenses", "exceptions").into_iter().map(|entry| {
+            (
+                text_of(&entry, "crate"),
+                texts(entry.get("allow").and_then(Value::as_array).into_iter().flatten()),
+            )
+        });
+        Rules {
+            licences: texts(&list("licenses", "allow")),
+            exceptions: exceptions.collect(),
+            bans: list("bans", "deny").iter().map(|entry| rule(entry, "crate")).collect(),
+            skips: list("bans", "skip").iter().map(|entry| rule(entry, "crate")).collect(),
+            ignored: list("advisories", "ignore").iter().map(|entry| rule(entry, "id")).collect(),
+            registries: texts(&list("sources", "allow-registry")),
+        }
+    }
+}
+
+fn rule(entry: &Value, key: &str) -> Rule {
+    let name = text_of(entry, key);
+    let requirement = name.split_once('@').map_or("*", |(_, requirement)| requirement).to_owned();
+    let requirement = VersionReq::parse(&requirement).unwrap_or_else(|error| panic!("{name}: {error}"));
+    Rule { name, reason: text_of(entry, "reason"), requirement }
+}
+
+fn text_of(entry: &Value, key: &str) -> String {
+    entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn texts<'a>(values: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
+    values.into_iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Every package that any target with any feature could need.
+pub(crate) fn packages() -> Vec<Package> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let text = TEXT.get_or_init(|| {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let mut command = Command::new(cargo);
+        command.args(["metadata", "--format-version", "1", "--locked", "--all-features"]);
+        let output = command.current_dir(tests::paths::root()).output().expect("cargo runs");
+        assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("cargo prints UTF-8")
+    });
+    serde_json::from_str::<Metadata>(text).expect("cargo prints JSON").packages
+}

@@ -1,0 +1,134 @@
+//! Pure rooms decide and touch nothing; porches touch the street and decide nothing.
+
+use crate::source::{self, Source};
+
+/// Rooms without clock, I/O, async, threads or global randomness. `/**`: a folder with all in it.
+const PURE: &[&str] = &[
+    "wire/src/**",
+    "gateway/src/admission.rs",
+    "gateway/src/limits.rs",
+    "gateway/src/shard.rs",
+    "gateway/src/shard/**",
+    "router/src/classify.rs",
+    "router/src/inbox.rs",
+    "router/src/inbox/**",
+    "router/src/ingest/fields.rs",
+    "router/src/ingest/quota.rs",
+    "router/src/ingest/validate.rs",
+    "router/src/ledger.rs",
+    "router/src/ledger/**",
+    "router/src/limit.rs",
+    "router/src/limit/**",
+    "router/src/links/queue.rs",
+    "router/src/owner.rs",
+    "router/src/owner/**",
+    "router/src/pipeline.rs",
+    "router/src/presence.rs",
+    "router/src/presence/**",
+    "router/src/record.rs",
+    "router/src/route.rs",
+    "router/src/route/**",
+    "router/src/store/memory.rs",
+    "router/src/sync.rs",
+    "router/src/sync/**",
+];
+
+/// What none of them may name.
+const STREET: &[&str] = &[
+    ".await",
+    "Instant",
+    "SystemTime",
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "async fn",
+    "async move",
+    "getrandom::",
+    "glommio",
+    "io_uring",
+    "ops::clock",
+    "ops::random",
+    "rand::rng",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "thread_rng",
+    "tokio",
+];
+
+/// The only code that may name the kernel's rings and their runtime.
+const RING_PORCHES: &[&str] = &[
+    "gateway/ring/src/**",
+    "gateway/src/io/**",
+    "gateway/src/io.rs",
+    "gateway/src/node.rs",
+    "loadtest/src/engine.rs",
+    "loadtest/src/engine/**",
+];
+const RING_WORDS: &[&str] = &["glommio", "io_uring", "libc::"];
+
+/// The only production code that may be unsafe.
+const UNSAFE_PORCHES: &[&str] = &["gateway/ring/src/**"];
+
+fn named(source: &Source, words: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for word in words {
+        let lines = source.lines_with(word).into_iter();
+        found.extend(lines.map(|line| format!("{}:{line} names {word}", source.path)));
+    }
+    found
+}
+
+#[test]
+fn pure_rooms_touch_nothing() {
+    let pure = source::production().filter(|source| source.is_under(PURE));
+    let wrong: Vec<String> = pure.flat_map(|source| named(&source, STREET)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_rule_for_pure_rooms_can_fail() {
+    let planted =
+        Source::new("gateway/src/shard/x.rs", "fn now() -> Instant { std::time::Instant::now() }\n");
+    assert!(planted.is_under(PURE) && !named(&planted, STREET).is_empty());
+}
+
+#[test]
+fn every_pure_room_is_there() {
+    let sources = source::all();
+    for place in PURE.iter().filter(|place| !place.ends_with("/**")) {
+        assert!(
+            sources.iter().any(|source| source.path == *place),
+            "{place} is gone: mend the list of pure rooms"
+        );
+    }
+}
+
+#[test]
+fn only_porches_name_the_ring() {
+    let others = source::production().filter(|source| !source.is_under(RING_PORCHES));
+    let wrong: Vec<String> = others.flat_map(|source| named(&source, RING_WORDS)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn only_the_ring_is_unsafe() {
+    let wrong: Vec<String> = source::production()
+        .filter(|source| !source.is_under(UNSAFE_PORCHES))
+        .flat_map(|source| named(&source, &["unsafe"]))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_other_crate_forbids_unsafe_code() {
+    let roots = source::production()
+        .filter(|source| source.path.ends_with("/src/lib.rs") || source.path.ends_with("/src/main.rs"));
+    let wrong: Vec<String> = roots
+        .filter(|source| !source.is_under(UNSAFE_PORCHES))
+        .filter(|source| !source.text.contains("#![forbid(unsafe_code)]"))
+        .map(|source| source.path)
+        .collect();
+    assert!(wrong.is_empty(), "without #![forbid(unsafe_code)]: {wrong:#?}");
+}
