@@ -16,3 +16,8 @@ pub mod journal;
 pub mod limits;
 pub mod links;
 pub mod record;
+pub mod classify;
+pub mod ledger;
+pub mod owner;
+pub mod presence;
+pub mod store;

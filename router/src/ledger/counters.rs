@@ -1,0 +1,301 @@
+//! The equation, counted: accepted = delivered + handed over + fell back + expired + dropped + dead-lettered +
+//! unknown + open, for each channel, and what was read of each lane.
+//!
+//! Owns one row that the owner writes in the same batch as the states it counts. Never scans: [`recount`] does, for
+//! tests and for an operator who doubts.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use wire::message::Priority;
+use wire::time::Wall;
+
+use super::row::LedgerRow;
+use super::sequences::Gap;
+use super::state::{Kind, Reason, State};
+use crate::record::Channel;
+use crate::store::{Space, StoreError};
+
+/// The version of the row.
+const VERSION: u8 = 1;
+
+/// One side of the equation and the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub accepted: u64,
+    pub open: u64,
+    pub delivered: u64,
+    pub handed_over: u64,
+    pub fell_back: u64,
+    pub expired: u64,
+    pub dropped: u64,
+    pub dead_lettered: u64,
+    pub unknown: u64,
+}
+
+impl Tally {
+    pub fn of(&self, kind: Kind) -> u64 {
+        let mut copy = *self;
+        *copy.slot(kind)
+    }
+
+    fn slot(&mut self, kind: Kind) -> &mut u64 {
+        match kind {
+            Kind::Open => &mut self.open,
+            Kind::Delivered => &mut self.delivered,
+            Kind::HandedOver => &mut self.handed_over,
+            Kind::FellBack => &mut self.fell_back,
+            Kind::Expired => &mut self.expired,
+            Kind::Dropped => &mut self.dropped,
+            Kind::DeadLettered => &mut self.dead_lettered,
+            Kind::Unknown => &mut self.unknown,
+        }
+    }
+
+    /// What accepted deliveries are accounted for; as large as `accepted`, or something is wrong.
+    pub fn accounted(&self) -> u64 {
+        Kind::ALL.into_iter().map(|kind| self.of(kind)).sum()
+    }
+
+    fn add(&mut self, other: &Tally) {
+        self.accepted += other.accepted;
+        for kind in Kind::ALL {
+            *self.slot(kind) += other.of(kind);
+        }
+    }
+}
+
+/// Records of one priority.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Handed to the owner by the journal, repetitions apart.
+    pub read: u64,
+    /// Of these, turned into deliveries.
+    pub processed: u64,
+    /// Of these, dead-lettered as they were.
+    pub dead_lettered: u64,
+    /// Given again; they changed nothing.
+    pub repeated: u64,
+}
+
+/// Everything that is counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    v: u8,
+    channels: [Tally; Channel::ALL.len()],
+    /// Deliveries dropped, by [`Reason::NAMES`].
+    dropped: [u64; Reason::NAMES.len()],
+    /// Records dead-lettered as wholes. Each counts as one delivery that was accepted and dead-lettered.
+    records_dead_lettered: u64,
+    lanes: [Lane; Priority::ALL.len()],
+}
+
+impl Counters {
+    pub fn decode(row: Option<&Bytes>) -> Result<Counters, StoreError> {
+        let Some(row) = row else { return Ok(Counters { v: VERSION, ..Counters::default() }) };
+        let damaged = |what| StoreError::Damaged { space: Space::Meta, what };
+        let counters: Counters = serde_json::from_slice(row).map_err(|error| damaged(error.to_string()))?;
+        if counters.v == VERSION {
+            Ok(counters)
+        } else {
+            Err(damaged(format!("counters of version {}", counters.v)))
+        }
+    }
+
+    pub fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("numbers serialize").into()
+    }
+
+    /// A delivery was accepted and is open.
+    pub(crate) fn accept(&mut self, channel: Channel) {
+        let tally = &mut self.channels[channel as usize];
+        tally.accepted += 1;
+        tally.open += 1;
+    }
+
+    /// A delivery went from one state to another.
+    pub(crate) fn move_on(&mut self, channel: Channel, from: &State, to: &State) {
+        let tally = &mut self.channels[channel as usize];
+        *tally.slot(from.kind()) -= 1;
+        *tally.slot(to.kind()) += 1;
+        if let State::Dropped(reason) = from {
+            self.dropped[reason.index()] -= 1;
+        }
+        if let State::Dropped(reason) = to {
+            self.dropped[reason.index()] += 1;
+        }
+    }
+
+    pub(crate) fn lane(&mut self, priority: Priority) -> &mut Lane {
+        &mut self.lanes[priority as usize]
+    }
+
+    pub(crate) fn dead_letter_record(&mut self) {
+        self.records_dead_lettered += 1;
+    }
+
+    /// A dead-lettered record came to life: its deliveries are counted in its stead.
+    pub(crate) fn revive_record(&mut self) {
+        self.records_dead_lettered -= 1;
+    }
+
+    /// What a row adds, for a recount.
+    pub(crate) fn add_row(&mut self, row: &LedgerRow) {
+        for delivery in &row.deliveries {
+            let tally = &mut self.channels[delivery.channel as usize];
+            tally.accepted += 1;
+            *tally.slot(delivery.state.kind()) += 1;
+            if let State::Dropped(reason) = &delivery.state {
+                self.dropped[reason.index()] += 1;
+            }
+        }
+    }
+
+    pub fn channel(&self, channel: Channel) -> Tally {
+        self.channels[channel as usize]
+    }
+
+    pub fn lane_of(&self, priority: Priority) -> Lane {
+        self.lanes[priority as usize]
+    }
+
+    /// Name of the reason and number of deliveries.
+    pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Reason::NAMES.into_iter().zip(self.dropped)
+    }
+
+    /// All channels, and the records that were dead-lettered as they came.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally {
+            accepted: self.records_dead_lettered,
+            dead_lettered: self.records_dead_lettered,
+            ..Tally::default()
+        };
+        self.channels.iter().for_each(|tally| total.add(tally));
+        total
+    }
+
+    /// Whether each side of the equation is as large as the other, in every channel and lane.
+    pub fn balanced(&self) -> bool {
+        let dropped: u64 = self.channels.iter().map(|tally| tally.dropped).sum();
+        self.channels.iter().all(|tally| tally.accepted == tally.accounted())
+            && dropped == self.dropped.iter().sum::<u64>()
+            && self.lanes.iter().all(|lane| lane.read == lane.processed + lane.dead_lettered)
+    }
+
+    /// The deliveries only, to be compared with a recount.
+    pub fn deliveries(&self) -> Counters {
+        Counters { lanes: Default::default(), records_dead_lettered: 0, ..self.clone() }
+    }
+}
+
+/// `GET /v1/reconcile`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reconciliation {
+    pub at: Wall,
+    /// Deliveries, all channels together.
+    #[serde(flatten)]
+    pub total: Tally,
+    /// Accepted and in no state: 0, or something is wrong.
+    pub unaccounted: i64,
+    pub channels: Vec<NamedTally>,
+    pub dropped_by_reason: Vec<NamedCount>,
+    /// Records, by priority.
+    pub lanes: Vec<NamedLane>,
+    /// Records that the journal has and the owner has not finished.
+    pub journal_lag: u64,
+    /// Sequence numbers that were given out and never came here.
+    pub missing: u64,
+    /// The same, but they may still come.
+    pub awaited: u64,
+    pub gaps: Vec<Gap>,
+    /// More gaps than are shown.
+    pub more_gaps: bool,
+    pub balanced: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct NamedTally {
+    pub channel: Channel,
+    #[serde(flatten)]
+    pub tally: Tally,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct NamedCount {
+    pub reason: &'static str,
+    pub count: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct NamedLane {
+    pub priority: Priority,
+    #[serde(flatten)]
+    pub lane: Lane,
+}
+
+impl Reconciliation {
+    /// `gaps`: at most as many as are to be shown; `missing` and `awaited` count all.
+    pub fn new(at: Wall, counters: &Counters, journal_lag: u64, gaps: Gaps) -> Reconciliation {
+        let total = counters.total();
+        Reconciliation {
+            at,
+            total,
+            unaccounted: total.accepted.cast_signed() - total.accounted().cast_signed(),
+            channels: Channel::ALL
+                .into_iter()
+                .map(|channel| NamedTally { channel, tally: counters.channel(channel) })
+                .collect(),
+            dropped_by_reason: counters
+                .dropped()
+                .map(|(reason, count)| NamedCount { reason, count })
+                .collect(),
+            lanes: Priority::ALL
+                .into_iter()
+                .map(|priority| NamedLane { priority, lane: counters.lane_of(priority) })
+                .collect(),
+            journal_lag,
+            missing: gaps.missing,
+            awaited: gaps.awaited,
+            balanced: counters.balanced() && gaps.missing == 0,
+            gaps: gaps.shown,
+            more_gaps: gaps.more,
+        }
+    }
+}
+
+/// What [`super::sequences`] found.
+#[derive(Debug, Clone, Default)]
+pub struct Gaps {
+    pub shown: Vec<Gap>,
+    pub more: bool,
+    pub missing: u64,
+    pub awaited: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_on_both_sides_wherever_it_goes() {
+        let mut counters = Counters::decode(None).expect("a new one");
+        let open = State::Open { due_at: None };
+        for state in [State::Delivered, State::Dropped(Reason::Shed), State::Unknown] {
+            counters.accept(Channel::Push);
+            counters.move_on(Channel::Push, &open, &state);
+            assert!(counters.balanced());
+        }
+        counters.move_on(Channel::Push, &State::Dropped(Reason::Shed), &open);
+        let tally = counters.channel(Channel::Push);
+        assert_eq!((tally.accepted, tally.open, tally.delivered, tally.unknown), (3, 1, 1, 1));
+        assert!(counters.balanced() && counters.dropped().all(|(_, count)| count == 0));
+        let read = Counters::decode(Some(&counters.encode()));
+        assert_eq!(read, Ok(counters));
+    }
+
+    #[test]
+    fn counters_of_another_version_are_damage() {
+        let counters = Counters { v: 9, ..Counters::default() };
+        assert!(Counters::decode(Some(&counters.encode())).is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! What goes into the owner and what comes out of it: values, nothing else.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+use wire::link::{Frame, Revoked};
+use wire::message::Priority;
+use wire::time::{Mono, Wall};
+
+use crate::journal::Position;
+use crate::record::Channel;
+
+pub use crate::presence::LinkId;
+
+/// The time of an input, on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    pub mono: Mono,
+    pub wall: Wall,
+}
+
+/// What the owner is told at its start.
+#[derive(Debug, Clone)]
+pub struct OwnerConfig {
+    /// Partitions of the journal.
+    pub partitions: u32,
+    /// Those of them that this router owns. Empty: all.
+    pub owned: Vec<u32>,
+    /// Of the ownership; see [`Frame::Owns`].
+    pub epoch: u64,
+    pub generation: u64,
+    pub push_per_user_hour: u32,
+    /// Deliveries a second, all services together.
+    pub global_per_s: u32,
+    /// Percent of `global_per_s` above which LOW is dropped.
+    pub shed_low_percent: u32,
+    /// Tries of one provider delivery before it is dead-lettered.
+    pub provider_tries_max: u32,
+}
+
+impl Default for OwnerConfig {
+    fn default() -> OwnerConfig {
+        OwnerConfig {
+            partitions: 16,
+            owned: Vec::new(),
+            epoch: 0,
+            generation: 1,
+            push_per_user_hour: 20,
+            global_per_s: 100_000,
+            shed_low_percent: 150,
+            provider_tries_max: 20,
+        }
+    }
+}
+
+/// The partitions that this router owns from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership {
+    pub epoch: u64,
+    pub generation: u64,
+    pub count: u32,
+    pub partitions: Vec<u32>,
+}
+
+/// One delivery by a provider. Its text (`{id}/{channel}/{user}`) is the same at every try.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryKey {
+    pub id: Uuid,
+    pub channel: Channel,
+    pub user: String,
+}
+
+impl std::fmt::Display for DeliveryKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.id, self.channel.name(), self.user)
+    }
+}
+
+/// What a provider is asked to send.
+#[derive(Debug, Clone)]
+pub struct ProviderCall {
+    pub delivery: DeliveryKey,
+    pub service: String,
+    pub priority: Priority,
+    pub category: Option<String>,
+    pub title: Option<String>,
+    pub body: Option<String>,
+    pub data: Option<Box<RawValue>>,
+    pub collapse_key: Option<String>,
+    pub accepted_at: Wall,
+    pub expires_at: Option<Wall>,
+    /// From 1.
+    pub attempt: u32,
+    /// The same try may have gone out before the router was stopped.
+    pub again: bool,
+}
+
+/// What a provider answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is a receipt.
+    Delivered,
+    /// The provider took it.
+    HandedOver,
+    Retry {
+        after: Duration,
+    },
+    /// Nobody knows whether it went out. Never sent again on our own account.
+    Unknown,
+    Drop {
+        reason: String,
+    },
+}
+
+/// What the API asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    MarkRead {
+        user: String,
+        ids: Vec<Uuid>,
+    },
+    /// `hash`: [`crate::tickets::hash`].
+    IssueTicket {
+        user: String,
+        hash: [u8; 32],
+        expires_at: Wall,
+    },
+    Revoke {
+        who: Revoked,
+    },
+    /// What has not gone out yet does not go out.
+    Cancel {
+        id: Uuid,
+    },
+    ReplayOverflow {
+        number: u64,
+    },
+    ReplayDeadLetter {
+        number: u64,
+    },
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Done,
+    Marked {
+        changed: u32,
+        unread: u64,
+    },
+    /// How many deliveries will not go out, and how many had gone out or ended before.
+    Cancelled {
+        cancelled: u32,
+        too_late: u32,
+    },
+    /// It is on its way again.
+    Replayed,
+    NotFound,
+    /// There, but it cannot be done; the text is for people.
+    Refused(String),
+    /// A row is damaged.
+    Failed(String),
+}
+
+/// What the owner wants done, in this order, after the commit that it belongs to.
+#[derive(Debug)]
+pub enum Output {
+    Link {
+        link: LinkId,
+        frame: Frame,
+    },
+    Provide(ProviderCall),
+    /// Every record of this lane and partition up to here is final or open in the ledger.
+    Committed(Position),
+    Answer {
+        token: u64,
+        answer: Answer,
+    },
+    Alert {
+        /// Stable, like `poison_record`.
+        name: &'static str,
+        critical: bool,
+        detail: String,
+    },
+}
