@@ -15,6 +15,7 @@ use wire::time::Wall;
 use crate::record::{Record, Request};
 
 pub mod embedded;
+mod encode;
 pub mod segment;
 pub mod storage;
 

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 use wire::message::Priority;
 
+use super::encode::Prepared;
 use super::segment::{Budget, LogConfig, Recovery, SegmentLog};
 use super::storage::{DiskStorage, Storage};
 use super::{AppendError, Appended, Draft, Journal, JournalStatus};
@@ -197,7 +198,7 @@ impl Journal for EmbeddedJournal {
     async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
         let lane = draft.request.priority as usize;
-        let pending = Pending::prepare(draft, self.partitions, reply)?;
+        let pending = Pending::new(Prepared::new(draft, self.partitions)?, reply);
         self.shared.enqueue(lane, pending).await?;
         match answer.await {
             Ok(result) => result,

@@ -22,8 +22,10 @@ const BYTES_MAX: usize = 512;
 pub(super) struct Committed(pub(super) [u64; LANES]);
 
 impl Committed {
-    /// With `true` when there is a file that cannot be read.
+    /// With `true` when there is a file that cannot be read. Makes durable what a killed process may have left in
+    /// the cache only, for segments are trimmed by it.
     pub(super) fn load(storage: &dyn Storage) -> io::Result<(Committed, bool)> {
+        storage.sync_folder()?;
         let mut bytes = [0; BYTES_MAX];
         let filled = match storage.read(NAME, 0, &mut bytes) {
             Ok(filled) => filled,

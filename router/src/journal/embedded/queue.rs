@@ -8,59 +8,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use uuid::Uuid;
-use wire::time::Wall;
 
 use super::LANES;
 use super::commit::Committed;
+use crate::journal::encode::Prepared;
 use crate::journal::segment::{Budget, RECORD_BYTES_MAX};
-use crate::journal::{AppendError, Appended, Draft, JournalStatus};
-use crate::record::Record;
+use crate::journal::{AppendError, Appended, JournalStatus};
 
 /// Bytes that may wait in one lane for the writer thread; appends beyond wait their turn.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What the shortest record counts for, so that records are bounded, too (32,768 in a lane).
 const RECORD_COST_MIN: usize = 512;
-/// Bytes of a record around its request: id, dates, sequence and names.
-const ENVELOPE_BYTES: usize = 512;
 
 const _: () = assert!(RECORD_BYTES_MAX < QUEUE_BYTES_MAX);
 
 /// A record that waits to be written.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) id: Uuid,
-    pub(super) service: String,
-    pub(super) accepted_at: Wall,
-    pub(super) partition: u32,
-    pub(super) request: Box<RawValue>,
+    pub(super) record: Prepared,
     pub(super) reply: oneshot::Sender<Result<Appended, AppendError>>,
     /// The bytes it holds of its lane.
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Pending {
-    /// Does in the caller's thread whatever does not need the sequence.
-    pub(super) fn prepare(
-        draft: Draft,
-        partitions: u32,
-        reply: oneshot::Sender<Result<Appended, AppendError>>,
-    ) -> Result<Pending, AppendError> {
-        let partition = Record::partition(&draft.request.to, partitions);
-        let request = serde_json::value::to_raw_value(&draft.request)
-            .map_err(|error| AppendError::Unavailable(format!("the request is no JSON: {error}")))?;
-        let found = request.get().len() + draft.service.len() + ENVELOPE_BYTES;
-        if found > RECORD_BYTES_MAX {
-            return Err(AppendError::TooLong { found, max: RECORD_BYTES_MAX });
-        }
-        let Draft { id, service, accepted_at, .. } = draft;
-        Ok(Pending { id, service, accepted_at, partition, request, reply, permit: None })
+    pub(super) fn new(record: Prepared, reply: oneshot::Sender<Result<Appended, AppendError>>) -> Pending {
+        Pending { record, reply, permit: None }
     }
 
     fn cost(&self) -> u32 {
-        (self.request.get().len() + self.service.len()).max(RECORD_COST_MIN) as u32
+        self.record.bytes_max().max(RECORD_COST_MIN) as u32
     }
 }
 

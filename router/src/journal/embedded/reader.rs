@@ -17,9 +17,9 @@ use super::commit::Committed;
 use super::queue::Shared;
 use super::share::shares;
 use super::writer::Running;
+use crate::journal::encode::decode;
 use crate::journal::segment::{LogReader, LogRecord};
 use crate::journal::{Entry, JournalReader, Poison, Position, ReadError};
-use crate::record::{RECORD_VERSION, Record};
 
 /// Bytes of records that one read takes from one lane (and the record that crosses it).
 const READ_BYTES_MAX: usize = 1024 * 1024;
@@ -118,10 +118,7 @@ fn read_lanes(logs: &mut [LogReader], taken: [usize; LANES]) -> io::Result<Vec<E
 }
 
 fn entry(priority: Priority, record: LogRecord) -> Entry {
-    let read = serde_json::from_slice::<Record>(&record.body).map_err(|error| error.to_string());
-    let read = read.and_then(|read| {
-        if read.v == RECORD_VERSION { Ok(read) } else { Err(format!("a record of version {}", read.v)) }
-    });
+    let read = decode(&record.body);
     let partition = read.as_ref().map_or(0, |read| read.sequence.partition);
     let position = Position { priority, partition, offset: record.offset };
     Entry { position, record: read.map_err(|reason| Poison { reason, bytes: record.body }) }

@@ -11,12 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, BytesMut};
-use serde::Serialize;
-use serde_json::value::RawValue;
-use uuid::Uuid;
+use bytes::BytesMut;
 use wire::message::Priority;
-use wire::time::Wall;
 
 use super::LANES;
 use super::commit::Committed;
@@ -24,7 +20,7 @@ use super::queue::{Pending, Shared};
 use crate::journal::segment::{LogError, SegmentLog};
 use crate::journal::storage::Storage;
 use crate::journal::{AppendError, Appended, DurableIn};
-use crate::record::{RECORD_VERSION, Sequence};
+use crate::record::Sequence;
 
 /// Records of one group commit.
 const BATCH_RECORDS_MAX: usize = 4_096;
@@ -48,17 +44,6 @@ pub(super) struct Writer {
     revive_due: Instant,
     batch: VecDeque<Pending>,
     line: BytesMut,
-}
-
-/// What a record looks like in a log: `Record`, with the request as it was serialized by the appender.
-#[derive(Serialize)]
-struct Line<'a> {
-    v: u8,
-    id: Uuid,
-    service: &'a str,
-    accepted_at: Wall,
-    sequence: Sequence,
-    request: &'a RawValue,
 }
 
 /// A record that was staged and waits for its sync.
@@ -133,18 +118,9 @@ impl Writer {
                 // The caller gave up before anything was written.
                 continue;
             }
-            let last = &mut self.sequences[pending.partition as usize];
-            let sequence = Sequence { boot: self.boot, partition: pending.partition, seq: *last + 1 };
-            self.line.clear();
-            let line = Line {
-                v: RECORD_VERSION,
-                id: pending.id,
-                service: &pending.service,
-                accepted_at: pending.accepted_at,
-                sequence,
-                request: &pending.request,
-            };
-            serde_json::to_writer((&mut self.line).writer(), &line).expect("a record serializes");
+            let last = &mut self.sequences[pending.record.partition as usize];
+            let sequence = Sequence { boot: self.boot, partition: pending.record.partition, seq: *last + 1 };
+            pending.record.write(sequence, &mut self.line);
             match self.logs[lane].stage(&self.line) {
                 Ok(_) => {
                     *last += 1;
@@ -164,7 +140,7 @@ impl Writer {
         match result {
             Ok(()) => {
                 for Staged { pending, seq } in staged {
-                    let partition = pending.partition;
+                    let partition = pending.record.partition;
                     reply(pending, Ok(Appended { partition, seq, durable_in: DurableIn::Journal }));
                 }
             }
@@ -172,7 +148,7 @@ impl Writer {
                 tracing::error!(%error, "the journal takes nothing");
                 self.revive_due = now() + REVIVE_INTERVAL;
                 for Staged { pending, .. } in staged.into_iter().rev() {
-                    self.sequences[pending.partition as usize] -= 1;
+                    self.sequences[pending.record.partition as usize] -= 1;
                     reply(pending, Err(refusal(&error)));
                 }
             }

@@ -207,6 +207,13 @@ impl MemoryStorage {
         disk.durable_names.insert(path.to_owned(), inode);
     }
 
+    /// Flips one bit of a file, counted from its start.
+    pub fn flip(&self, path: &str, bit: usize) {
+        let mut disk = self.disk();
+        let inode = disk.inode_of(path).expect("the file is there");
+        inode.bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+
     /// A copy that goes its own way, for trying many endings of one history.
     pub fn fork(&self) -> MemoryStorage {
         let copy = MemoryStorage::new();
