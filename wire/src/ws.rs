@@ -2,6 +2,8 @@
 //!
 //! Heads are tungstenite's; what it leaves to its protocol layer (reserved bits, the shortest length, the rules for
 //! control frames) is checked here. Frames of a server are not masked, so one encoding serves every recipient.
+//! Knows nothing of messages, fragments or roles: that is [`crate::session`], which calls it, as do the gateway's
+//! fan-out and the load tester.
 
 use std::io::Cursor;
 
@@ -39,11 +41,15 @@ pub(crate) const fn protocol(reason: &'static str) -> Fault {
 }
 
 impl Head {
-    /// Reads a head off the front of `input`; `None` until it is complete.
+    /// Reads a head off the front of `input`; `None` until it is complete. What can be refused is refused on the
+    /// first byte that shows it.
+    #[inline]
     pub fn parse(input: &[u8]) -> Result<Option<Head>, Fault> {
-        let [first, second, ..] = *input else { return Ok(None) };
-        if first & 0x70 != 0 {
-            return Err(protocol("a reserved bit is set"));
+        let Some(&first) = input.first() else { return Ok(None) };
+        check_first(first)?;
+        let Some(&second) = input.get(1) else { return Ok(None) };
+        if first & CONTROL_BIT != 0 && usize::from(second & 0x7f) > CONTROL_BYTES_MAX {
+            return Err(protocol("a control frame is too long"));
         }
         let parsed =
             FrameHeader::parse(&mut Cursor::new(input)).map_err(|_| protocol("a reserved opcode"))?;
@@ -56,32 +62,35 @@ impl Head {
         if !shortest {
             return Err(protocol("a length is not in its shortest form"));
         }
-        let head = Head {
+        Ok(Some(Head {
             last: header.is_final,
             opcode: header.opcode,
             mask: header.mask,
             head_bytes: 2 + length_bytes + if header.mask.is_some() { 4 } else { 0 },
             payload_bytes,
-        };
-        head.check()?;
-        Ok(Some(head))
-    }
-
-    fn check(&self) -> Result<(), Fault> {
-        match self.opcode {
-            OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => {
-                Err(protocol("a reserved opcode"))
-            }
-            OpCode::Control(_) if !self.last => Err(protocol("a control frame is fragmented")),
-            OpCode::Control(_) if self.payload_bytes > CONTROL_BYTES_MAX as u64 => {
-                Err(protocol("a control frame is too long"))
-            }
-            _ => Ok(()),
-        }
+        }))
     }
 }
 
-/// Masks or unmasks `payload` in place. `offset` is how many bytes of the frame came before it.
+/// The bit of an opcode that makes it a control frame.
+const CONTROL_BIT: u8 = 0x08;
+
+/// Reserved bits, opcodes, and fragments of what must have none.
+fn check_first(first: u8) -> Result<(), Fault> {
+    if first & 0x70 != 0 {
+        return Err(protocol("a reserved bit is set"));
+    }
+    if !matches!(first & 0x0f, 0..=2 | 8..=10) {
+        return Err(protocol("a reserved opcode"));
+    }
+    if first & CONTROL_BIT != 0 && first & 0x80 == 0 {
+        return Err(protocol("a control frame is fragmented"));
+    }
+    Ok(())
+}
+
+/// Masks or unmasks `payload` in place (the same thing, RFC 6455 §5.3). `offset` is how many bytes of the frame's
+/// payload came before it.
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let mut key = key;
     key.rotate_left(offset % 4);
@@ -103,17 +112,25 @@ pub fn frame(opcode: OpCode, payload: &[u8], mask_with: Option<[u8; 4]>) -> Byte
 
 /// One fragment of a message: `last` ends it.
 pub fn piece(opcode: OpCode, payload: &[u8], mask_with: Option<[u8; 4]>, last: bool) -> Bytes {
-    let header =
-        FrameHeader { is_final: last, rsv1: false, rsv2: false, rsv3: false, opcode, mask: mask_with };
-    let length = payload.len() as u64;
-    let mut out = BytesMut::with_capacity(header.len(length) + payload.len());
-    header.format(length, &mut (&mut out).writer()).expect("a buffer in memory takes it");
+    let head_bytes = header(opcode, mask_with, last).len(payload.len() as u64);
+    let mut out = BytesMut::with_capacity(head_bytes + payload.len());
+    put_piece(&mut out, opcode, payload, mask_with, last);
+    out.freeze()
+}
+
+/// As [`piece`], behind what `out` holds already: many frames in one buffer.
+pub fn put_piece(out: &mut BytesMut, opcode: OpCode, payload: &[u8], mask_with: Option<[u8; 4]>, last: bool) {
+    let header = header(opcode, mask_with, last);
+    header.format(payload.len() as u64, &mut out.writer()).expect("a buffer in memory takes it");
     let start = out.len();
     out.put_slice(payload);
     if let Some(key) = mask_with {
         mask(&mut out[start..], key, 0);
     }
-    out.freeze()
+}
+
+fn header(opcode: OpCode, mask: Option<[u8; 4]>, is_final: bool) -> FrameHeader {
+    FrameHeader { is_final, rsv1: false, rsv2: false, rsv3: false, opcode, mask }
 }
 
 /// A server's text frame: encoded once, shared by every recipient.
@@ -135,11 +152,23 @@ pub fn pong_frame(payload: &[u8], mask_with: Option<[u8; 4]>) -> Bytes {
 
 /// A close; a reason longer than fits is cut at a character.
 pub fn close_frame(code: u16, reason: &str, mask_with: Option<[u8; 4]>) -> Bytes {
-    let reason = &reason[..reason.floor_char_boundary(CONTROL_BYTES_MAX - 2)];
+    let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let reason = &reason[..end];
     let mut payload = Vec::with_capacity(2 + reason.len());
     payload.extend_from_slice(&code.to_be_bytes());
     payload.extend_from_slice(reason.as_bytes());
     frame(OpCode::Control(Control::Close), &payload, mask_with)
+}
+
+/// The close that answers a peer's: its own code, or nothing if it gave none (RFC 6455 §5.5.1).
+pub fn close_reply(code: Option<u16>, mask_with: Option<[u8; 4]>) -> Bytes {
+    match code {
+        Some(code) => close_frame(code, "", mask_with),
+        None => frame(OpCode::Control(Control::Close), &[], mask_with),
+    }
 }
 
 /// Reads a close frame's payload; an empty one carries no code.
@@ -158,80 +187,4 @@ pub fn parse_close(payload: &[u8]) -> Result<(Option<u16>, &str), Fault> {
 pub(crate) const BAD_UTF8: Fault = Fault { code: CloseCode::BadUtf8, reason: "text is not UTF-8" };
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn heads_at_every_length_boundary_read_back() {
-        for length in [0_usize, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
-            for key in [None, Some([1, 2, 3, 4])] {
-                let whole = frame(OpCode::Data(Data::Text), &vec![b'x'; length], key);
-                let head = Head::parse(&whole).unwrap().unwrap();
-                assert_eq!((head.payload_bytes, head.mask, head.last), (length as u64, key, true));
-                assert_eq!(head.head_bytes + length, whole.len());
-                for cut in 0..head.head_bytes {
-                    assert_eq!(Head::parse(&whole[..cut]), Ok(None), "cut at {cut}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_rfc_forbids_is_refused() {
-        let cases: [(&[u8], &str); 10] = [
-            (&[0x90 | 0x01, 0], "rsv3"),
-            (&[0xc1, 0], "rsv1"),
-            (&[0x83, 0], "reserved data opcode"),
-            (&[0x8b, 0], "reserved control opcode"),
-            (&[0x09, 0], "fragmented ping"),
-            (&[0x89, 126, 0, 126], "long ping"),
-            (&[0x81, 126, 0, 125], "126 for 125"),
-            (&[0x81, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff], "127 for 65535"),
-            (&[0x81, 127, 0x80, 0, 0, 0, 0, 1, 0, 0], "top bit of the length"),
-            (&[0x88, 126, 1, 0], "long close"),
-        ];
-        for (bytes, what) in cases {
-            assert_eq!(Head::parse(bytes).map_err(|fault| fault.code), Err(CloseCode::Protocol), "{what}");
-        }
-    }
-
-    #[test]
-    fn a_long_close_reason_is_cut_between_characters() {
-        let whole = close_frame(1008, &"é".repeat(100), None);
-        let (code, reason) = parse_close(&whole[2..]).unwrap();
-        assert_eq!((code, reason.chars().count()), (Some(1008), 61));
-    }
-
-    #[test]
-    fn close_payloads_are_checked() {
-        assert_eq!(parse_close(&[]), Ok((None, "")));
-        assert!(parse_close(&[3]).is_err());
-        for code in [0_u16, 999, 1004, 1005, 1006, 1015, 2000, 5000] {
-            assert!(parse_close(&code.to_be_bytes()).is_err(), "{code}");
-        }
-        assert_eq!(parse_close(&[0x03, 0xe8, 0xff]), Err(BAD_UTF8));
-    }
-
-    proptest! {
-        #[test]
-        fn masking_is_its_own_inverse_and_agrees_with_the_definition(
-            bytes in proptest::collection::vec(any::<u8>(), 0..100), key: [u8; 4], cut in 0_usize..100,
-        ) {
-            let cut = cut.min(bytes.len());
-            let plainly: Vec<u8> = bytes.iter().enumerate().map(|(i, b)| b ^ key[i % 4]).collect();
-            let mut masked = bytes.clone();
-            mask(&mut masked[..cut], key, 0);
-            mask(&mut masked[cut..], key, cut);
-            prop_assert_eq!(&masked, &plainly);
-            mask(&mut masked, key, 0);
-            prop_assert_eq!(masked, bytes);
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
-            let _either = Head::parse(&bytes);
-            let _either = parse_close(&bytes);
-        }
-    }
-}
+mod tests;
