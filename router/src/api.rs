@@ -1,2 +1,233 @@
-//! API
+//! The router's HTTP: what services hand in, what became of it, and what operators ask.
+//!
+//! Owns the table of routes, who may call them, and the shape of every answer. Reads the store through the owner's
+//! [`View`]; changes go to the owner as commands. `openapi.json` says the same for programs; a test keeps it equal.
+
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use ops::clock::Clock;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::ingest::{self, Intake};
+use crate::limits::{ANSWER_WITHIN, API_CONNECTIONS_MAX, RETRY_AFTER_S};
+use crate::metrics::Metrics;
+use crate::node::board::Watch;
+use crate::node::inputs::Input;
+use crate::owner::{Answer, Command, View};
+use crate::provider::outbox::Outbox;
+use crate::store::{DiskStore, StoreError};
+use listener::BoundedListener;
+use problem::{Kind, Problem};
+
+pub mod admin;
+pub mod auth;
+pub mod body;
+mod cors;
+mod inbox;
+pub mod listener;
+mod notifications;
+mod operations;
+mod people;
 pub mod problem;
+mod query;
+
+/// The document at `/openapi.json`.
+pub const OPENAPI: &str = include_str!("api/openapi.json");
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+pub struct Parts {
+    pub config: Config,
+    pub intake: Intake,
+    pub view: View<DiskStore>,
+    pub outbox: Arc<Outbox>,
+    pub inputs: mpsc::Sender<Input>,
+    pub watch: Watch,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+/// An [`App`] that does not keep the router running.
+#[derive(Debug)]
+pub struct WeakApp(Weak<Parts>);
+
+impl WeakApp {
+    pub fn upgrade(&self) -> Option<App> {
+        self.0.upgrade().map(App)
+    }
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+impl App {
+    pub fn new(parts: Parts) -> App {
+        App(Arc::new(parts))
+    }
+
+    pub fn downgrade(&self) -> WeakApp {
+        WeakApp(Arc::downgrade(&self.0))
+    }
+
+    /// Asks the owner for a change; the answer comes once it is committed.
+    async fn command(&self, command: Command) -> Result<Answer, Problem> {
+        let (answer, answered) = oneshot::channel();
+        let input = Input::Command { command, answer };
+        let asked = async {
+            self.inputs.send(input).await.ok()?;
+            answered.await.ok()
+        };
+        match timeout(ANSWER_WITHIN, asked).await {
+            Ok(Some(Answer::NotFound)) => Err(not_found()),
+            Ok(Some(Answer::Refused(why))) => Err(Problem::new(Kind::Contradiction, why)),
+            Ok(Some(Answer::Failed(why))) => Err(unavailable(&why)),
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) | Err(_) => Err(unavailable("the owner does not answer")),
+        }
+    }
+
+    /// Looks something up in the store, off the threads that carry requests.
+    async fn look<T, E>(&self, look: impl FnOnce(&Parts) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static + From<StoreError>,
+    {
+        let app = self.clone();
+        let looked = tokio::task::spawn_blocking(move || look(&app)).await;
+        looked.unwrap_or_else(|error| Err(StoreError::Io(error.to_string()).into()))
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        tracing::warn!(%error, "the store does not answer");
+        unavailable("the store does not answer")
+    }
+}
+
+fn unavailable(why: &str) -> Problem {
+    Problem::new(Kind::Unavailable, why).retry_after(RETRY_AFTER_S)
+}
+
+fn not_found() -> Problem {
+    Problem::new(Kind::NotFound, "nothing is kept under this id")
+}
+
+/// Every route. `openapi.json` lists the same.
+fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
+    vec![
+        ("post", "/v1/notifications", post(ingest::http::post)),
+        ("post", "/v1/notifications/batch", post(ingest::batch::post)),
+        ("get", "/v1/notifications/{id}", get(notifications::timeline)),
+        ("get", "/v1/users/{user}/inbox", get(inbox::page)),
+        ("post", "/v1/users/{user}/inbox/read", post(inbox::mark_read)),
+        ("get", "/v1/outbox", get(operations::outbox)),
+        ("get", "/v1/status", get(operations::status)),
+        ("get", "/v1/reconcile", get(operations::reconcile)),
+        ("get", "/v1/alerts", get(operations::alerts)),
+        ("get", "/v1/overflow", get(operations::overflow)),
+        ("post", "/v1/overflow/{id}/replay", post(operations::replay_overflow)),
+        ("get", "/v1/dead-letters", get(operations::dead_letters)),
+        ("post", "/v1/dead-letters/{id}/replay", post(operations::replay_dead_letter)),
+        ("post", "/v1/tickets", post(people::issue_ticket)),
+        ("post", "/v1/revocations", post(people::revoke)),
+        ("get", "/openapi.json", get(openapi)),
+    ]
+}
+
+/// Serves the API until `down` turns true and what is on its way is answered.
+pub async fn serve(listener: TcpListener, app: App, mut down: watch::Receiver<bool>) {
+    let listener = BoundedListener::new(listener, API_CONNECTIONS_MAX);
+    let served = axum::serve(listener, router(app))
+        .with_graceful_shutdown(async move {
+            let _down_or_gone = down.wait_for(|down| *down).await;
+        })
+        .await;
+    if let Err(error) = served {
+        tracing::warn!(%error, "the API's listener ended");
+    }
+}
+
+fn router(app: App) -> Router {
+    let routes = routes().into_iter().fold(Router::new(), |router, (_, path, to)| router.route(path, to));
+    routes
+        .fallback(nowhere)
+        .method_not_allowed_fallback(not_this_way)
+        .layer(middleware::from_fn_with_state(app.clone(), cors::layer))
+        .with_state(app)
+}
+
+async fn nowhere() -> Problem {
+    Problem::new(Kind::NotFound, "the API has no such path; /openapi.json lists all")
+}
+
+async fn not_this_way(request: Request) -> Problem {
+    Problem::new(Kind::MethodNotAllowed, format!("{} is not for this path", request.method()))
+}
+
+async fn openapi() -> Response<Body> {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn openapi_lists_exactly_what_is_served() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let listed: BTreeSet<(String, String)> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, ways)| ways.as_object().unwrap().keys().map(|way| (way.clone(), path.clone())))
+            .collect();
+        let served: BTreeSet<(String, String)> =
+            routes().into_iter().map(|(way, path, _)| (way.to_owned(), path.to_owned())).collect();
+        assert_eq!(listed, served);
+    }
+
+    #[test]
+    fn openapi_refers_only_to_what_it_defines() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut open = vec![&document];
+        while let Some(value) = open.pop() {
+            if let Some(to) = value.get("$ref").and_then(serde_json::Value::as_str) {
+                assert!(document.pointer(to.trim_start_matches('#')).is_some(), "{to}");
+            }
+            open.extend(value.as_object().into_iter().flat_map(|object| object.values()));
+            open.extend(value.as_array().into_iter().flatten());
+        }
+    }
+}

@@ -81,20 +81,20 @@ impl Config {
     /// `standalone`: gateway and router are one process; without `[[router.service]]` there is the service `dev`
     /// with the key `dev`. A separate router must name its services.
     pub fn read(file: Option<&Path>, data: Option<&Path>, standalone: bool) -> Result<Config, ConfigError> {
-        Config::from_settings(ops::settings::read(file, &SECTIONS)?, data, standalone)
+        Config::from_settings(&ops::settings::read(file, &SECTIONS)?, data, standalone)
     }
 
     /// Everything on free ports of loopback, with the service `dev`: for tests and for a second router on a machine.
     pub fn on_free_ports(data: &Path) -> Config {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config::from_settings(Settings::default(), Some(data), true)
+        let config = Config::from_settings(&Settings::default(), Some(data), true)
             .expect("the defaults are settings that can be used");
         Config { api: any, admin: any, links: any, ..config }
     }
 
     /// Checks every bound.
     pub fn from_settings(
-        settings: Settings,
+        settings: &Settings,
         data: Option<&Path>,
         standalone: bool,
     ) -> Result<Config, ConfigError> {
@@ -111,7 +111,7 @@ impl Config {
             standalone: services.iter().any(|service| service.is_dev()),
             services,
             limits: router.limits.clone(),
-            journal: journal(&settings),
+            journal: journal(settings),
             idempotency: Duration::from_secs(3_600 * u64::from(settings.retention.idempotency_h)),
         };
         config.check_exposure()?;

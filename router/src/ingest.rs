@@ -1,4 +1,261 @@
-//! Ingest
+//! The door: what a service hands in is checked, counted against its quota, made durable, and only then promised.
+//!
+//! Owns the order of the checks and what is answered. Never promises what is not durable, never takes one key twice.
+//! `ingest::http` is one notification, `ingest::batch` many; both come through [`Intake::accept`]. From here a record
+//! goes to the `journal`, and from there to the `owner`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ops::clock::Clock;
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::api::problem::{Kind, Problem};
+use crate::config::Service;
+use crate::ids;
+use crate::journal::{AppendError, Draft, DurableIn, Journal};
+use crate::limits::{INGEST_IN_FLIGHT_MAX, RETRY_AFTER_S};
+use crate::metrics::{Metrics, Taken};
+use crate::record::{Request, Target};
+use crate::store::{DiskStore, StoreError};
+use idempotency::{Begun, Idempotency};
+use inflight::InFlight;
+use quota::Quota;
+use recent::Recent;
+
+pub mod batch;
 mod fields;
+pub mod http;
+pub mod idempotency;
+mod inflight;
 pub mod quota;
+mod recent;
 pub mod validate;
+
+/// The promise: `202`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub id: Uuid,
+    pub seq: u64,
+    pub durable_in: DurableIn,
+    pub status_url: String,
+}
+
+/// Takes requests in.
+pub struct Intake {
+    journal: Arc<dyn Journal>,
+    idempotency: Idempotency<DiskStore>,
+    in_flight: Arc<InFlight>,
+    recent: Recent,
+    quotas: HashMap<String, Mutex<Quota>>,
+    room: Semaphore,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake").finish_non_exhaustive()
+    }
+}
+
+impl Intake {
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        idempotency: Idempotency<DiskStore>,
+        services: &[Arc<Service>],
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Intake {
+        let quotas = services
+            .iter()
+            .filter_map(|service| Some((service.name.clone(), Mutex::new(Quota::new(service.per_minute?)))))
+            .collect();
+        Intake {
+            journal,
+            idempotency,
+            in_flight: Arc::new(InFlight::default()),
+            recent: Recent::default(),
+            quotas,
+            room: Semaphore::new(INGEST_IN_FLIGHT_MAX),
+            clock,
+            metrics,
+        }
+    }
+
+    pub fn journal(&self) -> &dyn Journal {
+        &*self.journal
+    }
+
+    /// Whether this was promised a moment ago, and may not be in the ledger yet.
+    pub fn has_accepted(&self, id: Uuid) -> bool {
+        self.recent.knows(id)
+    }
+
+    /// Deletes idempotency rows that are over, a bounded number of them.
+    pub fn sweep(&self) {
+        if let Err(error) = self.idempotency.sweep(self.clock.wall()) {
+            tracing::warn!(%error, "idempotency rows were not swept");
+        }
+    }
+
+    /// Takes one checked request in. `bytes` are what the service sent, to tell another body under the same key.
+    pub async fn accept(
+        &self,
+        service: &Service,
+        request: Request,
+        key: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<Accepted, Problem> {
+        let began = self.clock.mono();
+        let result = self.promise(service, request, key, bytes).await;
+        let taken = match &result {
+            Ok((_, taken)) => *taken,
+            Err(problem) => Taken::Refused(problem.kind),
+        };
+        self.metrics.count_ingest(Some(&service.name), taken);
+        self.metrics.ingest_seconds.observe(self.clock.mono().since(began));
+        result.map(|(accepted, _)| accepted)
+    }
+
+    async fn promise(
+        &self,
+        service: &Service,
+        request: Request,
+        key: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<(Accepted, Taken), Problem> {
+        rights(service, &request)?;
+        let Ok(_place) = self.room.try_acquire() else {
+            return Err(unavailable("too many requests are on their way"));
+        };
+        let Some(key) = key else {
+            let id = ids::fresh(self.clock.wall());
+            return Ok((self.spend_and_append(service, id, request).await?, Taken::Accepted));
+        };
+        let id = ids::for_key(&service.name, key);
+        let Some(_held) = self.in_flight.hold(id) else {
+            return Err(
+                Problem::new(Kind::KeyInFlight, "ask again when it is answered").retry_after(RETRY_AFTER_S)
+            );
+        };
+        let body: [u8; 32] = digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes");
+        match self.idempotency.begin(id, body, self.clock.wall()).map_err(|error| store_fault(&error))? {
+            Begun::Answered(accepted) => Ok((accepted, Taken::Replayed)),
+            Begun::OtherBody => {
+                Err(Problem::new(Kind::KeyReused, "a key names one request; use a new key for a new one"))
+            }
+            Begun::New(attempt) => {
+                let accepted = self.spend_and_append(service, id, request).await?;
+                if let Err(error) = self.idempotency.finish(attempt, &accepted) {
+                    // The record is durable; a retry appends it again under the same id and collapses in the owner.
+                    tracing::warn!(%error, "an answer was not remembered under its idempotency key");
+                }
+                Ok((accepted, Taken::Accepted))
+            }
+        }
+    }
+
+    async fn spend_and_append(
+        &self,
+        service: &Service,
+        id: Uuid,
+        request: Request,
+    ) -> Result<Accepted, Problem> {
+        let quota = self.quotas.get(&service.name).map(|quota| (quota, recipients(&request)));
+        let spent = match quota {
+            Some((quota, n)) => Some((quota, self.spend(quota, n)?)),
+            None => None,
+        };
+        let began = self.clock.mono();
+        let draft = Draft { id, service: service.name.clone(), accepted_at: self.clock.wall(), request };
+        let result = self.journal.append(draft).await;
+        self.metrics.append_seconds.observe(self.clock.mono().since(began));
+        match result {
+            Ok(appended) => {
+                self.recent.note(id);
+                let status_url = format!("/v1/notifications/{id}");
+                Ok(Accepted { id, seq: appended.seq, durable_in: appended.durable_in, status_url })
+            }
+            Err(error) => {
+                if let Some((quota, taken)) = spent {
+                    lock(quota).give_back(taken);
+                }
+                Err(append_fault(&error))
+            }
+        }
+    }
+
+    fn spend(&self, quota: &Mutex<Quota>, n: u32) -> Result<quota::Taken, Problem> {
+        let mut quota = lock(quota);
+        let per_minute = quota.per_minute();
+        if u64::from(n) > per_minute {
+            let why = format!("{n} users are more than this service's quota of {per_minute} a minute");
+            return Err(Problem::at(Kind::Contradiction, "/to/users", why));
+        }
+        quota.take(n, self.clock.mono()).map_err(|spent| {
+            let why = format!("{per_minute} recipients a minute are this service's quota");
+            Problem::new(Kind::QuotaSpent, why).retry_after(whole_seconds(spent.retry_after))
+        })
+    }
+}
+
+/// Each user of a list counts; a topic and `all` count one.
+fn recipients(request: &Request) -> u32 {
+    match &request.to {
+        Target::Users(users) => u32::try_from(users.len()).unwrap_or(u32::MAX),
+        _ => 1,
+    }
+}
+
+/// What the service may do.
+fn rights(service: &Service, request: &Request) -> Result<(), Problem> {
+    let forbidden = |pointer: &str, why: String| Err(Problem::at(Kind::Forbidden, pointer, why));
+    if !service.may_send_at(request.priority) {
+        let why = format!("this service may not send at priority {}", request.priority.name());
+        return forbidden("/priority", why);
+    }
+    match &request.to {
+        Target::All(_) if !service.broadcast => {
+            forbidden("/to/all", "this service may not send to everyone".to_owned())
+        }
+        Target::Topic(topic) if !service.may_send_to_topic(topic) => {
+            forbidden("/to/topic", "this service may not send to this topic".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn append_fault(error: &AppendError) -> Problem {
+    match error {
+        AppendError::TooLong { .. } => Problem::new(Kind::TooLarge, error.to_string()),
+        AppendError::Full { .. } => unavailable(&error.to_string()),
+        // What exactly failed is for the log, not for the service.
+        AppendError::Unavailable(why) => {
+            tracing::warn!(why, "an append failed");
+            unavailable("the journal does not answer")
+        }
+    }
+}
+
+fn store_fault(error: &StoreError) -> Problem {
+    tracing::warn!(%error, "the store does not answer");
+    unavailable("the store does not answer")
+}
+
+fn unavailable(why: &str) -> Problem {
+    Problem::new(Kind::Unavailable, why).retry_after(RETRY_AFTER_S)
+}
+
+/// At least one second: a `Retry-After` of 0 is an invitation to a loop.
+fn whole_seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
+}
+
+fn lock(quota: &Mutex<Quota>) -> std::sync::MutexGuard<'_, Quota> {
+    quota.lock().unwrap_or_else(PoisonError::into_inner)
+}

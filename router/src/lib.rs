@@ -8,6 +8,7 @@
 //! Never touches a client's socket.
 #![forbid(unsafe_code)]
 
+pub mod alerts;
 pub mod api;
 pub mod config;
 pub mod ids;
@@ -15,7 +16,12 @@ pub mod ingest;
 pub mod journal;
 pub mod limits;
 pub mod links;
+pub mod metrics;
+pub mod node;
+pub mod provider;
 pub mod record;
+pub mod status;
+pub mod tickets;
 pub mod classify;
 pub mod ledger;
 pub mod owner;

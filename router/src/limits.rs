@@ -46,6 +46,8 @@ pub const BODY_WITHIN: Duration = Duration::from_secs(30);
 pub const BATCH_LINES_MAX: usize = 10_000;
 /// Appends of one batch that wait for the journal at once.
 pub const BATCH_IN_FLIGHT_MAX: usize = 512;
+/// Bytes of one batch's lines that wait for the journal at once (and the line that crosses it).
+pub const BATCH_IN_FLIGHT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long a batch's body may take to arrive.
 pub const BATCH_WITHIN: Duration = Duration::from_secs(300);
 

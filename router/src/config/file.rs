@@ -274,7 +274,7 @@ mod tests {
     fn config(text: &str, standalone: bool) -> Result<Config, String> {
         let settings = ops::settings::parse(text, "router.toml", &SECTIONS, std::iter::empty())
             .map_err(|error| error.to_string())?;
-        Config::from_settings(settings, None, standalone).map_err(|error| error.to_string())
+        Config::from_settings(&settings, None, standalone).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Secret {
         self.same_as(&Secret::new(presented))
     }
 
-    pub(super) fn same_as(&self, other: &Secret) -> bool {
+    pub fn same_as(&self, other: &Secret) -> bool {
         self.hash.iter().zip(&other.hash).fold(0, |differs, (one, two)| differs | (one ^ two)) == 0
     }
 

@@ -34,6 +34,10 @@ pub struct LinkQueue {
     credit: u64,
     /// Since when something is missing.
     gap: Option<Wall>,
+    /// The shard's latest ping, to be answered.
+    ping: Option<u64>,
+    /// Client messages that the shard may send in addition.
+    grant: u32,
     paid_max: usize,
     bytes_max: usize,
 }
@@ -46,7 +50,17 @@ impl Default for LinkQueue {
 
 impl LinkQueue {
     pub fn with_bounds(paid_max: usize, bytes_max: usize) -> LinkQueue {
-        LinkQueue { frames: VecDeque::new(), paid: 0, bytes: 0, credit: 0, gap: None, paid_max, bytes_max }
+        LinkQueue {
+            frames: VecDeque::new(),
+            paid: 0,
+            bytes: 0,
+            credit: 0,
+            gap: None,
+            ping: None,
+            grant: 0,
+            paid_max,
+            bytes_max,
+        }
     }
 
     pub fn push(&mut self, frame: Frame) -> Pushed {
@@ -70,8 +84,24 @@ impl LinkQueue {
         self.credit = self.credit.saturating_add(u64::from(frames));
     }
 
-    /// The next frame that may leave.
+    /// The shard asked for a sign of life.
+    pub fn answer_ping(&mut self, t: u64) {
+        self.ping = Some(t);
+    }
+
+    /// Lets the shard send this many more client messages.
+    pub fn grant_to_shard(&mut self, frames: u32) {
+        self.grant = self.grant.saturating_add(frames);
+    }
+
+    /// The next frame that may leave. What keeps the link itself alive goes first, whatever waits for credit.
     pub fn pop(&mut self) -> Option<Frame> {
+        if let Some(t) = self.ping.take() {
+            return Some(Frame::Pong { t });
+        }
+        if self.grant > 0 {
+            return Some(Frame::Credit { frames: std::mem::take(&mut self.grant) });
+        }
         if self.frames.front()?.is_paid() {
             self.credit = self.credit.checked_sub(1)?;
             self.paid -= 1;
@@ -150,6 +180,16 @@ mod tests {
         assert_eq!(drained(&mut queue), [Frame::Pong { t: 1 }]);
         queue.grant(1);
         assert_eq!(drained(&mut queue), [deliver(1), Frame::Pong { t: 2 }]);
+    }
+
+    #[test]
+    fn what_keeps_the_link_alive_waits_for_no_credit() {
+        let mut queue = LinkQueue::default();
+        queue.push(deliver(1));
+        queue.answer_ping(7);
+        queue.grant_to_shard(2);
+        queue.grant_to_shard(3);
+        assert_eq!(drained(&mut queue), [Frame::Pong { t: 7 }, Frame::Credit { frames: 5 }]);
     }
 
     #[test]

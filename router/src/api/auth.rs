@@ -1,0 +1,43 @@
+//! Who is asking: `Authorization: Bearer <service key>`.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+
+use super::App;
+use super::problem::{Kind, Problem};
+use crate::config::{Secret, Service};
+use crate::metrics::Taken;
+
+/// The service that asks. A handler that takes this is closed to everybody else.
+#[derive(Debug, Clone)]
+pub struct Caller(pub Arc<Service>);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
+        let service = bearer(parts).and_then(|key| find(&app.config.services, key));
+        service.map(Caller).ok_or_else(|| {
+            app.metrics.count_ingest(None, Taken::Refused(Kind::Unauthenticated));
+            Problem::new(
+                Kind::Unauthenticated,
+                "send `Authorization: Bearer <service key>` with a key that is known",
+            )
+        })
+    }
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let (scheme, key) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim_matches(' '))
+}
+
+/// Looks at every service, also behind the one that fits: the time tells nothing.
+fn find(services: &[Arc<Service>], key: &str) -> Option<Arc<Service>> {
+    let presented = Secret::new(key);
+    let fitting = services.iter().filter(|service| service.secret.same_as(&presented));
+    fitting.fold(None, |_, service| Some(Arc::clone(service)))
+}

@@ -1,0 +1,120 @@
+//! The router's counters and the page that Prometheus reads. Written by the porches, read by the admin listener.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ops::metrics::{Counter, Gauge, Histogram};
+
+use crate::api::problem::Kind;
+use crate::record::Channel;
+
+pub mod page;
+
+/// What became of a request to take something in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    Accepted,
+    /// Given again: the same answer as before.
+    Replayed,
+    Refused(Kind),
+}
+
+const REFUSALS: [Kind; 12] = [
+    Kind::Malformed,
+    Kind::Unauthenticated,
+    Kind::Forbidden,
+    Kind::NotFound,
+    Kind::TooSlow,
+    Kind::KeyInFlight,
+    Kind::TooLarge,
+    Kind::Contradiction,
+    Kind::NotBuiltYet,
+    Kind::KeyReused,
+    Kind::QuotaSpent,
+    Kind::Unavailable,
+];
+
+/// One service's requests by outcome.
+#[derive(Debug)]
+pub struct IngestCounters {
+    service: String,
+    accepted: Counter,
+    replayed: Counter,
+    refused: [Counter; REFUSALS.len()],
+}
+
+/// The number of something that comes and goes.
+#[derive(Debug, Default)]
+pub struct Present(AtomicU64);
+
+impl Present {
+    pub fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+pub struct Metrics {
+    /// Configured services, and last those who are none.
+    ingest: Vec<IngestCounters>,
+    pub ingest_seconds: Histogram,
+    pub append_seconds: Histogram,
+    pub links: Present,
+    pub link_frames_dropped: Counter,
+    /// Turns of the owner that are committed.
+    pub turns: Counter,
+    /// One turn: what came in, the commit, what went out.
+    pub turn_seconds: Histogram,
+    pub store_failures: Counter,
+    pub provider_waiting: Gauge,
+    /// From acceptance to the provider's answer.
+    pub delivery_seconds: [Histogram; Channel::ALL.len()],
+}
+
+/// The `service` label of requests without a valid key.
+const NOBODY: &str = "";
+
+impl Metrics {
+    pub fn new<'a>(services: impl Iterator<Item = &'a str>) -> Metrics {
+        let ingest = services.chain([NOBODY]).map(|service| IngestCounters {
+            service: service.to_owned(),
+            accepted: Counter::new(),
+            replayed: Counter::new(),
+            refused: [const { Counter::new() }; REFUSALS.len()],
+        });
+        Metrics {
+            ingest: ingest.collect(),
+            ingest_seconds: Histogram::new(),
+            append_seconds: Histogram::new(),
+            links: Present::default(),
+            link_frames_dropped: Counter::new(),
+            turns: Counter::new(),
+            turn_seconds: Histogram::new(),
+            store_failures: Counter::new(),
+            provider_waiting: Gauge::new(),
+            delivery_seconds: [const { Histogram::new() }; Channel::ALL.len()],
+        }
+    }
+
+    /// Counts one request, or one line of a batch.
+    pub fn count_ingest(&self, service: Option<&str>, taken: Taken) {
+        let name = service.unwrap_or(NOBODY);
+        let Some(of) = self.ingest.iter().find(|counters| counters.service == name) else { return };
+        match taken {
+            Taken::Accepted => of.accepted.inc(),
+            Taken::Replayed => of.replayed.inc(),
+            Taken::Refused(kind) => {
+                if let Some(i) = REFUSALS.iter().position(|known| *known == kind) {
+                    of.refused[i].inc();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The page that Prometheus reads, put together when it is asked for.
+
+use ops::metrics::Text;
+
+use super::{IngestCounters, REFUSALS};
+use crate::api::App;
+use crate::ledger::state::Kind;
+use crate::ledger::{Counters, Reconciliation};
+use crate::record::Channel;
+
+pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconciliation>) -> String {
+    let mut text = Text::new();
+    app.metrics.ingest.iter().for_each(|service| ingest(&mut text, service));
+    let metrics = &app.metrics;
+    text.histogram(
+        "tocsin_router_ingest_seconds",
+        "From a checked request to its answer.",
+        &[],
+        &metrics.ingest_seconds,
+    );
+    text.histogram(
+        "tocsin_router_append_seconds",
+        "One append to the journal.",
+        &[],
+        &metrics.append_seconds,
+    );
+    let journal = app.intake.journal();
+    let status = journal.status();
+    text.gauge("tocsin_router_journal_lag", "Records appended and not yet committed.", &[], status.lag);
+    text.gauge(
+        "tocsin_router_buffer_depth",
+        "Records that wait, by store.",
+        &[("store", journal.name())],
+        status.lag,
+    );
+    text.gauge(
+        "tocsin_router_buffer_bytes",
+        "Bytes that wait, by store.",
+        &[("store", journal.name())],
+        status.bytes,
+    );
+    text.gauge("tocsin_router_links", "Links to gateway shards.", &[], metrics.links.get());
+    text.counter(
+        "tocsin_router_link_frames_dropped_total",
+        "Deliveries that a full link gave back; their sockets were told to sync.",
+        &[],
+        metrics.link_frames_dropped.get(),
+    );
+    text.histogram("tocsin_router_turn_seconds", "One turn of the owner.", &[], &metrics.turn_seconds);
+    text.counter("tocsin_router_turns_total", "Turns of the owner.", &[], metrics.turns.get());
+    text.counter(
+        "tocsin_router_store_failures_total",
+        "Commits that the store did not take.",
+        &[],
+        metrics.store_failures.get(),
+    );
+    text.gauge(
+        "tocsin_router_provider_calls_waiting",
+        "Provider calls that wait for a worker.",
+        &[],
+        metrics.provider_waiting.get(),
+    );
+    for channel in Channel::ALL.into_iter().filter(|channel| *channel != Channel::Inapp) {
+        text.histogram(
+            "tocsin_router_delivery_seconds",
+            "From acceptance to the provider's answer.",
+            &[("channel", channel.name())],
+            &metrics.delivery_seconds[channel as usize],
+        );
+    }
+    let standing = app.watch.lock().alerts.standing_count();
+    text.gauge("tocsin_router_alerts", "Alerts that stand.", &[], standing as u64);
+    if let Some(counters) = counters {
+        deliveries(&mut text, counters);
+    }
+    if let Some(reconciled) = reconciled {
+        let unaccounted = reconciled.unaccounted.unsigned_abs() + reconciled.missing;
+        text.gauge(
+            "tocsin_router_ledger_unaccounted",
+            "Deliveries in no state, and records that never came. 0, or something is wrong.",
+            &[],
+            unaccounted,
+        );
+    }
+    text.finish()
+}
+
+fn ingest(text: &mut Text, service: &IngestCounters) {
+    let refused = REFUSALS.iter().zip(&service.refused).map(|(kind, count)| (kind.name(), count));
+    for (outcome, count) in
+        [("accepted", &service.accepted), ("replayed", &service.replayed)].into_iter().chain(refused)
+    {
+        text.counter(
+            "tocsin_router_ingest_total",
+            "Requests to take something in, by service and outcome.",
+            &[("service", &service.service), ("outcome", outcome)],
+            count.get(),
+        );
+    }
+}
+
+fn deliveries(text: &mut Text, counters: &Counters) {
+    for channel in Channel::ALL {
+        let tally = counters.channel(channel);
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Open) {
+            text.counter(
+                "tocsin_router_deliveries_total",
+                "Deliveries by channel and outcome.",
+                &[("channel", channel.name()), ("outcome", kind.name())],
+                tally.of(kind),
+            );
+        }
+    }
+    for channel in Channel::ALL {
+        text.gauge(
+            "tocsin_router_deliveries_open",
+            "Deliveries that something may still happen to.",
+            &[("channel", channel.name())],
+            counters.channel(channel).open,
+        );
+    }
+    for (reason, count) in counters.dropped() {
+        text.counter(
+            "tocsin_router_dropped_total",
+            "Deliveries dropped, by reason.",
+            &[("reason", reason)],
+            count,
+        );
+    }
+}

@@ -1,0 +1,340 @@
+//! A router, put together: opens what it keeps, starts its porches and the owner's thread, and ends them in order.
+//!
+//! Called by `main.rs`, and in standalone by the gateway's. Owns a runtime and threads of its own. Decides nothing.
+//!
+//! ```text
+//! api ─▶ journal ─▶ reader ─▶ ┌ owner's thread ┐ ─▶ link queues ─▶ shards
+//! links, providers, api ────▶ └────────────────┘ ─▶ provider queues
+//!                                     └▶ persist ─▶ reader (commits the journal)
+//! ```
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use ops::clock::Clock;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use crate::api::{self, App};
+use crate::config::{Config, JournalConfig};
+use crate::ingest::Intake;
+use crate::ingest::idempotency::Idempotency;
+use crate::journal::embedded::{EmbeddedJournal, EmbeddedLimits, OpenError};
+use crate::journal::{Entry, Journal, JournalReader};
+use crate::limits::{ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX, SHUTDOWN_WITHIN};
+use crate::links::Links;
+use crate::metrics::Metrics;
+use crate::owner::{Now, Owner, OwnerConfig};
+use crate::provider::outbox::Outbox;
+use crate::provider::{Providers, Queues};
+use crate::store::{DiskStore, StoreError};
+use board::Watch;
+use persist::Persist;
+use reader::{Positions, ReaderTask};
+use run::Run;
+
+pub mod board;
+pub mod inputs;
+mod persist;
+mod reader;
+mod run;
+pub mod signals;
+
+/// Threads of the router's runtime, beside the owner's and the journal's.
+const RUNTIME_THREADS: usize = 2;
+
+/// Why a router does not start; one line for a person. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{what} cannot listen on {address}: {why}")]
+    Listen { what: &'static str, address: SocketAddr, why: String },
+    #[error("the folder {} cannot be used: {why}", dir.display())]
+    Data { dir: PathBuf, why: std::io::Error },
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("Kafka: {0}")]
+    Kafka(String),
+    #[error("threads cannot be started: {0}")]
+    Threads(std::io::Error),
+}
+
+/// The journal's two halves.
+pub struct JournalParts {
+    pub journal: Arc<dyn Journal>,
+    pub reader: Box<dyn JournalReader>,
+}
+
+impl std::fmt::Debug for JournalParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalParts").field("journal", &self.journal.name()).finish_non_exhaustive()
+    }
+}
+
+/// A router that runs. Dropping it without [`RunningRouter::shutdown`] is like a crash: nothing accepted is lost.
+#[derive(Debug)]
+pub struct RunningRouter {
+    pub api: SocketAddr,
+    pub admin: SocketAddr,
+    pub links: SocketAddr,
+    runtime: Runtime,
+    stages: Stages,
+}
+
+/// What is told to end, in this order.
+#[derive(Debug)]
+struct Stages {
+    /// Nothing new is taken in; what is on its way is answered.
+    api: watch::Sender<bool>,
+    api_ended: oneshot::Receiver<()>,
+    /// The journal is read no further; the owner finishes what it has.
+    reader: watch::Sender<bool>,
+    reader_ended: oneshot::Receiver<()>,
+    links: watch::Sender<bool>,
+}
+
+/// The listeners, bound before anything else is touched.
+struct Listeners {
+    api: TcpListener,
+    admin: TcpListener,
+    links: TcpListener,
+}
+
+/// Starts a router. Blocks until it is ready.
+pub fn start(config: &Config) -> Result<RunningRouter, StartError> {
+    start_on(config, journal_parts)
+}
+
+/// The same on a journal that the caller opens, for tests that break it.
+pub fn start_on(
+    config: &Config,
+    journal: impl FnOnce(&Config) -> Result<JournalParts, StartError>,
+) -> Result<RunningRouter, StartError> {
+    let listeners = Listeners {
+        api: listen("the API", config.api)?,
+        admin: listen("the admin listener", config.admin)?,
+        links: listen("the links listener", config.links)?,
+    };
+    let unusable = |why| StartError::Data { dir: config.data.clone(), why };
+    std::fs::create_dir_all(config.journal_dir()).map_err(unusable)?;
+    std::fs::create_dir_all(config.store_dir()).map_err(unusable)?;
+    let parts = journal(config)?;
+    let store = DiskStore::open(&config.store_dir())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("router")
+        .enable_all()
+        .build()
+        .map_err(StartError::Threads)?;
+    let started = {
+        let _inside = runtime.enter();
+        compose(config, listeners, parts, store)?
+    };
+    let Started { api, admin, links, stages } = started;
+    Ok(RunningRouter { api, admin, links, runtime, stages })
+}
+
+fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let fault = |error: std::io::Error| StartError::Listen { what, address, why: error.to_string() };
+    let listener = TcpListener::bind(address).map_err(fault)?;
+    listener.set_nonblocking(true).map_err(fault)?;
+    Ok(listener)
+}
+
+fn journal_parts(config: &Config) -> Result<JournalParts, StartError> {
+    match &config.journal {
+        JournalConfig::Embedded { bytes_max, critical_reserve_bytes } => {
+            let limits = EmbeddedLimits {
+                bytes_max: *bytes_max,
+                critical_reserve_bytes: *critical_reserve_bytes,
+                ..EmbeddedLimits::default()
+            };
+            let (journal, reader, report) =
+                EmbeddedJournal::open(&config.journal_dir(), config.partitions(), limits)?;
+            if report.is_clean() {
+                tracing::info!(waiting = report.waiting, "journal open");
+            } else {
+                tracing::warn!(?report, "the journal was damaged; what could be read is read");
+            }
+            Ok(JournalParts { journal: Arc::new(journal), reader: Box::new(reader) })
+        }
+        JournalConfig::Kafka { .. } => {
+            Err(StartError::Kafka("this build has no Kafka journal yet: leave [kafka] out".to_owned()))
+        }
+    }
+}
+
+/// What `compose` made.
+struct Started {
+    api: SocketAddr,
+    admin: SocketAddr,
+    links: SocketAddr,
+    stages: Stages,
+}
+
+/// Makes every part and joins them. Called inside the runtime.
+fn compose(
+    config: &Config,
+    listeners: Listeners,
+    parts: JournalParts,
+    store: DiskStore,
+) -> Result<Started, StartError> {
+    let clock = Clock::start();
+    let metrics = Arc::new(Metrics::new(config.services.iter().map(|service| service.name.as_str())));
+    let watch = Watch::new(clock);
+    let outbox = Arc::new(Outbox::open(store.clone(), clock)?);
+    let seed = ops::random::seed();
+    let owner = Owner::open(store.clone(), owner_config(config), seed, now(clock))?;
+    let view = owner.view();
+
+    let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
+    let (entries, entries_out) = mpsc::channel(ENTRIES_QUEUE_MAX);
+    let (committed, committed_out) = watch::channel(Positions::new());
+    spawn_owner(Run {
+        owner,
+        entries: entries_out,
+        inputs: inputs_out,
+        committed,
+        providers: Queues::start(&Providers::new(&outbox), &inputs, clock, &metrics),
+        clock,
+        metrics: Arc::clone(&metrics),
+        watch: watch.clone(),
+    })?;
+    let (safe, safe_out) = watch::channel(Positions::new());
+    let persist = Persist {
+        store: store.clone(),
+        committed: committed_out,
+        safe,
+        metrics: Arc::clone(&metrics),
+        watch: watch.clone(),
+    };
+    tokio::spawn(persist.run());
+    let (reader, reader_ended) = spawn_reader(parts.reader, entries, safe_out, watch.clone());
+
+    let idempotency = Idempotency::new(store, config.idempotency);
+    let app = App::new(api::Parts {
+        config: config.clone(),
+        intake: Intake::new(parts.journal, idempotency, &config.services, clock, Arc::clone(&metrics)),
+        view,
+        outbox,
+        inputs: inputs.clone(),
+        watch,
+        clock,
+        metrics: Arc::clone(&metrics),
+    });
+    spawn_sweeper(&app);
+    let (links_down, links_down_out) = watch::channel(false);
+    let links = spawn_links(Links::new(inputs, metrics, seed), listeners.links, links_down_out)?;
+    let (api_down, api_down_out) = watch::channel(false);
+    let (api, admin, api_ended) = spawn_api(&app, listeners.api, listeners.admin, &api_down_out)?;
+    let stages = Stages { api: api_down, api_ended, reader, reader_ended, links: links_down };
+    Ok(Started { api, admin, links, stages })
+}
+
+fn spawn_reader(
+    reader: Box<dyn JournalReader>,
+    entries: mpsc::Sender<Vec<Entry>>,
+    committed: watch::Receiver<Positions>,
+    watch: Watch,
+) -> (watch::Sender<bool>, oneshot::Receiver<()>) {
+    let (down, down_out) = watch::channel(false);
+    let (ended, ended_out) = oneshot::channel();
+    let task = ReaderTask { reader, entries, committed, down: down_out, watch };
+    tokio::spawn(async move {
+        task.run().await;
+        let _nobody_waits = ended.send(());
+    });
+    (down, ended_out)
+}
+
+fn owner_config(config: &Config) -> OwnerConfig {
+    OwnerConfig {
+        partitions: config.partitions(),
+        push_per_user_hour: config.limits.push_per_user_hour,
+        global_per_s: config.limits.global_per_s,
+        shed_low_percent: config.limits.shed_low_percent,
+        ..OwnerConfig::default()
+    }
+}
+
+fn now(clock: Clock) -> Now {
+    Now { mono: clock.mono(), wall: clock.wall() }
+}
+
+/// The owner decides on a thread of its own; only its queues are async.
+fn spawn_owner(run: Run) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(StartError::Threads)?;
+    thread::Builder::new()
+        .name("router-owner".to_owned())
+        .spawn(move || runtime.block_on(run.run()))
+        .map_err(StartError::Threads)?;
+    Ok(())
+}
+
+fn spawn_links(
+    links: Links,
+    listener: TcpListener,
+    down: watch::Receiver<bool>,
+) -> Result<SocketAddr, StartError> {
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Threads)?;
+    let at = listener.local_addr().map_err(StartError::Threads)?;
+    tokio::spawn(Arc::new(links).serve(listener, down));
+    Ok(at)
+}
+
+fn spawn_api(
+    app: &App,
+    api: TcpListener,
+    admin: TcpListener,
+    down: &watch::Receiver<bool>,
+) -> Result<(SocketAddr, SocketAddr, oneshot::Receiver<()>), StartError> {
+    let api = tokio::net::TcpListener::from_std(api).map_err(StartError::Threads)?;
+    let admin = tokio::net::TcpListener::from_std(admin).map_err(StartError::Threads)?;
+    let api_at = api.local_addr().map_err(StartError::Threads)?;
+    let admin_at = admin.local_addr().map_err(StartError::Threads)?;
+    let (ended, ended_out) = oneshot::channel();
+    let served = api::serve(api, app.clone(), down.clone());
+    tokio::spawn(async move {
+        served.await;
+        let _nobody_waits = ended.send(());
+    });
+    tokio::spawn(api::admin::serve(admin, app.clone(), down.clone()));
+    Ok((api_at, admin_at, ended_out))
+}
+
+fn spawn_sweeper(app: &App) {
+    let app = app.downgrade();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(IDEMPOTENCY_SWEEP_EVERY).await;
+            let Some(app) = app.upgrade() else { return };
+            let _swept_or_logged = tokio::task::spawn_blocking(move || app.intake.sweep()).await;
+        }
+    });
+}
+
+impl RunningRouter {
+    /// Ends in order, within [`SHUTDOWN_WITHIN`]: takes nothing new in, answers what is on its way, lets the owner
+    /// finish, forces everything to the disk, closes the links.
+    pub fn shutdown(self) {
+        let RunningRouter { runtime, stages, .. } = self;
+        let Stages { api, api_ended, reader, reader_ended, links } = stages;
+        runtime.block_on(async {
+            let _all_gone = api.send(true);
+            let answered = timeout(SHUTDOWN_WITHIN / 2, api_ended).await;
+            let _all_gone = reader.send(true);
+            let finished = timeout(SHUTDOWN_WITHIN / 2, reader_ended).await;
+            let _all_gone = links.send(true);
+            if answered.is_err() || finished.is_err() {
+                tracing::warn!("cut off what did not end in time; the journal still has it");
+            }
+        });
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        tracing::info!("router ended");
+    }
+}

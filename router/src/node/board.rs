@@ -1,0 +1,80 @@
+//! Where the porches report how their dependencies do; kept as the status board and the alerts.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ops::clock::Clock;
+
+use crate::alerts::{Alerts, Severity};
+use crate::status::{Board, State};
+
+/// Names on the board.
+pub const JOURNAL: &str = "journal";
+pub const STORE: &str = "store";
+
+/// Shared by all porches.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    clock: Clock,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+pub struct Inner {
+    pub board: Board,
+    pub alerts: Alerts,
+}
+
+impl Watch {
+    pub fn new(clock: Clock) -> Watch {
+        let mut inner = Inner::default();
+        inner.board.watch(JOURNAL, "what was accepted waits; nothing new is promised", clock.wall());
+        inner.board.watch(STORE, "nothing is delivered or looked up", clock.wall());
+        Watch { clock, inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn journal_fails(&self, why: &dyn std::fmt::Display) {
+        self.fails(JOURNAL, "journal_unreadable", &why.to_string());
+    }
+
+    pub fn journal_reads(&self) {
+        self.works(JOURNAL, "journal_unreadable");
+    }
+
+    pub fn store_fails(&self, why: &dyn std::fmt::Display) {
+        self.fails(STORE, "store_unwritable", &why.to_string());
+    }
+
+    pub fn store_writes(&self) {
+        self.works(STORE, "store_unwritable");
+    }
+
+    /// Something to be woken for that is no dependency.
+    pub fn alert(&self, name: &str, critical: bool, detail: &str) {
+        let now = self.clock.wall();
+        let severity = if critical { Severity::Critical } else { Severity::Warning };
+        if self.lock().alerts.raise(name, severity, detail.to_owned(), now) {
+            tracing::warn!(alert = name, detail, "alert");
+        }
+    }
+
+    fn fails(&self, dependency: &'static str, alert: &str, why: &str) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        inner.board.set(dependency, State::Down, why, now);
+        if inner.alerts.raise(alert, Severity::Critical, why.to_owned(), now) {
+            tracing::warn!(alert, why, "alert");
+        }
+    }
+
+    fn works(&self, dependency: &'static str, alert: &str) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        if inner.board.set(dependency, State::Up, "", now) && inner.alerts.clear(alert, now) {
+            tracing::info!(alert, "alert is over");
+        }
+    }
+}

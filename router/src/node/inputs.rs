@@ -1,0 +1,37 @@
+//! What the porches hand to the owner's thread.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use wire::link::Frame;
+
+use crate::links::Outbound;
+use crate::owner::{Answer, Command, DeliveryKey, LinkId, Outcome};
+
+/// One input of the owner, beside the journal's entries.
+#[derive(Debug)]
+pub enum Input {
+    LinkUp {
+        link: LinkId,
+        node: String,
+        shard: u16,
+        outbound: Arc<Outbound>,
+    },
+    LinkFrame {
+        link: LinkId,
+        frame: Frame,
+    },
+    LinkDown {
+        link: LinkId,
+    },
+    /// A provider answered.
+    Outcome {
+        delivery: DeliveryKey,
+        outcome: Outcome,
+    },
+    /// The API asks for a change.
+    Command {
+        command: Command,
+        answer: oneshot::Sender<Answer>,
+    },
+}

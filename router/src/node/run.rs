@@ -1,0 +1,251 @@
+//! The owner's thread: takes what the porches hand in, lets the owner decide, commits, and carries its outputs out.
+//!
+//! Nothing that the owner wants done is done before its batch is committed. While the store does not take a batch
+//! everything waits: the journal keeps what comes in, links and workers are slowed by their bounded queues. A full
+//! provider queue stops the reading of the journal, never the links.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ops::clock::Clock;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+use wire::link::{DeliveryResult, Frame};
+
+use super::board::Watch;
+use super::inputs::Input;
+use super::reader::Positions;
+use crate::journal::Entry;
+use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_INPUTS_MAX};
+use crate::links::Outbound;
+use crate::metrics::Metrics;
+use crate::owner::{Answer, LinkId, Now, Output, Owner, ProviderCall};
+use crate::provider::Queues;
+use crate::record::Channel;
+use crate::store::DiskStore;
+
+/// How long the thread sleeps when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+
+pub struct Run {
+    pub owner: Owner<DiskStore>,
+    pub entries: mpsc::Receiver<Vec<Entry>>,
+    pub inputs: mpsc::Receiver<Input>,
+    /// What is final or open in the store; `persist` forces it to the disk and tells the journal.
+    pub committed: watch::Sender<Positions>,
+    pub providers: Queues,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub watch: Watch,
+}
+
+/// What the loop remembers between turns.
+struct State {
+    run: Run,
+    links: HashMap<LinkId, Arc<Outbound>>,
+    answers: HashMap<u64, oneshot::Sender<Answer>>,
+    next_token: u64,
+    /// Calls that their channel's queue has no room for yet.
+    waiting: VecDeque<ProviderCall>,
+    /// Deliveries that a full link gave back: the owner hears of them in the next turn.
+    slow: Vec<(LinkId, Frame)>,
+    positions: Positions,
+}
+
+/// What a wait ended with.
+enum Woken {
+    Entries(Option<Vec<Entry>>),
+    Inputs,
+    Room,
+    Time,
+}
+
+impl Run {
+    /// Ends when the journal's reader is gone and everything it handed over is handled and on the disk.
+    pub async fn run(self) {
+        let state = State {
+            run: self,
+            links: HashMap::new(),
+            answers: HashMap::new(),
+            next_token: 0,
+            waiting: VecDeque::new(),
+            slow: Vec::new(),
+            positions: Positions::new(),
+        };
+        state.turns().await;
+    }
+}
+
+impl State {
+    async fn turns(mut self) {
+        let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
+        loop {
+            let woken = self.wait(&mut inputs).await;
+            let began = self.run.clock.mono();
+            let ended = self.handle(woken, &mut inputs);
+            self.commit().await;
+            self.run.metrics.turns.inc();
+            self.carry_out();
+            self.run.metrics.turn_seconds.observe(self.run.clock.mono().since(began));
+            if ended {
+                return;
+            }
+        }
+    }
+
+    async fn wait(&mut self, inputs: &mut Vec<Input>) -> Woken {
+        let now = self.run.clock.mono();
+        let due = self.run.owner.poll_timeout().map_or(IDLE, |due| due.since(now));
+        let paused = self.run.owner.reading_pause(self.now());
+        let reads = self.reads();
+        let wake = due.min(paused.unwrap_or(IDLE));
+        if !self.slow.is_empty() {
+            return Woken::Time;
+        }
+        let blocked = self.waiting.front().map(|call| call.delivery.channel);
+        let run = &mut self.run;
+        tokio::select! {
+            biased;
+            _ = run.inputs.recv_many(inputs, TURN_INPUTS_MAX) => Woken::Inputs,
+            batch = run.entries.recv(), if reads => Woken::Entries(batch),
+            () = room(&run.providers, blocked), if blocked.is_some() => Woken::Room,
+            () = sleep(wake) => Woken::Time,
+        }
+    }
+
+    /// True when this was the last turn.
+    fn handle(&mut self, woken: Woken, inputs: &mut Vec<Input>) -> bool {
+        let mut entries = None;
+        let mut ended = false;
+        match woken {
+            Woken::Entries(batch) => {
+                ended = batch.is_none();
+                entries = batch;
+            }
+            // A busy link never keeps the journal waiting: both come in every turn.
+            Woken::Inputs | Woken::Room if self.reads() => entries = self.run.entries.try_recv().ok(),
+            Woken::Inputs | Woken::Room | Woken::Time => {}
+        }
+        while inputs.len() < TURN_INPUTS_MAX
+            && let Ok(input) = self.run.inputs.try_recv()
+        {
+            inputs.push(input);
+        }
+        let now = self.now();
+        for (link, frame) in std::mem::take(&mut self.slow) {
+            self.run.owner.handle_link_frame(link, frame, now);
+        }
+        for input in inputs.drain(..) {
+            self.take(input, now);
+        }
+        for entry in entries.into_iter().flatten() {
+            self.run.owner.handle_entry(entry, now);
+        }
+        if self.run.owner.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.run.owner.handle_timeout(now);
+        }
+        ended
+    }
+
+    /// Whether the journal may be read on.
+    fn reads(&self) -> bool {
+        let room = self.waiting.len() < PROVIDER_CALLS_WAITING_MAX;
+        room && self.run.owner.reading_pause(self.now()).is_none()
+    }
+
+    fn take(&mut self, input: Input, now: Now) {
+        let owner = &mut self.run.owner;
+        match input {
+            Input::LinkUp { link, node, shard, outbound } => {
+                self.links.insert(link, outbound);
+                owner.handle_link_up(link, &node, shard, now);
+            }
+            Input::LinkFrame { link, frame } => owner.handle_link_frame(link, frame, now),
+            Input::LinkDown { link } => {
+                self.links.remove(&link);
+                owner.handle_link_down(link, now);
+            }
+            Input::Outcome { delivery, outcome } => owner.handle_outcome(delivery, outcome, now),
+            Input::Command { command, answer } => {
+                self.next_token += 1;
+                self.answers.insert(self.next_token, answer);
+                owner.handle_command(self.next_token, command, now);
+            }
+        }
+    }
+
+    /// Waits until the store took the batch.
+    async fn commit(&mut self) {
+        let mut failed = false;
+        while let Err(error) = self.run.owner.commit() {
+            failed = true;
+            self.run.metrics.store_failures.inc();
+            self.run.watch.store_fails(&error);
+            sleep(COMMIT_RETRY).await;
+        }
+        if failed {
+            self.run.watch.store_writes();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut moved = false;
+        while let Some(output) = self.run.owner.poll_output() {
+            match output {
+                Output::Link { link, frame } => self.push(link, frame),
+                Output::Provide(call) => self.waiting.push_back(call),
+                Output::Committed(position) => {
+                    let lane = (position.priority, position.partition);
+                    self.positions.insert(lane, position.offset);
+                    moved = true;
+                }
+                Output::Answer { token, answer } => {
+                    if let Some(asked) = self.answers.remove(&token) {
+                        let _nobody_waits_any_more = asked.send(answer);
+                    }
+                }
+                Output::Alert { name, critical, detail } => self.run.watch.alert(name, critical, &detail),
+            }
+        }
+        if moved {
+            self.run.committed.send_replace(self.positions.clone());
+        }
+        self.provide();
+    }
+
+    fn push(&mut self, link: LinkId, frame: Frame) {
+        let Some(outbound) = self.links.get(&link) else { return };
+        if let Some(Frame::Deliver { tag, id, .. } | Frame::Broadcast { tag, id, .. }) = outbound.push(frame)
+        {
+            self.run.metrics.link_frames_dropped.inc();
+            self.slow.push((link, Frame::Result { tag, id, result: DeliveryResult::Slow }));
+        }
+    }
+
+    /// Hands calls to the channels' queues. Calls of one channel keep their order; a full one holds up no other.
+    fn provide(&mut self) {
+        let mut full = [false; Channel::ALL.len()];
+        for _ in 0..self.waiting.len() {
+            let call = self.waiting.pop_front().expect("the queue is as long as it was");
+            let channel = call.delivery.channel as usize;
+            if full[channel] {
+                self.waiting.push_back(call);
+            } else if let Some(call) = self.run.providers.offer(call) {
+                full[channel] = true;
+                self.waiting.push_back(call);
+            }
+        }
+        self.run.metrics.provider_waiting.set(self.waiting.len() as u64);
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.run.clock.mono(), wall: self.run.clock.wall() }
+    }
+}
+
+async fn room(providers: &Queues, channel: Option<Channel>) {
+    if let Some(channel) = channel {
+        providers.room(channel).await;
+    }
+}

@@ -1,0 +1,134 @@
+//! What carries a delivery out of the system: push, e-mail, SMS, voice.
+//!
+//! Owns the trait that a provider is, which provider has which channel, and the workers between them and the owner.
+//! Never decides whether something is tried again: a provider's answer is data, the owner's ledger does the rest.
+//!
+//! To add a provider: a file beside `outbox.rs`, its section in `config/file.rs`, its line in [`Providers::new`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ops::clock::Clock;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::limits::{PROVIDER_CALLS_AT_ONCE_MAX, PROVIDER_QUEUE_MAX};
+use crate::metrics::Metrics;
+use crate::node::inputs::Input;
+use crate::owner::{Outcome, ProviderCall};
+use crate::record::Channel;
+
+pub mod kept;
+pub mod outbox;
+
+/// One way out. Called again under the same delivery after a crash, so it is idempotent by delivery where it can be,
+/// and answers [`Outcome::Unknown`] where it cannot know.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// For logs and metrics.
+    fn name(&self) -> &'static str;
+
+    async fn send(&self, call: &ProviderCall) -> Outcome;
+}
+
+/// Each channel's provider.
+pub struct Providers {
+    by_channel: [Option<Arc<dyn Provider>>; Channel::ALL.len()],
+}
+
+impl std::fmt::Debug for Providers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.by_channel.iter().map(|one| one.as_ref().map(|provider| provider.name()));
+        f.debug_list().entries(names).finish()
+    }
+}
+
+impl Providers {
+    /// Every channel that leaves the system is kept in the outbox.
+    pub fn new(outbox: &Arc<outbox::Outbox>) -> Providers {
+        let by_channel = Channel::ALL
+            .map(|channel| (channel != Channel::Inapp).then(|| Arc::clone(outbox) as Arc<dyn Provider>));
+        Providers { by_channel }
+    }
+
+    pub fn of(&self, channel: Channel) -> Option<&Arc<dyn Provider>> {
+        self.by_channel[channel as usize].as_ref()
+    }
+}
+
+/// The queues to the workers, one a channel, each bounded.
+#[derive(Debug)]
+pub struct Queues {
+    by_channel: [mpsc::Sender<ProviderCall>; Channel::ALL.len()],
+}
+
+impl Queues {
+    /// Starts the workers on the current runtime. They end when the queues are dropped and their calls answered.
+    pub fn start(
+        providers: &Providers,
+        inputs: &mpsc::Sender<Input>,
+        clock: Clock,
+        metrics: &Arc<Metrics>,
+    ) -> Queues {
+        let by_channel = Channel::ALL.map(|channel| {
+            let (queue, calls) = mpsc::channel(PROVIDER_QUEUE_MAX);
+            let worker = Worker {
+                provider: providers.of(channel).cloned(),
+                inputs: inputs.clone(),
+                clock,
+                metrics: Arc::clone(metrics),
+            };
+            tokio::spawn(worker.run(calls));
+            queue
+        });
+        Queues { by_channel }
+    }
+
+    /// Gives the call back if its channel's queue is full.
+    pub fn offer(&self, call: ProviderCall) -> Option<ProviderCall> {
+        use mpsc::error::TrySendError;
+        match self.by_channel[call.delivery.channel as usize].try_send(call) {
+            Ok(()) => None,
+            Err(TrySendError::Full(call) | TrySendError::Closed(call)) => Some(call),
+        }
+    }
+
+    /// Waits until the channel's queue has room.
+    pub async fn room(&self, channel: Channel) {
+        let _permit_or_end = self.by_channel[channel as usize].reserve().await;
+    }
+}
+
+/// One channel's calls, a bounded number at once.
+#[derive(Clone)]
+struct Worker {
+    provider: Option<Arc<dyn Provider>>,
+    inputs: mpsc::Sender<Input>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    async fn run(self, mut calls: mpsc::Receiver<ProviderCall>) {
+        let room = Arc::new(Semaphore::new(PROVIDER_CALLS_AT_ONCE_MAX));
+        while let Some(call) = calls.recv().await {
+            let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+            let worker = self.clone();
+            tokio::spawn(async move {
+                worker.answer(call).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn answer(&self, call: ProviderCall) {
+        let outcome = match &self.provider {
+            Some(provider) => provider.send(&call).await,
+            None => Outcome::Drop { reason: "no provider has this channel".to_owned() },
+        };
+        let took = self.clock.wall().0.saturating_sub(call.accepted_at.0);
+        let took = std::time::Duration::from_micros(u64::try_from(took).unwrap_or(0));
+        self.metrics.delivery_seconds[call.delivery.channel as usize].observe(took);
+        // With the owner gone the answer is lost: it asks again after a restart, under the same delivery.
+        let _the_owner_is_gone = self.inputs.send(Input::Outcome { delivery: call.delivery, outcome }).await;
+    }
+}

@@ -1,0 +1,79 @@
+//! What the router depends on, whether it works, and since when. Pure; shown at `/v1/status`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use wire::time::Wall;
+
+/// How a dependency does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Up,
+    Degraded,
+    Down,
+}
+
+/// One thing that the router needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dependency {
+    pub name: &'static str,
+    pub state: State,
+    pub since: Wall,
+    /// What is wrong; empty while it is up.
+    pub detail: String,
+    /// What people notice of it.
+    pub degraded: &'static str,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Board {
+    dependencies: BTreeMap<&'static str, Dependency>,
+}
+
+impl Board {
+    /// Names a dependency and what suffers when it is away. It is up until somebody says otherwise.
+    pub fn watch(&mut self, name: &'static str, degraded: &'static str, now: Wall) {
+        let up = Dependency { name, state: State::Up, since: now, detail: String::new(), degraded };
+        self.dependencies.insert(name, up);
+    }
+
+    /// True if the state changed. A dependency that nobody watches is a bug.
+    pub fn set(&mut self, name: &'static str, state: State, detail: &str, now: Wall) -> bool {
+        let dependency = self.dependencies.get_mut(name).expect("watched from the start");
+        detail.clone_into(&mut dependency.detail);
+        if dependency.state == state {
+            return false;
+        }
+        (dependency.state, dependency.since) = (state, now);
+        true
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Dependency> {
+        self.dependencies.values()
+    }
+
+    /// The worst of them.
+    pub fn overall(&self) -> State {
+        self.all().map(|dependency| dependency.state).max().unwrap_or(State::Up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_moves_only_when_the_state_does() {
+        let mut board = Board::default();
+        board.watch("store", "inbox", Wall(1));
+        board.watch("journal", "ingest", Wall(1));
+        assert_eq!(board.overall(), State::Up);
+        assert!(board.set("store", State::Down, "disk full", Wall(2)));
+        assert!(!board.set("store", State::Down, "still full", Wall(3)));
+        let store = board.all().find(|dependency| dependency.name == "store").unwrap();
+        assert_eq!((store.since, store.detail.as_str()), (Wall(2), "still full"));
+        assert_eq!(board.overall(), State::Down);
+    }
+}

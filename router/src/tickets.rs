@@ -1,0 +1,36 @@
+//! One-use tickets: what a browser shows instead of a token when it connects.
+//!
+//! Owns how a ticket is drawn and hashed. Only the hash is ever kept; the owner deletes its row in the same batch
+//! that answers the first `Redeem`. Called by `api` (issue) and `owner` (redeem).
+
+use data_encoding::BASE64URL_NOPAD;
+use ring::digest::{SHA256, digest};
+
+/// Random bytes of a ticket.
+const TICKET_BYTES: usize = 32;
+
+/// A new ticket, 43 characters that need no escaping in a URL.
+pub fn draw() -> String {
+    let mut random = [0; TICKET_BYTES];
+    getrandom::fill(&mut random).expect("the kernel has random numbers");
+    BASE64URL_NOPAD.encode(&random)
+}
+
+/// What is kept of a ticket. A ticket has 256 random bits, so a plain hash cannot be searched.
+pub fn hash(ticket: &str) -> [u8; 32] {
+    digest(&SHA256, ticket.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_differ_and_fit_in_a_url() {
+        let (one, two) = (draw(), draw());
+        assert_ne!(one, two);
+        assert_ne!(hash(&one), hash(&two));
+        assert_eq!(one.len(), 43);
+        assert!(one.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+    }
+}
