@@ -3,7 +3,7 @@
 //! Owns every message, frame, close code and limit that crosses a socket, and the rules for reading them.
 //! Never does I/O, reads a clock, spawns a thread or draws from global randomness: time and randomness
 //! arrive as arguments, so the same code runs in the gateway, the router, the load tester, a simulation
-//! and (compiled to wasm32) a browser.
+//! and (compiled to wasm32: `Cargo.toml` has the command) a browser.
 #![forbid(unsafe_code)]
 
 pub mod close;

@@ -162,7 +162,9 @@ impl Frame {
                 out.put_u64(*generation);
                 out.put_u32(*count);
                 out.put_u32(partitions.len() as u32);
-                partitions.iter().for_each(|partition| out.put_u32(*partition));
+                for partition in partitions {
+                    out.put_u32(*partition);
+                }
             }
             Frame::Snapshot { partition, users, topics } => {
                 out.put_u8(kind::SNAPSHOT);
@@ -313,7 +315,9 @@ fn put_optional_text(out: &mut BytesMut, text: Option<&str>) {
 
 fn put_texts(out: &mut BytesMut, texts: &[String]) {
     out.put_u32(texts.len() as u32);
-    texts.iter().for_each(|text| put_text(out, text));
+    for text in texts {
+        put_text(out, text);
+    }
 }
 
 /// The body of one frame, read field by field.
@@ -361,9 +365,11 @@ impl Reader {
             kind::RESULT => Frame::Result { tag: self.u64()?, id: self.id()?, result: self.result()? },
             kind::TELL => Frame::Tell { user: self.text()?, except: self.except()?, text: self.run()? },
             kind::TOPICS => Frame::Topics { user: self.text()?, topics: self.texts()? },
-            kind::CLIENT_MESSAGE => {
-                Frame::ClientMessage { user: self.text()?, session: SessionKey(self.u64()?), text: self.run()? }
-            }
+            kind::CLIENT_MESSAGE => Frame::ClientMessage {
+                user: self.text()?,
+                session: SessionKey(self.u64()?),
+                text: self.run()?,
+            },
             kind::REPLY => Frame::Reply { session: SessionKey(self.u64()?), text: self.run()? },
             kind::CREDIT => Frame::Credit { frames: self.u32()? },
             kind::REVOKE => Frame::Revoke { who: self.revoked()? },
@@ -471,3 +477,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //! Unknown fields are ignored, so that an old server understands a newer client; unknown types are an error
 //! that the session answers with `{"type":"error","code":"unknown_type"}`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -99,26 +101,52 @@ impl BadMessage {
             BadMessage::TooMany { .. } => "too_many",
         }
     }
+
+    fn unknown(kind: &str) -> BadMessage {
+        const KIND_CHARS_MAX: usize = 64;
+        BadMessage::UnknownType(kind.chars().take(KIND_CHARS_MAX).collect())
+    }
+
+    fn field(why: &serde_json::Error) -> BadMessage {
+        BadMessage::BadField(shortened(why))
+    }
+}
+
+/// The parser quotes what it did not like, which may be all of a message; a person needs its beginning.
+fn shortened(why: &serde_json::Error) -> String {
+    const REASON_CHARS_MAX: usize = 200;
+    why.to_string().chars().take(REASON_CHARS_MAX).collect()
+}
+
+/// The `type` of a message in either direction.
+fn kind_of(text: &str) -> Result<Cow<'_, str>, BadMessage> {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+    }
+    match serde_json::from_str(text) {
+        Ok(Kind { kind }) => Ok(kind),
+        Err(why) => Err(BadMessage::NotJson(shortened(&why))),
+    }
+}
+
+fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 impl ClientMessage {
     /// Reads one message and checks every bound of [`limits`].
     pub fn parse(text: &str) -> Result<ClientMessage, BadMessage> {
-        #[derive(Deserialize)]
-        struct Kind<'a> {
-            #[serde(rename = "type", borrow)]
-            kind: std::borrow::Cow<'a, str>,
-        }
         const KINDS: [&str; 7] = ["hello", "sync", "ack", "read", "subscribe", "unsubscribe", "ping"];
         let message = match serde_json::from_str::<ClientMessage>(text) {
             Ok(message) => message,
             Err(why) => {
-                return Err(match serde_json::from_str::<Kind<'_>>(text) {
-                    Err(not_json) => BadMessage::NotJson(not_json.to_string()),
-                    Ok(Kind { kind }) if !KINDS.contains(&kind.as_ref()) => {
-                        BadMessage::UnknownType(kind.chars().take(64).collect())
-                    }
-                    Ok(_) => BadMessage::BadField(why.to_string()),
+                let kind = kind_of(text)?;
+                return Err(if KINDS.contains(&kind.as_ref()) {
+                    BadMessage::field(&why)
+                } else {
+                    BadMessage::unknown(&kind)
                 });
             }
         };
@@ -159,7 +187,7 @@ impl ClientMessage {
 }
 
 /// What a client is told.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage {
     Welcome(Welcome),
@@ -187,15 +215,71 @@ pub enum ServerMessage {
     Error {
         code: String,
         message: String,
-        #[serde(default)]
         retry_after_ms: Option<u64>,
     },
 }
 
 impl ServerMessage {
+    /// Reads one message; a type that this version does not know is [`BadMessage::UnknownType`], to be ignored.
+    pub fn parse(text: &str) -> Result<ServerMessage, BadMessage> {
+        #[derive(Deserialize)]
+        struct Ids {
+            ids: Vec<Uuid>,
+        }
+        #[derive(Deserialize)]
+        struct Gap {
+            since: Wall,
+        }
+        #[derive(Deserialize)]
+        struct Reconnect {
+            after_ms: u64,
+        }
+        #[derive(Deserialize)]
+        struct Subscribed {
+            topics: Vec<String>,
+        }
+        #[derive(Deserialize)]
+        struct Pong {
+            t: i64,
+        }
+        #[derive(Deserialize)]
+        struct Error {
+            code: String,
+            message: String,
+            #[serde(default)]
+            retry_after_ms: Option<u64>,
+        }
+        // Not serde's tagged enum: it reads into a buffer first, and a `RawValue` cannot come out of one.
+        let message = match kind_of(text)?.as_ref() {
+            "welcome" => fields(text).map(ServerMessage::Welcome),
+            "notification" => fields(text).map(ServerMessage::Notification),
+            "sync_batch" => fields(text).map(ServerMessage::SyncBatch),
+            "dismiss" => fields(text).map(|Ids { ids }| ServerMessage::Dismiss { ids }),
+            "gap" => fields(text).map(|Gap { since }| ServerMessage::Gap { since }),
+            "reconnect" => fields(text).map(|Reconnect { after_ms }| ServerMessage::Reconnect { after_ms }),
+            "subscribed" => fields(text).map(|Subscribed { topics }| ServerMessage::Subscribed { topics }),
+            "pong" => fields(text).map(|Pong { t }| ServerMessage::Pong { t }),
+            "error" => fields(text).map(|Error { code, message, retry_after_ms }| ServerMessage::Error {
+                code,
+                message,
+                retry_after_ms,
+            }),
+            unknown => return Err(BadMessage::unknown(unknown)),
+        };
+        message.map_err(|why| BadMessage::field(&why))
+    }
+
     /// The JSON text. Nothing of ours fails to serialize: keys are strings and floats never occur.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("server messages serialize")
+    }
+}
+
+impl<'de> Deserialize<'de> for ServerMessage {
+    /// From JSON text only, as [`RawValue`] has it.
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<ServerMessage, D::Error> {
+        let text = Box::<RawValue>::deserialize(from)?;
+        ServerMessage::parse(text.get()).map_err(serde::de::Error::custom)
     }
 }
 
@@ -259,3 +343,6 @@ pub struct SyncBatch {
     pub cursor: String,
     pub has_more: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! A token bucket in eight bytes: so many at once, and as many again in every minute.
+//! A token bucket in eight bytes: so many at once, and as many again in every minute. Kept by the gateway's
+//! connections, one for messages and one for pings and pongs.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::time::Mono;
 const MINUTE_US: u64 = 60_000_000;
 
 /// When the bucket will be full again (the generic cell rate algorithm's theoretical arrival time).
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Rate(Mono);
 
 impl Rate {

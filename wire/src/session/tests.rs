@@ -136,7 +136,7 @@ fn an_idle_session_holds_no_memory() {
 #[test]
 fn memory_follows_what_came_and_not_what_was_announced() {
     let mut session = Session::new(Role::Server);
-    let announced = &masked(TEXT, &[b'x'; MESSAGE_BYTES_MAX], true)[..14 + 10];
+    let announced = &masked(TEXT, &vec![b'x'; MESSAGE_BYTES_MAX], true)[..14 + 10];
     run(&mut session, [announced], &SessionLimits::default());
     assert!(session.is_unfinished() && session.held_bytes() < 512, "{}", session.held_bytes());
 }

@@ -26,7 +26,7 @@ fn the_rfcs_own_examples_are_encoded_so() {
     assert_eq!(&piece(OpCode::Data(Data::Continue), b"lo", None, true)[..], b"\x80\x02lo");
     assert_eq!(&ping_frame(b"Hello", None)[..], b"\x89\x05Hello");
     assert_eq!(&frame(BINARY, &[7; 256], None)[..4], [0x82, 0x7e, 0x01, 0x00]);
-    assert_eq!(&frame(BINARY, &[7; 65_536], None)[..10], [0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0]);
+    assert_eq!(&frame(BINARY, &vec![7; 65_536], None)[..10], [0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0]);
 }
 
 #[test]
