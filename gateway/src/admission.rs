@@ -5,9 +5,11 @@
 //! touches a socket, reads a clock or draws from global randomness. Called by each shard (`shard`) and by the
 //! admin listener.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
 use wire::time::Mono;
 
 use crate::limits::{ACCEPT_BURST, RETRY_AFTER_S};
@@ -54,6 +56,8 @@ pub struct Admission {
     /// When the accept budget is whole again, in nanoseconds of [`Mono`] (the generic cell rate algorithm).
     budget_whole_ns: AtomicU64,
     draining: AtomicBool,
+    /// Sockets by address; used only when they are limited. Bounded by the hard limit.
+    from: Mutex<HashMap<IpAddr, u32>>,
 }
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -67,6 +71,7 @@ impl Admission {
             accept_rate: AtomicU64::new(0),
             budget_whole_ns: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            from: Mutex::new(HashMap::new()),
         };
         admission.set_limits(limits);
         admission
@@ -109,11 +114,30 @@ impl Admission {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// What a connection that came now would be told, without taking anything.
+    /// Counts a socket from this address, unless there are `max` already. [`Admission::leave_from`] must follow.
+    pub fn enter_from(&self, address: IpAddr, max: u32) -> bool {
+        let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = from.entry(address).or_default();
+        let fits = *sockets < max;
+        *sockets += u32::from(fits);
+        fits
+    }
+
+    pub fn leave_from(&self, address: IpAddr) {
+        let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sockets) = from.get_mut(&address) else { return };
+        *sockets = sockets.saturating_sub(1);
+        if *sockets == 0 {
+            from.remove(&address);
+        }
+    }
+
+    /// What a connection that came now would be told, without taking anything. Whoever asks holds a place, which is
+    /// not counted.
     pub fn outlook(&self, now: Mono) -> Result<(), Refusal> {
         if self.is_draining() {
             Err(Refusal::Draining)
-        } else if self.live() >= self.soft.load(Ordering::Relaxed) {
+        } else if self.live().saturating_sub(1) >= self.soft.load(Ordering::Relaxed) {
             Err(Refusal::OverSoft)
         } else if !self.budget_allows(self.budget_whole_ns.load(Ordering::Relaxed), now) {
             Err(Refusal::OverRate)
@@ -158,7 +182,7 @@ fn ns(at: Mono) -> u64 {
 
 /// `{"error":"over_capacity","retry_after_ms":…}`, the body of a refusal; also, without `error`, the reason
 /// of a 1013.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryAfter {
     pub seconds: u64,
 }
@@ -271,9 +295,10 @@ mod tests {
         let node = admission(2, 3, 1_000);
         assert_eq!(node.outlook(START), Ok(()));
         assert_eq!((node.admit(START), node.admit(START)), (Verdict::Accept, Verdict::Accept));
-        assert_eq!(node.outlook(START), Err(Refusal::OverSoft));
+        assert_eq!(node.outlook(START), Ok(()), "the one who asks is not counted");
         assert!(node.is_ready(), "a load balancer still sends here");
         assert_eq!(node.admit(START), Verdict::Refuse(Refusal::OverSoft));
+        assert_eq!(node.outlook(START), Err(Refusal::OverSoft));
         assert!(!node.is_ready());
         assert_eq!(node.admit(START), Verdict::Reset);
         let slow = admission(100, 100, 1);
@@ -284,6 +309,18 @@ mod tests {
         assert_eq!(slow.outlook(START), Err(Refusal::Draining));
         assert_eq!(slow.admit(START), Verdict::Refuse(Refusal::Draining));
         assert!(!slow.is_ready());
+    }
+
+    #[test]
+    fn sockets_of_one_address_are_counted_and_forgotten() {
+        let node = admission(9, 9, 9);
+        let (one, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        assert!(node.enter_from(one, 2) && node.enter_from(one, 2) && !node.enter_from(one, 2));
+        assert!(node.enter_from(other, 2));
+        node.leave_from(one);
+        assert!(node.enter_from(one, 2));
+        [one, one, other].into_iter().for_each(|address| node.leave_from(address));
+        assert!(node.from.lock().unwrap().is_empty());
     }
 
     /// χ² over the 26 whole seconds: the 99.9% quantile with 25 degrees of freedom is 52.6.

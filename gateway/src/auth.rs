@@ -26,6 +26,8 @@ pub struct Credentials<'a> {
     pub ticket: Option<&'a str>,
     /// `?user=…`.
     pub user: Option<&'a str>,
+    /// The request's `Host`.
+    pub host: &'a str,
 }
 
 /// A client that proved who it is.
@@ -95,7 +97,23 @@ pub struct Authenticator {
     keys: KeySet,
     validation: Validation,
     origins: Vec<Origin>,
+    own_origins: Vec<Origin>,
     local_user: bool,
+}
+
+/// What an [`Authenticator`] is made of.
+#[derive(Debug, Default)]
+pub struct Beliefs<'a> {
+    pub keys: KeySet,
+    /// The `aud` that tokens must carry.
+    pub audience: Option<&'a str>,
+    /// Origins of pages that may connect.
+    pub origins: &'a [String],
+    /// The origins under which this gateway itself is reached. A name is believed, and the console is told its
+    /// secrets, only under these: a page that had its own name resolve to loopback is under another.
+    pub own_origins: &'a [String],
+    /// Whether `?user=NAME` is believed.
+    pub local_user: bool,
 }
 
 #[derive(Deserialize)]
@@ -108,8 +126,9 @@ struct Claims {
 }
 
 impl Authenticator {
-    /// `origins` that do not parse were refused by the configuration's check.
-    pub fn new(keys: KeySet, audience: Option<&str>, origins: &[String], local_user: bool) -> Authenticator {
+    /// Origins that do not parse were refused by the configuration's check.
+    pub fn new(beliefs: Beliefs<'_>) -> Authenticator {
+        let Beliefs { keys, audience, origins, own_origins, local_user } = beliefs;
         verifier::install();
         let mut validation = Validation::default();
         // The clock is ours to read: exp and nbf are checked against the time that we are handed.
@@ -120,8 +139,14 @@ impl Authenticator {
             validation.set_audience(&[audience]);
             validation.set_required_spec_claims(&["exp", "sub", "aud"]);
         }
-        let origins = origins.iter().filter_map(|origin| Origin::parse(origin)).collect();
-        Authenticator { keys, validation, origins, local_user }
+        let parsed = |texts: &[String]| texts.iter().filter_map(|text| Origin::parse(text)).collect();
+        let (origins, own_origins) = (parsed(origins), parsed(own_origins));
+        Authenticator { keys, validation, origins, own_origins, local_user }
+    }
+
+    /// Whether a request's `Host` is this gateway's own.
+    pub fn is_own_host(&self, host: &str) -> bool {
+        Origin::parse(&format!("http://{host}")).is_some_and(|origin| self.own_origins.contains(&origin))
     }
 
     /// Whether a page of this origin may connect. A client that is no browser names none.
@@ -138,7 +163,7 @@ impl Authenticator {
             return if fits { Ok(Decision::Redeem(ticket.to_owned())) } else { Err(AuthError::Ticket) };
         }
         match credentials.user {
-            Some(user) if self.local_user => {
+            Some(user) if self.local_user && self.is_own_host(credentials.host) => {
                 let user = checked_name(user).ok_or(AuthError::Claims)?;
                 Ok(Decision::Known(Identity { user, expires: None }))
             }

@@ -287,20 +287,18 @@ impl Gateway {
         standalone_on_loopback && self.auth.local_user.unwrap_or(no_keys)
     }
 
-    /// The origins that may connect when a browser names one.
-    pub fn origins(&self) -> Vec<String> {
-        match &self.auth.allowed_origins {
-            Some(origins) => origins.clone(),
-            None if self.listen.ip().is_loopback() => {
-                let port = self.listen.port();
-                vec![
-                    format!("http://{}", self.listen),
-                    format!("http://localhost:{port}"),
-                    format!("http://127.0.0.1:{port}"),
-                ]
-            }
-            None => Vec::new(),
+    /// The origins under which a gateway that listens here is reached on its own machine.
+    pub fn own_origins(listen: SocketAddr) -> Vec<String> {
+        if !listen.ip().is_loopback() {
+            return Vec::new();
         }
+        let port = listen.port();
+        ["127.0.0.1", "localhost", "[::1]"].iter().map(|host| format!("http://{host}:{port}")).collect()
+    }
+
+    /// The origins that may connect when a browser names one. `listen` is where the gateway really listens.
+    pub fn origins(&self, listen: SocketAddr) -> Vec<String> {
+        self.auth.allowed_origins.clone().unwrap_or_else(|| Gateway::own_origins(listen))
     }
 
     pub fn ping_interval(&self) -> Duration {
@@ -378,7 +376,7 @@ mod tests {
         let gateway = parsed("").unwrap();
         assert_eq!(gateway, Gateway::default());
         assert!(gateway.local_user());
-        assert!(gateway.origins().contains(&"http://localhost:8080".to_owned()));
+        assert!(gateway.origins(gateway.listen).contains(&"http://localhost:8080".to_owned()));
     }
 
     #[test]
@@ -403,7 +401,10 @@ mod tests {
             ("[gateway.limits]\nidle_s = 10\n", "gateway.limits.idle_s (at least two ping intervals) = 10"),
             ("[gateway.links]\nrouters = []\n", "gateway.links.routers (count) = 0"),
             ("[gateway.tls]\ncert = \"x\"\n", "gateway.tls: not built yet"),
-            ("[gateway.auth]\nallowed_origins = [\"x\"]\n", "gateway.auth.allowed_origins: \"x\" is no origin"),
+            (
+                "[gateway.auth]\nallowed_origins = [\"x\"]\n",
+                "gateway.auth.allowed_origins: \"x\" is no origin",
+            ),
             (
                 "[gateway.auth]\nlocal_user = true\n[gateway.links]\nrouters = [\"127.0.0.1:1\"]\n",
                 "gateway.auth.local_user: is for standalone only",

@@ -12,4 +12,5 @@ pub mod admission;
 pub mod auth;
 pub mod config;
 pub mod limits;
+pub mod metrics;
 pub mod shard;

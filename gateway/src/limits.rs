@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-/// Connections whose sockets one turn of a fan-out touches, so that a large room delays nobody else.
-pub const FANOUT_SOCKETS_PER_TURN: usize = 2_048;
+/// Sockets that one turn of a fan-out visits, so that a large room delays nobody else: some 3 ms of sends.
+pub const FANOUT_SOCKETS_PER_TURN: usize = 512;
+/// Places of a room, taken or empty, that one turn of a fan-out looks at.
+pub const FANOUT_PLACES_PER_TURN: usize = 16_384;
 /// Broadcasts under way in a shard. Routers' credit keeps them below this.
 pub const FANOUT_JOBS_MAX: usize = 8_192;
 /// Frames one send hands to the kernel.
@@ -31,6 +33,9 @@ pub const SENT_WHILE_SYNCING_MAX: usize = 256;
 pub const REPLAY_PAGES_MAX: u32 = 10_000;
 /// How long an event stream waits for a page of its replay, or a posted message for its reply.
 pub const REPLY_WAIT: Duration = Duration::from_secs(10);
+/// How long an answered client may go on sending before its socket is closed, so that the answer is not lost to a
+/// reset.
+pub const LINGER_WAIT: Duration = Duration::from_millis(300);
 /// Rest of an answered request's body that is read and thrown away, so that the answer is not lost to a reset.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 

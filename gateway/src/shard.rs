@@ -1,6 +1,484 @@
-//! One core's share of a node.
+//! One core's share of a node: its connections, who they belong to, and what they are owed.
+//!
+//! A state machine without clock, I/O or threads. The porch (`io::shard_loop`, or a simulation) feeds it with what its sockets and links
+//! say, and carries out what [`Shard::poll_output`] answers; `poll_timeout` and `handle_timeout` stand for the clock.
+//! Everything is bounded: by `limits`, by the configuration, and by the credit that routers have.
+//!
+//! The rooms: `handshake` and `request` (what does it want?), `connection` (what is it?), `conversation` (what does it say?),
+//! `events` and `posting` (the same without a WebSocket), `registry` (who is here?), `deliveries` and `fanout` (who gets this?),
+//! `sockets` and `outbox` (what is it owed?), `timeouts` and `timers` (is it still there?), `links` (what do routers
+//! know?), `drain` (how do we leave?).
+
+mod connection;
+mod conversation;
+mod deliveries;
 pub mod drain;
+mod events;
+mod fanout;
+mod handshake;
 pub mod links;
 pub mod outbox;
+mod posting;
 pub mod registry;
+pub mod request;
+mod sockets;
+mod timeouts;
 pub mod timers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::{SeedableRng, rngs::SmallRng};
+use wire::close::CloseCode;
+use wire::link::Frame;
+use wire::message::ReconnectHint;
+use wire::session::SessionLimits;
+use wire::time::{Mono, Wall};
+
+use crate::admission::{Admission, Verdict};
+use crate::auth::Authenticator;
+use crate::limits;
+use crate::metrics::{Handshake, ShardMetrics};
+pub use connection::{CONNECTION_BYTES_MAX, Key};
+use connection::{Flags, Head, State};
+use drain::{Drain, DrainKind};
+use fanout::Fanout;
+use links::{LinkOutput, Links, RouterIndex};
+use outbox::{NextSend, Pool};
+use registry::{Registry, TopicChange, UserId};
+use sockets::Sockets;
+use timers::Wheel;
+
+/// What time it is, in both senses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    pub mono: Mono,
+    pub wall: Wall,
+}
+
+/// What a shard is made of and what it may do. The `Arc`s are shared by the node's shards.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    pub node: String,
+    pub shard: u16,
+    /// Differs at every start of the process.
+    pub boot: u64,
+    /// How many routers it is linked to.
+    pub routers: usize,
+    pub admission: Arc<Admission>,
+    pub authenticator: Arc<Authenticator>,
+    pub metrics: Arc<ShardMetrics>,
+    pub settings: Settings,
+    /// What the console page is told; absent but in standalone on loopback.
+    pub console: Option<Arc<request::Console>>,
+}
+
+/// The configuration as the shard uses it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub session: SessionLimits,
+    /// Messages one socket may send a minute.
+    pub messages_per_minute: u32,
+    /// Bytes of a request head.
+    pub header_bytes: usize,
+    pub connections_per_user: usize,
+    /// 0: not limited.
+    pub connections_per_ip: u32,
+    /// Bytes one socket may be owed.
+    pub outbox_bytes: u32,
+    /// Bytes all sockets may be owed.
+    pub outbox_shard_bytes: u64,
+    pub ping_interval: Duration,
+    /// Silence after which a client is gone.
+    pub idle: Duration,
+    pub handshake_wait: Duration,
+    pub drain_window: Duration,
+    pub reconnect: ReconnectHint,
+}
+
+impl From<&crate::config::Gateway> for Settings {
+    fn from(gateway: &crate::config::Gateway) -> Settings {
+        let crate::config::Limits { message_bytes, fragments, messages_per_minute, .. } = gateway.limits;
+        Settings {
+            session: SessionLimits { message_bytes, fragments, binary: false },
+            messages_per_minute,
+            header_bytes: gateway.limits.header_bytes,
+            connections_per_user: gateway.limits.connections_per_user,
+            connections_per_ip: gateway.limits.connections_per_ip,
+            outbox_bytes: gateway.limits.outbox_bytes,
+            outbox_shard_bytes: gateway.limits.outbox_shard_bytes,
+            ping_interval: gateway.ping_interval(),
+            idle: Duration::from_secs(gateway.limits.idle_s),
+            handshake_wait: gateway.limits.handshake_wait(),
+            drain_window: gateway.drain_window(),
+            reconnect: ReconnectHint { spread_ms: gateway.reconnect_spread_ms, ..ReconnectHint::default() },
+        }
+    }
+}
+
+/// What the porch must do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Hand [`Shard::next_send`] of this connection to the kernel, and report `handle_sent` or `handle_failed`.
+    Send { key: Key },
+    /// Close the socket, `hard` with a reset; report `handle_closed`.
+    Close { key: Key, hard: bool },
+    /// Put a frame on a link.
+    Link { router: RouterIndex, frame: Frame },
+    /// Close a link and make it anew; report `handle_link_up` then.
+    CutLink { router: RouterIndex, why: &'static str },
+    /// The drain is over and every session is closed.
+    Drained,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    random: SmallRng,
+    sockets: Sockets,
+    registry: Registry,
+    fanout: Fanout,
+    links: Links,
+    draining: Option<Draining>,
+    /// Open WebSockets and event streams.
+    open_websockets: u64,
+    open_events: u64,
+    /// Reused from turn to turn.
+    due: Vec<u32>,
+    finished: Vec<fanout::Finished>,
+    is_drained_reported: bool,
+}
+
+/// Where a drain stands.
+#[derive(Debug)]
+struct Draining {
+    pace: Drain,
+    /// The next places of the slab to advise and to close.
+    next_to_advise: u32,
+    next_to_close: u32,
+    next_look: Mono,
+}
+
+impl Shard {
+    /// `seed` decides every jitter and draw: same seed and inputs, same outputs.
+    pub fn new(config: ShardConfig, seed: u64, now: Now) -> Shard {
+        let pool = Pool::new(config.settings.outbox_bytes, config.settings.outbox_shard_bytes);
+        Shard {
+            random: SmallRng::seed_from_u64(seed),
+            sockets: Sockets::new(pool, Wheel::new(now.mono), Arc::clone(&config.metrics)),
+            registry: Registry::new(seed.rotate_left(7) ^ 0x7265_6769),
+            fanout: Fanout::new(seed.rotate_left(13) ^ 0x726f_6f6d),
+            links: Links::new(&config.node, config.shard, config.boot, config.routers),
+            draining: None,
+            open_websockets: 0,
+            open_events: 0,
+            due: Vec::new(),
+            finished: Vec::new(),
+            is_drained_reported: false,
+            config,
+        }
+    }
+
+    /// The kernel accepted a connection.
+    pub fn handle_accepted(&mut self, key: Key, peer: SocketAddr, now: Now) {
+        let verdict = self.config.admission.admit(now.mono);
+        self.metrics().admitted(verdict);
+        let refused = match verdict {
+            Verdict::Accept => false,
+            Verdict::Refuse(_) => true,
+            Verdict::Reset => {
+                // Nothing is reserved; the entry only waits for the close.
+                self.sockets.slab.insert(key, State::Leaving).flags.set(Flags::UNCOUNTED);
+                self.sockets.abort(key);
+                return;
+            }
+        };
+        let connection =
+            self.sockets.slab.insert(key, State::Head(Box::new(Head { bytes: Vec::new(), refused })));
+        if self.config.settings.connections_per_ip > 0 {
+            if !self.config.admission.enter_from(peer.ip(), self.config.settings.connections_per_ip) {
+                self.config.metrics.handshake(Handshake::TooMany);
+                self.sockets.abort(key);
+                return;
+            }
+            connection.extra().peer = Some(peer.ip());
+        }
+        self.sockets.wheel.arm(key.index(), now.mono + self.config.settings.handshake_wait);
+    }
+
+    /// Bytes arrived. They may be changed in place.
+    pub fn handle_received(&mut self, key: Key, data: &mut [u8], now: Now) {
+        let Some(connection) = self.sockets.slab.get(key) else { return };
+        if connection.flags.has(Flags::CLOSED) {
+            return;
+        }
+        connection.missed = 0;
+        match &connection.state {
+            State::WebSocket(_) => self.read_frames(key, data, now),
+            State::Head(_) => self.read_head(key, data, now),
+            State::Redeeming(_) => self.keep_early(key, data, now),
+            State::Posting(_) => self.read_body(key, data, now),
+            State::Events(_) | State::Leaving => self.throw_away(key, data.len()),
+            State::Free => {}
+        }
+    }
+
+    /// The kernel took all that `next_send` gave.
+    pub fn handle_sent(&mut self, key: Key, now: Now) {
+        if self.sockets.sent(key) {
+            self.continue_replay(key, now);
+        }
+    }
+
+    /// The peer closed its side. An answer under way still goes out.
+    pub fn handle_ended(&mut self, key: Key, now: Now) {
+        let Some(connection) = self.sockets.slab.get(key) else { return };
+        let is_answering = connection.flags.has(Flags::CLOSE_WHEN_SENT) && connection.queue.owed_bytes() > 0;
+        if !is_answering {
+            self.handle_failed(key, now);
+        }
+    }
+
+    /// A send or the socket itself failed.
+    pub fn handle_failed(&mut self, key: Key, _now: Now) {
+        let Some(connection) = self.sockets.slab.get(key) else { return };
+        if matches!(connection.state, State::Head(_) | State::Redeeming(_)) {
+            self.config.metrics.handshake(Handshake::Gone);
+        }
+        self.leave(key);
+        self.sockets.close(key);
+    }
+
+    /// The socket is gone, whoever closed it.
+    pub fn handle_closed(&mut self, key: Key, _now: Now) {
+        self.leave(key);
+        let Some(connection) = self.sockets.slab.get(key) else { return };
+        let is_counted = !connection.flags.has(Flags::UNCOUNTED);
+        let peer = connection.extra.as_ref().and_then(|extra| extra.peer);
+        self.sockets.remove(key);
+        if is_counted {
+            self.config.admission.release();
+        }
+        if let Some(peer) = peer {
+            self.config.admission.leave_from(peer);
+        }
+    }
+
+    /// A link to a router stands.
+    pub fn handle_link_up(&mut self, router: RouterIndex, now: Now) {
+        self.links.handle_up(router, now.mono);
+    }
+
+    /// A link is gone.
+    pub fn handle_link_down(&mut self, router: RouterIndex, _now: Now) {
+        self.links.handle_down(router);
+        self.metrics().link_cuts.inc();
+    }
+
+    /// Begins to leave. A second call changes nothing.
+    pub fn handle_drain(&mut self, kind: DrainKind, now: Now) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.config.admission.start_draining();
+        let open = self.open_websockets + self.open_events;
+        let pace = Drain::new(kind, self.config.settings.drain_window, open, now.mono);
+        self.draining = Some(Draining { pace, next_to_advise: 0, next_to_close: 0, next_look: now.mono });
+    }
+
+    /// New keys, origins or belief in local users.
+    pub fn set_authenticator(&mut self, authenticator: Arc<Authenticator>) {
+        self.config.authenticator = authenticator;
+    }
+
+    /// New limits. Those of open connections count from their next message on.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.sockets.pool.set_budgets(settings.outbox_bytes, settings.outbox_shard_bytes);
+        self.config.settings = settings;
+    }
+
+    /// When `handle_timeout` is due at the latest. [`Mono::ZERO`]: there is work left for the next turn.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        if self.fanout.is_under_way() || self.links.has_snapshots() {
+            return Some(Mono::ZERO);
+        }
+        let drain = self.draining.as_ref().map(|draining| draining.next_look);
+        [self.sockets.wheel.next_due(), self.links.poll_timeout(), drain].into_iter().flatten().min()
+    }
+
+    /// Does what is due and a bounded piece of the work that is left.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.look_at_due(now);
+        self.continue_fanout(now);
+        self.links.continue_snapshots(&self.registry);
+        self.links.handle_timeout(now.mono);
+        while let Some(session) = self.links.poll_overdue(now.mono) {
+            self.tell_busy(Key(session.0), now);
+        }
+        self.continue_drain(now);
+    }
+
+    /// What to do next. `None`: all is said until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.links.poll_output() {
+            return Some(match output {
+                LinkOutput::Frame { router, frame } => {
+                    self.metrics().link_frames_out.inc();
+                    Output::Link { router, frame }
+                }
+                LinkOutput::Cut { router, why } => {
+                    self.metrics().link_cuts.inc();
+                    Output::CutLink { router, why }
+                }
+            });
+        }
+        if let Some(output) = self.sockets.poll_output() {
+            return Some(output);
+        }
+        let is_drained = self.draining.is_some() && self.open_websockets + self.open_events == 0;
+        if is_drained && !self.is_drained_reported {
+            self.is_drained_reported = true;
+            return Some(Output::Drained);
+        }
+        None
+    }
+
+    /// The frames of a connection's next send, at most 64 and at most 256 KiB but for one longer frame. Whoever takes
+    /// them must report how it went.
+    pub fn next_send(&mut self, key: Key) -> Option<NextSend<'_>> {
+        self.sockets.next_send(key)
+    }
+
+    /// Connections that hold a place, open or not.
+    pub fn connections(&self) -> usize {
+        self.sockets.slab.live()
+    }
+
+    /// Open WebSockets and event streams.
+    pub fn open_sessions(&self) -> u64 {
+        self.open_websockets + self.open_events
+    }
+
+    /// The name that a router gave itself in its hello.
+    pub fn router_name(&self, router: RouterIndex) -> &str {
+        self.links.router_name(router)
+    }
+
+    /// Copies what is only looked at now and then into the metrics. For the porch, a few times a second.
+    pub fn refresh_gauges(&self) {
+        let metrics = self.metrics();
+        metrics.open_websockets.set(self.open_websockets);
+        metrics.open_events.set(self.open_events);
+        metrics.users.set(self.registry.user_count() as u64);
+        metrics.topics.set(self.registry.topic_count() as u64);
+        metrics.outbox_bytes.set(self.sockets.pool.charged_bytes());
+        metrics.links_ready.set(self.links.ready_count() as u64);
+    }
+
+    fn metrics(&self) -> &ShardMetrics {
+        &self.config.metrics
+    }
+
+    /// Puts an open connection under its user, and tells the routers if it is the user's first.
+    fn join(&mut self, key: Key, user: &str, device: Option<String>, expires: Option<Wall>, now: Now) {
+        let (id, is_first) = self.registry.join(user, key.index());
+        if is_first {
+            self.links.announce(user);
+        }
+        if let Some(connection) = self.sockets.slab.get(key) {
+            connection.user = id;
+            connection.flags.set(Flags::JOINED);
+            // Rounded down, and never 0, which is "does not end".
+            connection.expires_s =
+                expires.map_or(0, |expires| u32::try_from(expires.0 / 1_000_000).unwrap_or(u32::MAX).max(1));
+        }
+        if let Some(device) = device {
+            self.name_device(key, device, now);
+        }
+        self.arm_ping(key, now);
+    }
+
+    /// Takes an open connection from its user. Does nothing to one that is not open.
+    fn leave(&mut self, key: Key) {
+        let Some(connection) = self.sockets.slab.get(key).filter(|connection| connection.is_open()) else {
+            return;
+        };
+        connection.flags.clear(Flags::JOINED);
+        let user = connection.user;
+        if connection.flags.has(Flags::STREAM) {
+            self.open_events -= 1;
+        } else {
+            self.open_websockets -= 1;
+        }
+        if let Some((name, topics)) = self.registry.leave(user, key.index()) {
+            self.tell_topic_changes(topics);
+            self.links.withdraw(&name);
+        }
+    }
+
+    fn tell_topic_changes(&mut self, changes: Vec<TopicChange>) {
+        for change in changes {
+            match change {
+                TopicChange::First(topic) => self.links.subscribe(&topic),
+                TopicChange::Last(topic) => self.links.unsubscribe(&topic),
+            }
+        }
+    }
+
+    /// Says which device this is. The same device of the same user is connected once: an older connection is
+    /// replaced.
+    fn name_device(&mut self, key: Key, device: String, now: Now) {
+        let Some(connection) = self.sockets.slab.get(key).filter(|connection| connection.is_open()) else {
+            return;
+        };
+        let user = connection.user;
+        connection.extra().device = Some(device.clone().into_boxed_str());
+        let replaced = self.keys_of(user, |other| other.key != key && other.device() == Some(&device));
+        for older in replaced {
+            self.close_session(older, CloseCode::Replaced, "", now);
+        }
+    }
+
+    fn keys_of(&mut self, user: UserId, wanted: impl Fn(&connection::Connection) -> bool) -> Vec<Key> {
+        let slab = &mut self.sockets.slab;
+        let of_user = self.registry.connections(user);
+        of_user.filter_map(|index| slab.at(index).filter(|c| wanted(c)).map(|c| c.key)).collect()
+    }
+
+    /// Ends a session: leaves, says why, and closes once that is sent.
+    fn close_session(&mut self, key: Key, code: CloseCode, reason: &str, now: Now) {
+        self.leave(key);
+        self.sockets.say_goodbye(key, code, reason, now);
+    }
+
+    fn throw_away(&mut self, key: Key, bytes: usize) {
+        let Some(connection) = self.sockets.slab.get(key) else { return };
+        let extra = connection.extra();
+        extra.lingered_bytes = extra.lingered_bytes.saturating_add(bytes);
+        if extra.lingered_bytes > limits::LINGER_BYTES_MAX {
+            self.leave(key);
+            self.sockets.abort(key);
+        }
+    }
+
+    /// The session's name towards people: unique over nodes and restarts.
+    fn session_name(&self, key: Key) -> String {
+        format!("{:016x}.{:x}.{:x}", self.config.boot, self.config.shard, key.0)
+    }
+
+    fn session_of(&self, name: &str) -> Option<Key> {
+        let key = name.rsplit('.').next().and_then(|key| u64::from_str_radix(key, 16).ok()).map(Key)?;
+        (self.session_name(key) == name).then_some(key)
+    }
+
+    /// Texts of routers and of our own go out as they are; they are UTF-8 by contract.
+    fn bytes_of(text: String) -> Bytes {
+        Bytes::from(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

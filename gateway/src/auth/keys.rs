@@ -39,7 +39,9 @@ pub struct KeySet {
 /// A key that cannot be used; names no key material.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    #[error("neither a PEM public key (RSA, P-256, Ed25519) nor a secret of at least {SECRET_BYTES_MIN} bytes")]
+    #[error(
+        "neither a PEM public key (RSA, P-256, Ed25519) nor a secret of at least {SECRET_BYTES_MIN} bytes"
+    )]
     Unusable,
     #[error("a private key; give the public one")]
     Private,
@@ -72,8 +74,7 @@ impl KeySet {
 
     /// Reads a JWKS file. Keys for other purposes (encryption, other curves and algorithms) are passed over.
     pub fn from_jwks(content: &[u8]) -> Result<KeySet, KeyError> {
-        let jwks: Jwks =
-            serde_json::from_slice(content).map_err(|why| KeyError::NotJwks(why.to_string()))?;
+        let jwks: Jwks = serde_json::from_slice(content).map_err(|why| KeyError::NotJwks(why.to_string()))?;
         if jwks.keys.len() > KEYS_MAX {
             return Err(KeyError::TooMany);
         }
@@ -101,7 +102,11 @@ impl KeySet {
 
     /// The keys that may check a token of this header. A key with an id serves only tokens that name it, or
     /// that name none.
-    pub fn fitting<'a>(&'a self, algorithm: Algorithm, kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
+    pub fn fitting<'a>(
+        &'a self,
+        algorithm: Algorithm,
+        kid: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Key> {
         self.keys.iter().filter(move |key| {
             let kid_fits = match (&key.kid, kid) {
                 (Some(own), Some(named)) => own == named,

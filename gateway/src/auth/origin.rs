@@ -24,7 +24,8 @@ impl Origin {
         let port = match port {
             None => default_port,
             Some(digits) => {
-                let plain = !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit());
+                let plain =
+                    !digits.is_empty() && digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit());
                 plain.then(|| digits.parse().ok()).flatten()?
             }
         };

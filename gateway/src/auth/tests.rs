@@ -40,7 +40,8 @@ fn with_keys(files: &[&[u8]], audience: Option<&str>) -> Authenticator {
     for file in files {
         keys.add_file(file).expect("a good key");
     }
-    Authenticator::new(keys, audience, &["https://a.example".to_owned()], false)
+    let origins = ["https://a.example".to_owned()];
+    Authenticator::new(Beliefs { keys, audience, origins: &origins, ..Beliefs::default() })
 }
 
 fn read(authenticator: &Authenticator, token: &str) -> Result<Identity, AuthError> {
@@ -53,15 +54,15 @@ fn read(authenticator: &Authenticator, token: &str) -> Result<Identity, AuthErro
 
 fn pem(label: &str, der: &[u8]) -> Vec<u8> {
     let body = BASE64.encode(der);
-    let lines: Vec<&str> = body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<&str> =
+        body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")).into_bytes()
 }
 
 /// SubjectPublicKeyInfo of a P-256 point and of an Ed25519 key: a fixed prefix and the key (RFC 5480, RFC 8410).
 fn p256_pem(point: &[u8]) -> Vec<u8> {
-    let mut der = data_encoding::HEXLOWER
-        .decode(b"3059301306072a8648ce3d020106082a8648ce3d030107034200")
-        .unwrap();
+    let mut der =
+        data_encoding::HEXLOWER.decode(b"3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();
     der.extend_from_slice(point);
     pem("PUBLIC KEY", &der)
 }
@@ -149,7 +150,7 @@ fn all_four_algorithms_are_read_from_a_jwks() {
         {"kty": "made-up", "kid": "x"},
     ]});
     let keys = KeySet::from_jwks(jwks.to_string().as_bytes()).unwrap();
-    let node = Authenticator::new(keys, None, &[], false);
+    let node = Authenticator::new(Beliefs { keys, ..Beliefs::default() });
     let header = |alg: &str, kid: &str| json!({"alg": alg, "kid": kid});
     let good = [
         hs256(&header("HS256", "h"), &claims(), SECRET),
@@ -174,10 +175,10 @@ fn attacks_on_the_signature_are_refused() {
     let node = with_keys(&[SECRET, rsa::PUBLIC_PEM, &ec_pem], None);
     let good = hs(&claims());
     let parts: Vec<&str> = good.split('.').collect();
-    let none = |alg: &str, signature: &str| {
-        format!("{}.{signature}", unsigned(&json!({"alg": alg}), &claims()))
-    };
-    let changed = format!("{}.{}.{}", parts[0], b64(json!({"sub": "eve", "exp": NOW_S + 60}).to_string()), parts[2]);
+    let none =
+        |alg: &str, signature: &str| format!("{}.{signature}", unsigned(&json!({"alg": alg}), &claims()));
+    let changed =
+        format!("{}.{}.{}", parts[0], b64(json!({"sub": "eve", "exp": NOW_S + 60}).to_string()), parts[2]);
     let attacks = [
         ("none", none("none", "")),
         ("None", none("None", "")),
@@ -195,12 +196,18 @@ fn attacks_on_the_signature_are_refused() {
         ("ES256 header on HS256", hs256(&json!({"alg": "ES256"}), &claims(), SECRET)),
         ("PS256 header on RS256", rs256(&json!({"alg": "PS256"}), &claims())),
         ("no alg", format!("{}.{}", unsigned(&json!({"typ": "JWT"}), &claims()), parts[2])),
-        ("critical extension", hs256(&json!({"alg": "HS256", "crit": ["b64"], "b64": false}), &claims(), SECRET)),
+        (
+            "critical extension",
+            hs256(&json!({"alg": "HS256", "crit": ["b64"], "b64": false}), &claims(), SECRET),
+        ),
         (
             "key in the header",
             hs256(&json!({"alg": "HS256", "jwk": {"kty": "oct", "k": b64("mine")}}), &claims(), b"mine"),
         ),
-        ("all-zero ECDSA signature", format!("{}.{}", unsigned(&json!({"alg": "ES256"}), &claims()), b64([0; 64]))),
+        (
+            "all-zero ECDSA signature",
+            format!("{}.{}", unsigned(&json!({"alg": "ES256"}), &claims()), b64([0; 64])),
+        ),
         ("four parts", format!("{good}.x")),
         ("two parts", format!("{}.{}", parts[0], parts[1])),
         ("no parts", "garbage".to_owned()),
@@ -259,16 +266,21 @@ fn an_audience_that_is_asked_for_must_be_there() {
 
 #[test]
 fn the_strongest_credential_counts_and_a_name_mends_nothing() {
-    let keys = KeySet::default();
-    let local = Authenticator::new(keys, None, &[], true);
-    let given = |token, ticket, user| Credentials { token, ticket, user };
+    let own_origins = ["http://127.0.0.1:8080".to_owned()];
+    let beliefs = Beliefs { own_origins: &own_origins, local_user: true, ..Beliefs::default() };
+    let local = Authenticator::new(beliefs);
+    let given = |token, ticket, user| Credentials { token, ticket, user, host: "127.0.0.1:8080" };
     let known = |user: &str| Decision::Known(Identity { user: user.to_owned(), expires: None });
     assert!(local.authenticate(given(None, None, Some("ada")), NOW) == Ok(known("ada")));
     assert!(local.authenticate(given(Some("x.y.z"), None, Some("ada")), NOW) == Err(AuthError::Malformed));
-    assert!(local.authenticate(given(None, Some("T"), Some("ada")), NOW) == Ok(Decision::Redeem("T".to_owned())));
+    assert!(
+        local.authenticate(given(None, Some("T"), Some("ada")), NOW) == Ok(Decision::Redeem("T".to_owned()))
+    );
     assert!(local.authenticate(given(None, Some(""), Some("ada")), NOW) == Err(AuthError::Ticket));
     assert!(local.authenticate(given(None, None, Some("")), NOW) == Err(AuthError::Claims));
     assert!(local.authenticate(given(None, None, None), NOW) == Err(AuthError::Nothing));
+    let rebound = Credentials { user: Some("ada"), host: "evil.example:8080", ..Credentials::default() };
+    assert!(local.authenticate(rebound, NOW) == Err(AuthError::NameOnly), "a name rebound to loopback");
     let remote = with_keys(&[SECRET], None);
     assert!(remote.authenticate(given(None, None, Some("ada")), NOW) == Err(AuthError::NameOnly));
     assert!(remote.allows_origin(None) && remote.allows_origin(Some("https://a.example")));

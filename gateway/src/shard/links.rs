@@ -43,6 +43,15 @@ pub enum LinkOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy;
 
+/// Where a client's message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// On its way to the owner.
+    Now,
+    /// It waits for an owner or for credit, until [`Links::poll_overdue`] names it.
+    Waits,
+}
+
 /// The links of one shard.
 #[derive(Debug)]
 pub struct Links {
@@ -108,9 +117,7 @@ impl Links {
     /// What was queued for the link is gone; a new link starts with a snapshot.
     pub fn handle_down(&mut self, router: RouterIndex) {
         self.routers[router as usize] = Router::default();
-        self.output.retain(
-            |output| !matches!(output, LinkOutput::Frame { router: to, .. } if *to == router),
-        );
+        self.output.retain(|output| !matches!(output, LinkOutput::Frame { router: to, .. } if *to == router));
     }
 
     /// Reads one frame. `Some` is for the shard; all else was the links' own business.
@@ -210,10 +217,10 @@ impl Links {
         session: SessionKey,
         text: Bytes,
         now: Mono,
-    ) -> Result<(), Busy> {
+    ) -> Result<Sent, Busy> {
         assert!(text.len() < LINK_FRAME_BYTES_MAX / 2, "client messages are bounded");
         let waiting = Waiting { user: user.to_owned(), session, text, since: now };
-        let Err((waiting, wanted)) = self.try_send(waiting) else { return Ok(()) };
+        let Err((waiting, wanted)) = self.try_send(waiting) else { return Ok(Sent::Now) };
         if self.waiting.len() == limits::LINK_PENDING_MESSAGES_MAX {
             return Err(Busy);
         }
@@ -221,7 +228,7 @@ impl Links {
             self.routers[router as usize].waiting += 1;
         }
         self.waiting.push_back(waiting);
-        Ok(())
+        Ok(Sent::Waits)
     }
 
     /// Err: the message back, and the router whose credit it waits for, if one owns it.

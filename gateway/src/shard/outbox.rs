@@ -6,6 +6,7 @@
 //! that is over its budget. Called by `shard`.
 
 use bytes::Bytes;
+use wire::limits::LINK_FRAME_BYTES_MAX;
 
 use crate::limits::{BYTES_PER_SEND_MAX, FRAMES_PER_SEND_MAX, NODE_CHARGE_BYTES, OUTBOX_RESERVE_BYTES};
 
@@ -76,29 +77,43 @@ impl Pool {
 
     /// Queues a frame. `sharers` is how many sockets the same bytes are queued for.
     pub fn push(&mut self, queue: &mut Queue, frame: Bytes, sharers: usize) -> Result<(), Full> {
-        let budget = self.connection_budget;
-        self.push_within(queue, frame, sharers, budget)
-    }
-
-    /// Queues a small frame that must not be lost (a pong, a gap, a close), a little past the budget too.
-    pub fn push_control(&mut self, queue: &mut Queue, frame: Bytes) -> Result<(), Full> {
-        let budget = self.connection_budget.saturating_add(OUTBOX_RESERVE_BYTES);
-        self.push_within(queue, frame, 1, budget)
-    }
-
-    fn push_within(
-        &mut self,
-        queue: &mut Queue,
-        frame: Bytes,
-        sharers: usize,
-        budget: u32,
-    ) -> Result<(), Full> {
-        let bytes = u32::try_from(frame.len()).map_err(|_| Full)?;
-        let charge = bytes.div_ceil(u32::try_from(sharers.max(1)).unwrap_or(u32::MAX)) + NODE_CHARGE_BYTES;
-        let over_connection = queue.owed.saturating_add(bytes) > budget;
-        if over_connection || self.charged + u64::from(charge) > self.shard_budget {
+        let bytes = length(&frame)?;
+        let shared = bytes.div_ceil(u32::try_from(sharers.max(1)).unwrap_or(u32::MAX));
+        if queue.owed.saturating_add(bytes) > self.connection_budget || !self.has_room(shared) {
             return Err(Full);
         }
+        self.append(queue, frame, bytes, shared + NODE_CHARGE_BYTES);
+        Ok(())
+    }
+
+    /// Queues what the client asked for. A page of a sync may be longer than the whole budget, so one frame may
+    /// pass it; the next one waits until the client has read.
+    pub fn push_reply(&mut self, queue: &mut Queue, frame: Bytes) -> Result<(), Full> {
+        let bytes = length(&frame)?;
+        if queue.owed > self.connection_budget || !self.has_room(bytes) {
+            return Err(Full);
+        }
+        self.append(queue, frame, bytes, bytes + NODE_CHARGE_BYTES);
+        Ok(())
+    }
+
+    /// Queues a small frame that must not be lost (a pong, a gap, a close), a little past both budgets too.
+    pub fn push_control(&mut self, queue: &mut Queue, frame: Bytes) -> Result<(), Full> {
+        let bytes = length(&frame)?;
+        let reserve = OUTBOX_RESERVE_BYTES + u32::try_from(LINK_FRAME_BYTES_MAX).unwrap_or(u32::MAX);
+        let past_budget = queue.owed.saturating_sub(self.connection_budget);
+        if past_budget.saturating_add(bytes) > reserve {
+            return Err(Full);
+        }
+        self.append(queue, frame, bytes, bytes + NODE_CHARGE_BYTES);
+        Ok(())
+    }
+
+    fn has_room(&self, bytes: u32) -> bool {
+        self.charged + u64::from(bytes + NODE_CHARGE_BYTES) <= self.shard_budget
+    }
+
+    fn append(&mut self, queue: &mut Queue, frame: Bytes, bytes: u32, charge: u32) {
         let at = self.place(Node { frame, next: NONE, charge });
         match queue.tail {
             NONE => queue.head = at,
@@ -107,7 +122,6 @@ impl Pool {
         queue.tail = at;
         queue.owed += bytes;
         self.charged += u64::from(charge);
-        Ok(())
     }
 
     fn place(&mut self, node: Node) -> u32 {
@@ -160,6 +174,11 @@ impl Pool {
         self.connection_budget = connection_budget;
         self.shard_budget = shard_budget;
     }
+}
+
+/// No frame is longer than a link frame and its header.
+fn length(frame: &Bytes) -> Result<u32, Full> {
+    u32::try_from(frame.len()).ok().filter(|bytes| *bytes <= 2 * LINK_FRAME_BYTES_MAX as u32).ok_or(Full)
 }
 
 /// See [`Pool::next_send`].
@@ -222,7 +241,7 @@ mod tests {
                         prop_assert!(taken.len() <= FRAMES_PER_SEND_MAX);
                         prop_assert_eq!(taken.is_empty(), model.is_empty());
                         for frame in &taken {
-                            prop_assert_eq!(Some(frame), model.pop_front().as_ref());
+                            prop_assert_eq!(Some(frame.clone()), model.pop_front());
                         }
                         flying[who] = taken.iter().map(|frame| frame.len() as u32).sum();
                     }
@@ -252,8 +271,20 @@ mod tests {
         pool.push(&mut queue, Bytes::from(vec![0; 1_000]), 1).unwrap();
         assert_eq!(pool.push(&mut queue, Bytes::from_static(b"x"), 1), Err(Full));
         pool.push_control(&mut queue, Bytes::from_static(b"gap")).unwrap();
-        let reserve = Bytes::from(vec![0; OUTBOX_RESERVE_BYTES as usize]);
+        let reserve = Bytes::from(vec![0; OUTBOX_RESERVE_BYTES as usize + LINK_FRAME_BYTES_MAX]);
         assert_eq!(pool.push_control(&mut queue, reserve), Err(Full), "the reserve has an end too");
+        assert_eq!(pool.push_reply(&mut queue, Bytes::from_static(b"page")), Err(Full));
+    }
+
+    #[test]
+    fn one_page_may_pass_the_budget_and_no_second_one() {
+        let mut pool = Pool::new(1_000, u64::MAX);
+        let mut queue = Queue::default();
+        let page = Bytes::from(vec![0; 3_000_000]);
+        pool.push_reply(&mut queue, page.clone()).unwrap();
+        assert_eq!(pool.push_reply(&mut queue, page), Err(Full));
+        assert_eq!(pool.push(&mut queue, Bytes::from_static(b"x"), 1), Err(Full));
+        assert_eq!(pool.next_send(&mut queue).map(|frame| frame.len()).sum::<usize>(), 3_000_000);
     }
 
     #[test]

@@ -194,8 +194,7 @@ impl Registry {
 
     pub fn topic(&self, name: &str) -> Option<TopicId> {
         let hash = self.hasher.hash_one(name);
-        let index =
-            *self.topics_by_name.find(hash, |index| &*self.topics[*index as usize].name == name)?;
+        let index = *self.topics_by_name.find(hash, |index| &*self.topics[*index as usize].name == name)?;
         Some(TopicId { index, serial: self.topics[index as usize].serial })
     }
 
@@ -424,7 +423,8 @@ mod tests {
             }
             place += 1;
         }
-        let stayed = ids.iter().filter(|id| members(&registry, room).contains(&registry.user_name(**id).to_owned()));
+        let stayed =
+            ids.iter().filter(|id| members(&registry, room).contains(&registry.user_name(**id).to_owned()));
         for id in stayed {
             assert_eq!(met.iter().filter(|who| *who == id).count(), 1, "{id:?}");
         }

@@ -45,7 +45,9 @@ impl Ownership {
         self.highest = self.highest.max(stamp);
         for partition in owned {
             let known = &mut self.partitions[*partition as usize];
-            if known.owner.is_none() && stamp >= known.stamp || stamp > known.stamp || known.owner == Some(router)
+            if known.owner.is_none() && stamp >= known.stamp
+                || stamp > known.stamp
+                || known.owner == Some(router)
             {
                 *known = Partition { stamp: known.stamp.max(stamp), owner: Some(router) };
             }
