@@ -1,2 +1,33 @@
-//! Placeholder.
-fn main() {}
+//! The real programs, from outside, by their contract. One promise a file; `support` holds what they share.
+#![forbid(unsafe_code)]
+
+mod support;
+
+mod admission;
+mod auth;
+mod client_messages;
+mod closes;
+mod collapse;
+mod crash;
+mod devices;
+mod drain;
+mod fallback;
+mod health;
+mod idempotency;
+mod link_lost;
+mod other_language;
+mod outbox;
+mod pings;
+mod quota;
+mod refusals;
+mod revocation;
+mod secrets;
+mod slow;
+mod sse;
+mod start;
+mod story;
+mod sync;
+mod targets;
+mod tickets;
+mod ttl;
+mod walk;

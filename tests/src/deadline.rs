@@ -27,10 +27,18 @@ impl Deadline {
     }
 }
 
-/// Time since the first call in this process.
-pub fn elapsed() -> Duration {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    now().duration_since(*START.get_or_init(now))
+/// Measures how long something took.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub fn start() -> Stopwatch {
+        Stopwatch(now())
+    }
+
+    pub fn elapsed(self) -> Duration {
+        now().duration_since(self.0)
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the harness waits in real time; this is its only clock")]

@@ -42,7 +42,7 @@ impl Kafka {
     /// # Panics
     /// When it does not start.
     pub fn start() -> Kafka {
-        let folder = tempfile::Builder::new().prefix("tocsin-kafka-").tempdir().expect("a temporary folder");
+        let folder = paths::scratch("kafka-");
         let (broker, controller) = (ports::free(), ports::free());
         let properties = folder.path().join("server.properties");
         std::fs::write(&properties, settings(broker, controller, folder.path())).expect("a file");

@@ -10,6 +10,7 @@ pub mod client;
 pub mod deadline;
 pub mod jwt;
 pub mod kafka;
+pub mod ledger;
 pub mod paths;
 pub mod ports;
 pub mod process;
@@ -19,7 +20,8 @@ pub mod tocsin;
 
 pub use api::{Api, Response};
 pub use client::{Client, Connect, Event, Refused};
-pub use deadline::{Deadline, until};
+pub use deadline::{Deadline, until, until_within};
+pub use ledger::Equation;
 pub use process::{Ending, Process};
 pub use setup::Setup;
 pub use tocsin::Tocsin;

@@ -43,3 +43,14 @@ pub fn kept() -> PathBuf {
     std::fs::create_dir_all(&path).expect("target can be written");
     path
 }
+
+/// A folder for one system under test, under `target/tests/scratch`: gone with its handle, and in any case at the next
+/// `tests/run`.
+///
+/// # Panics
+/// When target cannot be written.
+pub fn scratch(prefix: &str) -> tempfile::TempDir {
+    let place = kept().join("scratch");
+    std::fs::create_dir_all(&place).expect("target can be written");
+    tempfile::Builder::new().prefix(prefix).tempdir_in(place).expect("target can be written")
+}

@@ -41,7 +41,7 @@ impl Setup {
     /// # Panics
     /// When the disk cannot be written.
     pub fn prepare(self) -> Tocsin {
-        let folder = tempfile::Builder::new().prefix("tocsin-test-").tempdir().expect("a temporary folder");
+        let folder = paths::scratch("tocsin-");
         self.write(folder.path());
         Tocsin { setup: self, gateway: None, router: None, folder }
     }

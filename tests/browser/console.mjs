@@ -1,0 +1,153 @@
+// The scenarios of browser/main.rs. Called as `console.mjs SCENARIO` with CONSOLE, API, KEY, PICTURES and PLAYWRIGHT in
+// the environment; exits 1 with a line that says which promise was broken.
+
+const { chromium } = await import(process.env.PLAYWRIGHT);
+const { CONSOLE, API, KEY, PICTURES } = process.env;
+const PATIENCE_MS = 15_000;
+
+const hook = (page, name) => page.locator(`[data-test="${name}"]`);
+
+async function until(promise, look) {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    if (await look()) return;
+    if (Date.now() > deadline) throw new Error(`not in time: ${promise}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function open(browser, user, device) {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+  page.setDefaultTimeout(PATIENCE_MS);
+  page.faults = [];
+  page.on("pageerror", (error) => page.faults.push(`script: ${error.message}`));
+  page.on("console", (line) => {
+    if (line.type() === "error") page.faults.push(`console: ${line.text()}`);
+  });
+  await page.goto(`${CONSOLE}?user=${user}&device=${device}`);
+  return page;
+}
+
+async function connect(page) {
+  await hook(page, "connect").click();
+  await until("the state is open", async () => (await hook(page, "state").getAttribute("data-state")) === "open");
+}
+
+async function handIn(notification) {
+  const answer = await fetch(`${API}/v1/notifications`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${KEY}`, "content-type": "application/json" },
+    body: JSON.stringify(notification),
+  });
+  if (answer.status !== 202) throw new Error(`202 wanted: ${answer.status} ${await answer.text()}`);
+  return (await answer.json()).id;
+}
+
+const shown = (page, id) => page.locator(`[data-test="notification"][data-id="${id}"]`);
+const picture = (page, name) => page.screenshot({ path: `${PICTURES}/console-${name}.png` });
+
+const scenarios = {
+  async send(browser) {
+    const page = await open(browser, "ada", "laptop");
+    await connect(page);
+    await hook(page, "send-to").fill("ada");
+    await hook(page, "send-title").fill("Disk almost full");
+    await hook(page, "send-body").fill("db-3 has 4 % left");
+    await hook(page, "send-priority").selectOption("high");
+    await hook(page, "send").click();
+    await until("the form shows 202", async () => (await hook(page, "send-result").getAttribute("data-status")) === "202");
+    const item = hook(page, "notification").first();
+    await item.waitFor();
+    const text = await item.innerText();
+    for (const part of ["Disk almost full", "db-3 has 4 % left"]) {
+      if (!text.includes(part)) throw new Error(`"${part}" is not shown: ${text}`);
+    }
+    await hook(item, "ack").click();
+    await until("it is acknowledged", async () => (await item.getAttribute("data-acked")) === "true");
+    await picture(page, "send");
+    return [page];
+  },
+
+  async devices(browser) {
+    const [one, two] = [await open(browser, "ada", "phone"), await open(browser, "ada", "laptop")];
+    await connect(one);
+    await connect(two);
+    const id = await handIn({ to: { user: "ada" }, title: "on both" });
+    await shown(one, id).waitFor();
+    await shown(two, id).waitFor();
+    await hook(shown(one, id), "ack").click();
+    await until("the other window knows", async () => (await shown(two, id).getAttribute("data-acked")) === "true");
+    await picture(two, "dismissed");
+    return [one, two];
+  },
+
+  async outboxes(browser) {
+    const page = await open(browser, "ada", "laptop");
+    await connect(page);
+    const title = "Everywhere at once";
+    await handIn({ to: { user: "ada" }, title, channels: ["inapp", "push", "email", "sms", "voice"] });
+    for (const channel of ["push", "email", "sms", "voice"]) {
+      const outbox = hook(page, `outbox-${channel}`);
+      await until(`the ${channel} outbox shows it`, async () => (await outbox.innerText()).includes(title));
+    }
+    const equation = hook(page, "equation");
+    await until("the equation balances", async () => (await equation.getAttribute("data-balanced")) === "true");
+    if ((await hook(page, "figures").innerText()).trim() === "") throw new Error("no figures are shown");
+    await picture(page, "outboxes");
+    return [page];
+  },
+
+  async hostile(browser) {
+    const page = await open(browser, "ada", "laptop");
+    await connect(page);
+    const attack = `<img src=x onerror="document.title='run'"><script>document.title='run'</script>`;
+    const id = await handIn({ to: { user: "ada" }, title: attack, body: attack, category: "<b>c</b>", data: { x: attack } });
+    await shown(page, id).waitFor();
+    const text = await shown(page, id).innerText();
+    if (!text.includes("<img src=x")) throw new Error(`the title is not shown as text: ${text}`);
+    if ((await page.title()) === "run") throw new Error("a notification ran a script");
+    if ((await shown(page, id).locator("img, script, b").count()) !== 0) throw new Error("a notification made elements");
+    return [page];
+  },
+
+  async missed(browser) {
+    const ids = [];
+    for (let i = 0; i < 60; i += 1) ids.push(await handIn({ to: { user: "ada" }, title: `missed ${i}` }));
+    const page = await open(browser, "ada", "laptop");
+    await connect(page);
+    await until("all sixty are shown", async () => (await hook(page, "notification").count()) === ids.length);
+    await page.reload();
+    await connect(page);
+    await until("all sixty are shown again, once", async () => (await hook(page, "notification").count()) === ids.length);
+    return [page];
+  },
+
+  async full(browser) {
+    const page = await open(browser, "ada", "laptop");
+    await hook(page, "connect").click();
+    await until("it waits", async () => (await hook(page, "state").getAttribute("data-state")) === "waiting");
+    const text = await page.locator("body").innerText();
+    if (!/\d+\s*s/.test(text)) throw new Error("no time to wait is shown");
+    await picture(page, "full");
+    page.faults = [];
+    return [page];
+  },
+};
+
+const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-dev-shm-usage"],
+});
+let failed = false;
+try {
+  for (const page of await scenarios[process.argv[2]](browser)) {
+    if (page.faults.length > 0) throw new Error(`the page complained: ${page.faults.join("; ")}`);
+  }
+  console.log(`ok ${process.argv[2]}`);
+} catch (error) {
+  console.log(`FAILED ${process.argv[2]}: ${error.message}`);
+  failed = true;
+} finally {
+  await browser.close();
+}
+process.exit(failed ? 1 : 0);

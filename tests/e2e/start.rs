@@ -1,0 +1,163 @@
+//! One command starts everything; what is wrong with a start is said in one line, with exit code 2.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+use tests::process::run;
+use tests::{Ending, Setup, Tocsin, paths};
+
+use crate::support::{expect_id, to_user};
+
+const REFUSAL: Duration = Duration::from_secs(20);
+
+/// One line for a person that names the cause, exit code 2, and nothing left running.
+#[track_caller]
+fn refused(mut tocsin: Tocsin, says: &[&str]) {
+    let mut process = tocsin.launch_gateway();
+    let ending = process.ending(REFUSAL);
+    one_line(&ending, says);
+    tocsin.kill_9();
+}
+
+#[track_caller]
+fn one_line(ending: &Ending, says: &[&str]) {
+    assert_eq!(ending.status.code(), Some(2), "{}", ending.log);
+    for word in says {
+        assert!(ending.log.contains(word), "{word:?} is not named: {}", ending.log);
+    }
+    assert!(!ending.log.contains("panicked") && !ending.log.contains("stack backtrace"), "{}", ending.log);
+    let about_it = ending.log.lines().filter(|line| says.iter().any(|word| line.contains(word))).count();
+    assert_eq!(about_it, 1, "one line: {}", ending.log);
+}
+
+#[test]
+fn it_prints_where_everything_listens() {
+    let mut tocsin = Setup::standalone().start();
+    let log = tocsin.gateway().log();
+    for key in ["gateway.listen", "gateway.admin", "router.api", "router.admin"] {
+        let address = tocsin.setup.text(key);
+        assert!(log.contains(address), "{key} = {address} is not printed: {log}");
+    }
+    let console = format!("http://{}/", tocsin.clients());
+    assert!(log.contains(&console), "the console's address is not printed: {log}");
+}
+
+#[test]
+fn a_second_start_finds_everything() {
+    let mut tocsin = Setup::standalone().start();
+    let id = tocsin.api().accepted(&to_user("ada", "kept"));
+    let mut client = tocsin.connect("ada");
+    client.say(&json!({ "type": "subscribe", "topics": ["news"] }));
+    client.recv("subscribed");
+    tocsin.gateway().terminate();
+    let ending = tocsin.gateway().ending(Duration::from_secs(30));
+    assert_eq!(ending.status.code(), Some(0), "an orderly end: {}", ending.log);
+    tocsin.start_gateway();
+    let mut client = tocsin.connect("ada");
+    let (missed, _) = client.sync_all(&json!({}));
+    assert_eq!(missed.len(), 1);
+    assert_eq!(missed[0]["id"], id.as_str());
+    assert_eq!(tocsin.api().get(&format!("/v1/notifications/{id}")).expect(200).json()["id"], id.as_str());
+    let news = tocsin.api().accepted(&json!({ "to": { "topic": "news" }, "title": "still subscribed" }));
+    expect_id(&mut client, &news);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let setup = Setup::standalone();
+    for key in ["gateway.listen", "gateway.admin", "router.api", "router.admin"] {
+        let address = setup.text(key).to_owned();
+        let holder = std::net::TcpListener::bind(&address).expect("it was free");
+        refused(setup.clone().prepare(), &[&address]);
+        drop(holder);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let tocsin = Setup::standalone().prepare();
+    // A file where the folder should be: not even root can write into it.
+    std::fs::write(tocsin.folder().join("data"), "in the way").expect("the folder can be written");
+    refused(tocsin, &["data"]);
+}
+
+#[test]
+fn a_folder_in_use_is_named() {
+    let running = Setup::standalone().start();
+    let second = Setup::standalone().prepare();
+    let data = second.folder().join("data");
+    std::os::unix::fs::symlink(running.folder().join("data"), &data).expect("a link");
+    refused(second, &["data"]);
+    running.api().accepted(&to_user("ada", "the first goes on"));
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest() {
+    refused(
+        Setup::standalone().set("gateway.soft_limt", 5).prepare(),
+        &["gateway.toml:", "soft_limt", "soft_limit"],
+    );
+    refused(Setup::standalone().set("router.dat", "x").prepare(), &["gateway.toml:", "`dat`", "data"]);
+}
+
+#[test]
+fn a_value_out_of_range_is_named() {
+    refused(Setup::standalone().set("gateway.accept_rate", 0).prepare(), &["accept_rate"]);
+    refused(
+        Setup::standalone().set("router.limits.push_per_user_hour", 0).prepare(),
+        &["push_per_user_hour"],
+    );
+}
+
+#[test]
+fn a_settings_file_that_is_not_there_is_named() {
+    let mut command = Command::new(paths::program("gateway"));
+    let (good, text) = run(command.args(["--config", "/nowhere/gateway.toml"]), REFUSAL);
+    assert!(!good && text.contains("/nowhere/gateway.toml"), "{text}");
+}
+
+#[test]
+fn settings_can_be_checked_without_a_start() {
+    for (setup, good) in [(Setup::standalone(), true), (Setup::standalone().set("gateway.shards", -1), false)]
+    {
+        let tocsin = setup.prepare();
+        let mut command = Command::new(paths::program("gateway"));
+        command.arg("--config").arg(tocsin.folder().join("gateway.toml")).arg("--check-config");
+        command.arg("--data").arg(tocsin.folder().join("data"));
+        let (passed, text) = run(&mut command, REFUSAL);
+        assert_eq!(passed, good, "{text}");
+        assert!(!tocsin.folder().join("data").exists(), "a check touches nothing");
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let tocsin = Setup::standalone().prepare();
+    let mut command = Command::new(paths::program("gateway"));
+    command.arg("--config").arg(tocsin.folder().join("gateway.toml")).arg("--check-config");
+    command.env("TOCSIN_GATEWAY_ACCEPT_RATE", "0");
+    let (passed, text) = run(&mut command, REFUSAL);
+    assert!(!passed && text.contains("accept_rate"), "{text}");
+}
+
+#[test]
+fn every_program_has_help_and_a_version() {
+    for program in ["gateway", "router", "loadtest", "tuning"] {
+        for flag in ["--help", "--version"] {
+            let (good, text) = run(Command::new(paths::program(program)).arg(flag), REFUSAL);
+            assert!(good && !text.trim().is_empty(), "{program} {flag}: {text}");
+        }
+        let (good, text) = run(Command::new(paths::program(program)).arg("--no-such-flag"), REFUSAL);
+        assert!(!good && text.contains("--no-such-flag"), "{program}: {text}");
+    }
+}
+
+#[test]
+fn logs_can_be_json() {
+    let tocsin = Setup::standalone().prepare();
+    let mut command = Command::new(paths::program("gateway"));
+    command.arg("--config").arg(tocsin.folder().join("gateway.toml"));
+    command.arg("--data").arg(tocsin.folder().join("data")).args(["--log-format", "json", "--check-config"]);
+    assert!(run(&mut command, REFUSAL).0);
+}
