@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::message::Priority;
 use wire::time::Wall;
@@ -16,11 +16,14 @@ use crate::record::{Record, Request};
 
 pub mod embedded;
 mod encode;
+pub mod import;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod segment;
 pub mod storage;
 
 /// Where an accepted record is safe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DurableIn {
     Kafka,
@@ -117,3 +120,11 @@ pub trait JournalReader: Send {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the journal cannot be read: {0}")]
 pub struct ReadError(pub String);
+
+/// Kafka's rule: 1..=249 of letters, digits, `.`, `_` and `-`, and neither `.` nor `..`.
+pub(crate) fn is_topic_name(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}

@@ -33,6 +33,8 @@ mod share;
 mod writer;
 
 pub use reader::EmbeddedReader;
+#[cfg(feature = "kafka")]
+pub(crate) use share::shares;
 
 /// How many lanes there are: one for each priority.
 pub(crate) const LANES: usize = Priority::ALL.len();

@@ -1,0 +1,202 @@
+//! The journal in Kafka: one topic for each priority, one consumer group for all routers.
+//!
+//! Owns the producer (idempotent, all in-sync replicas, the partition computed by us) and, in its files, the
+//! consumer. Never acknowledges what the brokers did not, never lets a property of the configuration weaken that.
+//! Opened by the router's start; [`KafkaJournal`] goes to `ingest` and to `import`, [`KafkaReader`] to the owner's
+//! run loop.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::Semaphore;
+use wire::message::Priority;
+
+use super::encode::Prepared;
+use super::segment::RECORD_BYTES_MAX;
+use super::{AppendError, Appended, Draft, DurableIn, Journal, JournalStatus};
+use crate::record::{Sequence, Target};
+use client::Logged;
+use lag::LagTable;
+
+mod assignment;
+mod client;
+mod config;
+mod dead_letters;
+mod lag;
+mod reader;
+mod topics;
+
+pub use assignment::Ownership;
+pub use config::{GROUP, KafkaConfig, KafkaConfigError, PARTITIONS_DEFAULT, Topics};
+pub use dead_letters::{DeadLetter, DeadLetters, KEPT_BYTES_MAX};
+pub use lag::LaneLag;
+pub use reader::KafkaReader;
+
+/// Bytes of records of one priority that wait for the brokers; appends beyond wait their turn.
+const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What the shortest record counts for, so that records are bounded, too (32,768 a priority).
+const RECORD_COST_MIN: usize = 512;
+
+const _: () = assert!(RECORD_BYTES_MAX < IN_FLIGHT_BYTES_MAX);
+const _: () = assert!(Priority::ALL.len() * IN_FLIGHT_BYTES_MAX / RECORD_COST_MIN < 500_000);
+
+/// Kafka cannot be used. Each has one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaOpenError {
+    #[error(transparent)]
+    Config(#[from] KafkaConfigError),
+    #[error("no Kafka at {brokers}: {why}")]
+    Unreachable { brokers: String, why: String },
+    #[error(
+        "the topic {topic} has {found} partitions, wanted are {wanted}: all our topics need the same number, and \
+         it cannot change while records are in them"
+    )]
+    Partitions { topic: String, found: usize, wanted: usize },
+    #[error("the topic {topic} cannot be made: {why}")]
+    Create { topic: String, why: String },
+    #[error("[kafka.properties]: {0}")]
+    Client(#[from] KafkaError),
+    #[error("the Kafka thread cannot be started: {0}")]
+    Thread(std::io::Error),
+    #[error("no randomness to be had: {0}")]
+    NoRandomness(getrandom::Error),
+}
+
+/// The writing half.
+pub struct KafkaJournal {
+    producer: FutureProducer<Logged>,
+    config: KafkaConfig,
+    boot: u64,
+    /// By partition: the last sequence number that was given to the producer.
+    sequences: Vec<Mutex<u64>>,
+    room: [Semaphore; Priority::ALL.len()],
+    lag: Arc<LagTable>,
+}
+
+impl std::fmt::Debug for KafkaJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaJournal").field("brokers", &self.config.brokers()).finish_non_exhaustive()
+    }
+}
+
+impl KafkaJournal {
+    /// Makes missing topics, checks the others, joins the group. Kafka must be there.
+    pub async fn open(config: KafkaConfig) -> Result<(KafkaJournal, KafkaReader), KafkaOpenError> {
+        topics::ensure(&config).await?;
+        KafkaJournal::open_on_topics(config)
+    }
+
+    /// The same where the topics are known to be there.
+    pub fn open_on_topics(config: KafkaConfig) -> Result<(KafkaJournal, KafkaReader), KafkaOpenError> {
+        let producer: FutureProducer<Logged> = config.producer().create_with_context(Logged)?;
+        // 53 bits, so that a JSON reader that knows only doubles shows the number as it is.
+        let boot = getrandom::u64().map_err(KafkaOpenError::NoRandomness)? >> 11;
+        let partitions = config.partitions();
+        let dead_letters = DeadLetters::new(producer.clone(), config.topics().dead_letters(), partitions);
+        let lag = Arc::new(LagTable::default());
+        let reader = KafkaReader::open(&config, dead_letters, Arc::clone(&lag))?;
+        let journal = KafkaJournal {
+            producer,
+            boot,
+            sequences: (0..partitions).map(|_| Mutex::new(0)).collect(),
+            room: std::array::from_fn(|_| Semaphore::new(IN_FLIGHT_BYTES_MAX)),
+            config,
+            lag,
+        };
+        Ok((journal, reader))
+    }
+
+    /// The boot that this process's sequences run in.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.producer.clone(), self.config.topics().dead_letters(), self.config.partitions())
+    }
+
+    /// What waits, by priority and partition, of the partitions that this process owns.
+    pub fn lag(&self) -> Vec<LaneLag> {
+        self.lag.rows()
+    }
+
+    /// Gives the record its sequence and hands it to the producer, both under the partition's lock, so that
+    /// sequences rise with offsets and one that was not handed over is not used up.
+    fn produce(
+        &self,
+        priority: Priority,
+        record: &Prepared,
+        id: &str,
+        key: &str,
+    ) -> Result<(DeliveryFuture, u64), AppendError> {
+        let partition = record.partition;
+        let mut last =
+            self.sequences[partition as usize].lock().expect("nobody panics while holding a sequence");
+        let sequence = Sequence { boot: self.boot, partition, seq: *last + 1 };
+        let mut bytes = BytesMut::with_capacity(record.bytes_max());
+        record.write(sequence, &mut bytes);
+        let produced = FutureRecord::to(self.config.topics().lane(priority))
+            .partition(partition.cast_signed())
+            .key(key)
+            .headers(OwnedHeaders::new().insert(Header { key: "id", value: Some(id) }))
+            .payload(&bytes[..]);
+        match self.producer.send_result(produced) {
+            Ok(delivery) => {
+                *last += 1;
+                Ok((delivery, sequence.seq))
+            }
+            Err((error, _)) => Err(refusal(&error, bytes.len())),
+        }
+    }
+}
+
+fn refusal(error: &KafkaError, found: usize) -> AppendError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => AppendError::TooLong { found, max: RECORD_BYTES_MAX },
+        _ => AppendError::Unavailable(error.to_string()),
+    }
+}
+
+/// What other readers of the topic see as the record's key: whom it is for.
+fn key_of(to: &Target) -> String {
+    match to {
+        Target::User(user) => user.clone(),
+        Target::Users(users) => users.first().cloned().unwrap_or_default(),
+        Target::Topic(topic) => topic.clone(),
+        Target::All(_) => "all".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Journal for KafkaJournal {
+    async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
+        let priority = draft.request.priority;
+        let (id, key) = (draft.id.to_string(), key_of(&draft.request.to));
+        let record = Prepared::new(draft, self.config.partitions())?;
+        let cost = record.bytes_max().max(RECORD_COST_MIN) as u32;
+        let _room = self.room[priority as usize]
+            .acquire_many(cost)
+            .await
+            .map_err(|_| AppendError::Unavailable("the journal is closed".to_owned()))?;
+        let (delivery, seq) = self.produce(priority, &record, &id, &key)?;
+        match delivery.await {
+            Ok(Ok(_)) => Ok(Appended { partition: record.partition, seq, durable_in: DurableIn::Kafka }),
+            Ok(Err((error, _))) => Err(refusal(&error, record.bytes_max())),
+            Err(_) => Err(AppendError::Unavailable("the producer is closed".to_owned())),
+        }
+    }
+
+    fn status(&self) -> JournalStatus {
+        JournalStatus { lag: self.lag.total(), bytes: 0 }
+    }
+
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+}

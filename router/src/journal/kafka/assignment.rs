@@ -1,0 +1,383 @@
+//! Which partitions are ours, and the thread that serves the consumer.
+//!
+//! Owns the consumer, the queue of each partition, what was fetched ahead, and the commits that wait. The thread
+//! polls the consumer's main queue (rebalances, statistics, errors) whatever the owner does, splits off a queue for
+//! each partition after an assignment, and commits. Never hands out a record of a partition that was revoked, never
+//! commits one that was not handed out since the assignment.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use tokio::sync::{Notify, watch};
+use wire::message::Priority;
+
+use super::client;
+use super::config::Topics;
+use super::lag::LagTable;
+use crate::journal::Position;
+use crate::journal::embedded::LANES;
+
+/// Records of one lane fetched from librdkafka and not yet handed out.
+const HELD_MAX: usize = 512;
+/// Records taken from one partition before the next one has its turn.
+const RUN_MAX: usize = 64;
+/// Events of the main queue served at once after an assignment.
+const EARLY_MAX: usize = 100_000;
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long commits may wait to be sent. After a crash that much is read again.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What this process owns. `generation` rises with every assignment and revocation that it saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ownership {
+    pub generation: u64,
+    pub partitions: BTreeSet<u32>,
+}
+
+/// A record as it came from the brokers.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) position: Position,
+    pub(super) key: Option<Bytes>,
+    pub(super) bytes: Bytes,
+}
+
+struct LaneQueue {
+    partition: u32,
+    queue: PartitionQueue<Context>,
+}
+
+/// What goes with an assignment and dies with it.
+#[derive(Default)]
+struct Assigned {
+    queues: [Vec<LaneQueue>; LANES],
+    /// The partition of each lane whose turn it is.
+    turns: [usize; LANES],
+    held: [VecDeque<Fetched>; LANES],
+    /// By partition: the offset behind the last record handed out.
+    handed_out: BTreeMap<(Priority, u32), u64>,
+    /// Commits that wait to be sent: the next offset needed.
+    pending: BTreeMap<(Priority, u32), u64>,
+}
+
+pub(super) struct Shared {
+    topics: Topics,
+    assigned: Mutex<Assigned>,
+    /// An assignment that was accepted and has no queues yet.
+    fresh: Mutex<Option<Vec<(Priority, u32)>>>,
+    /// Something may have come.
+    pub(super) wake: Notify,
+    ownership: watch::Sender<Ownership>,
+    pub(super) lag: Arc<LagTable>,
+    stopped: AtomicBool,
+    /// The consumer is beyond repair.
+    fatal: Mutex<Option<String>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("ownership", &*self.ownership.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(topics: Topics, lag: Arc<LagTable>) -> Shared {
+        Shared {
+            topics,
+            assigned: Mutex::default(),
+            fresh: Mutex::default(),
+            wake: Notify::new(),
+            ownership: watch::Sender::new(Ownership::default()),
+            lag,
+            stopped: AtomicBool::new(false),
+            fatal: Mutex::default(),
+        }
+    }
+
+    fn assigned(&self) -> MutexGuard<'_, Assigned> {
+        self.assigned.lock().expect("nobody panics while holding the assignment")
+    }
+
+    pub(super) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    pub(super) fn ownership(&self) -> watch::Receiver<Ownership> {
+        self.ownership.subscribe()
+    }
+
+    pub(super) fn fatal(&self) -> Option<String> {
+        self.fatal.lock().expect("nobody panics while holding it").clone()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Fetches what is there, and hands out at most what `share` says of what each lane holds.
+    pub(super) fn take(&self, share: impl FnOnce([u64; LANES]) -> [usize; LANES]) -> Vec<Fetched> {
+        let mut assigned = self.assigned();
+        for lane in 0..LANES {
+            assigned.fill(lane, &self.topics);
+        }
+        let taken = share(std::array::from_fn(|lane| assigned.held[lane].len() as u64));
+        let mut out = Vec::with_capacity(taken.iter().sum());
+        for (lane, taken) in taken.into_iter().enumerate() {
+            let taken = taken.min(assigned.held[lane].len());
+            out.extend(assigned.held[lane].drain(..taken));
+        }
+        for fetched in &out {
+            let Position { priority, partition, offset } = fetched.position;
+            assigned.handed_out.insert((priority, partition), offset + 1);
+        }
+        out
+    }
+
+    /// Notes what is final; what was not handed out since the last assignment is not ours to commit.
+    pub(super) fn commit(&self, positions: &[Position]) {
+        let mut assigned = self.assigned();
+        for Position { priority, partition, offset } in positions {
+            let (lane, next) = ((*priority, *partition), offset + 1);
+            if assigned.handed_out.get(&lane).is_some_and(|handed_out| next <= *handed_out) {
+                let pending = assigned.pending.entry(lane).or_default();
+                *pending = next.max(*pending);
+            }
+        }
+    }
+
+    fn take_pending(&self) -> Option<TopicPartitionList> {
+        let pending = std::mem::take(&mut self.assigned().pending);
+        if pending.is_empty() {
+            return None;
+        }
+        let mut list = TopicPartitionList::with_capacity(pending.len());
+        for ((priority, partition), next) in pending {
+            let offset = Offset::Offset(next.cast_signed());
+            let added =
+                list.add_partition_offset(self.topics.lane(priority), partition.cast_signed(), offset);
+            added.expect("an offset of a record is a valid offset");
+        }
+        Some(list)
+    }
+
+    /// A commit that the brokers did not take waits again, unless a later one does or the partition is gone.
+    fn commit_again(&self, list: &TopicPartitionList) {
+        let mut assigned = self.assigned();
+        for element in list.elements() {
+            let Some(priority) = self.topics.priority_of(element.topic()) else { continue };
+            let (Ok(partition), Offset::Offset(next)) =
+                (u32::try_from(element.partition()), element.offset())
+            else {
+                continue;
+            };
+            let lane = (priority, partition);
+            if assigned.handed_out.contains_key(&lane) {
+                let pending = assigned.pending.entry(lane).or_default();
+                *pending = next.cast_unsigned().max(*pending);
+            }
+        }
+    }
+
+    fn revoke(&self) {
+        let old = std::mem::take(&mut *self.assigned());
+        *self.fresh.lock().expect("nobody panics while holding it") = None;
+        drop(old);
+        self.lag.clear();
+        self.ownership.send_modify(|ownership| {
+            ownership.generation += 1;
+            ownership.partitions.clear();
+        });
+    }
+
+    fn note_assigned(&self, list: &TopicPartitionList) {
+        let ours = list.elements().into_iter().filter_map(|element| {
+            Some((self.topics.priority_of(element.topic())?, u32::try_from(element.partition()).ok()?))
+        });
+        *self.fresh.lock().expect("nobody panics while holding it") = Some(ours.collect());
+    }
+
+    /// Gives each partition of a fresh assignment a queue of its own, so that a lane's backlog never stands
+    /// before a more urgent lane.
+    fn split(self: &Arc<Self>, consumer: &Arc<BaseConsumer<Context>>) {
+        let fresh = self.fresh.lock().expect("nobody panics while holding it").take();
+        let Some(fresh) = fresh else { return };
+        let mut queues: [Vec<LaneQueue>; LANES] = Default::default();
+        for (priority, partition) in &fresh {
+            let topic = self.topics.lane(*priority);
+            let Some(mut queue) = consumer.split_partition_queue(topic, partition.cast_signed()) else {
+                tracing::error!(topic, partition, "a partition has no queue");
+                continue;
+            };
+            let shared = Arc::clone(self);
+            queue.set_nonempty_callback(move || shared.wake.notify_one());
+            queues[*priority as usize].push(LaneQueue { partition: *partition, queue });
+        }
+        // What was fetched before the split lies in the main queue and comes first.
+        for _ in 0..EARLY_MAX {
+            match consumer.poll(Duration::ZERO) {
+                Some(polled) => self.note_polled(polled),
+                None => break,
+            }
+        }
+        if self.fresh.lock().expect("nobody panics while holding it").is_some() {
+            // Another rebalance came meanwhile.
+            return;
+        }
+        self.assigned().queues = queues;
+        let whole = |partition: &u32| {
+            Priority::ALL.into_iter().all(|priority| fresh.contains(&(priority, *partition)))
+        };
+        let partitions: BTreeSet<u32> = fresh.iter().map(|(_, partition)| *partition).filter(whole).collect();
+        tracing::info!(partitions = partitions.len(), "the group gave us partitions");
+        self.ownership.send_modify(|ownership| {
+            ownership.generation += 1;
+            ownership.partitions = partitions;
+        });
+        self.wake.notify_one();
+    }
+
+    fn note_polled(&self, polled: KafkaResult<BorrowedMessage<'_>>) {
+        match polled {
+            Ok(message) => {
+                if let Some((lane, fetched)) = fetched(&message, &self.topics) {
+                    self.assigned().held[lane].push_back(fetched);
+                    self.wake.notify_one();
+                }
+            }
+            Err(KafkaError::MessageConsumptionFatal(code)) => {
+                tracing::error!(%code, "the consumer is beyond repair");
+                *self.fatal.lock().expect("nobody panics while holding it") = Some(code.to_string());
+                self.wake.notify_one();
+            }
+            Err(error) => tracing::warn!(%error, "Kafka cannot be read for now"),
+        }
+    }
+}
+
+impl Assigned {
+    /// Tops up what the lane holds, partition by partition in turn.
+    fn fill(&mut self, lane: usize, topics: &Topics) {
+        let (queues, held) = (&self.queues[lane], &mut self.held[lane]);
+        let mut dry = 0;
+        while dry < queues.len() && held.len() < HELD_MAX {
+            let turn = self.turns[lane] % queues.len();
+            self.turns[lane] = turn + 1;
+            let before = held.len();
+            while held.len() < HELD_MAX && held.len() - before < RUN_MAX {
+                match queues[turn].queue.poll(Duration::ZERO) {
+                    Some(Ok(message)) => held.extend(fetched(&message, topics).map(|(_, fetched)| fetched)),
+                    Some(Err(error)) => {
+                        let partition = queues[turn].partition;
+                        tracing::warn!(%error, partition, "a partition cannot be read for now");
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            dry = if held.len() == before { dry + 1 } else { 0 };
+        }
+    }
+}
+
+fn fetched(message: &BorrowedMessage<'_>, topics: &Topics) -> Option<(usize, Fetched)> {
+    let priority = topics.priority_of(message.topic())?;
+    let partition = u32::try_from(message.partition()).ok()?;
+    let offset = u64::try_from(message.offset()).ok()?;
+    let fetched = Fetched {
+        position: Position { priority, partition, offset },
+        key: message.key().map(Bytes::copy_from_slice),
+        bytes: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
+    };
+    Some((priority as usize, fetched))
+}
+
+/// What librdkafka calls back, all of it on the consumer's thread.
+pub(super) struct Context {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::note_error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.shared.lag.note(&statistics, &self.shared.topics);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(_) = rebalance {
+            // The next owner starts where this one ended. Lost partitions have one already.
+            if !consumer.assignment_lost()
+                && let Some(list) = self.shared.take_pending()
+                && let Err(error) = consumer.commit(&list, CommitMode::Sync)
+            {
+                tracing::warn!(%error, "the last commit before a hand-over failed; some is read again");
+            }
+            self.shared.revoke();
+        }
+    }
+
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => self.shared.note_assigned(list),
+            Rebalance::Revoke(_) => {}
+            Rebalance::Error(error) => tracing::error!(%error, "a rebalance failed"),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "a commit failed; it is sent again");
+            self.shared.commit_again(offsets);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the consumer's thread is a porch: it paces its own commits")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The consumer's thread: ends when the reader is gone, leaving the group in order.
+pub(super) fn serve(consumer: Arc<BaseConsumer<Context>>, shared: &Arc<Shared>) {
+    let mut commit_due = now();
+    while !shared.stopped.load(Ordering::Acquire) {
+        if let Some(polled) = consumer.poll(POLL_INTERVAL) {
+            shared.note_polled(polled);
+        }
+        shared.split(&consumer);
+        if now() >= commit_due {
+            commit_due = now() + COMMIT_INTERVAL;
+            if let Some(list) = shared.take_pending()
+                && let Err(error) = consumer.commit(&list, CommitMode::Async)
+            {
+                tracing::warn!(%error, "a commit cannot be sent; it is tried again");
+                shared.commit_again(&list);
+            }
+        }
+    }
+    if let Some(list) = shared.take_pending()
+        && let Err(error) = consumer.commit(&list, CommitMode::Sync)
+    {
+        tracing::warn!(%error, "the last commit failed; some is read again");
+    }
+    // The queues hold the consumer: without them this is its last owner, and it leaves the group here.
+    shared.revoke();
+    drop(consumer);
+}

@@ -1,0 +1,98 @@
+//! Our topics at start: missing ones are made, and all must have the same number of partitions.
+//!
+//! Never changes a topic that exists: another number of partitions would send a user's records to another owner.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::KafkaOpenError;
+use super::config::KafkaConfig;
+
+/// How long the brokers may take to tell what they have.
+const METADATA_PATIENCE: Duration = Duration::from_secs(10);
+/// How often, and after which pauses, new topics are looked for.
+const LOOKS_MAX: usize = 40;
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+/// The replication factor of new topics: the brokers' own `default.replication.factor`.
+const BROKERS_DEFAULT: i32 = -1;
+
+/// What the brokers have: topic and number of partitions.
+type Found = Vec<(String, usize)>;
+
+pub(super) async fn ensure(config: &KafkaConfig) -> Result<(), KafkaOpenError> {
+    let admin: AdminClient<DefaultClientContext> = config.admin().create()?;
+    let (mut admin, mut found) = look(admin, config).await?;
+    let missing: Vec<&str> = missing(config, &found).collect();
+    if !missing.is_empty() {
+        create(&admin, config, &missing).await?;
+        for _ in 0..LOOKS_MAX {
+            (admin, found) = look(admin, config).await?;
+            if self::missing(config, &found).next().is_none() {
+                break;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+    check(config, &found)
+}
+
+/// Asks for all topics, because to ask for one by name may make it.
+async fn look(
+    admin: AdminClient<DefaultClientContext>,
+    config: &KafkaConfig,
+) -> Result<(AdminClient<DefaultClientContext>, Found), KafkaOpenError> {
+    let unreachable = |why: String| KafkaOpenError::Unreachable { brokers: config.brokers().to_owned(), why };
+    let asked = tokio::task::spawn_blocking(move || {
+        let metadata = admin.inner().fetch_metadata(None, METADATA_PATIENCE);
+        let found = metadata.map(|metadata| {
+            let known = metadata.topics().iter().filter(|topic| !topic.partitions().is_empty());
+            known.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect()
+        });
+        (admin, found)
+    });
+    let (admin, found) = asked.await.map_err(|error| unreachable(error.to_string()))?;
+    Ok((admin, found.map_err(|error| unreachable(error.to_string()))?))
+}
+
+fn missing<'a>(config: &'a KafkaConfig, found: &'a Found) -> impl Iterator<Item = &'a str> {
+    config.topics().all().filter(|name| found.iter().all(|(other, _)| other != name))
+}
+
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    config: &KafkaConfig,
+    names: &[&str],
+) -> Result<(), KafkaOpenError> {
+    let partitions = config.partitions().cast_signed();
+    let topics: Vec<NewTopic<'_>> = names
+        .iter()
+        .map(|name| {
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(BROKERS_DEFAULT));
+            if *name == config.topics().ledger() { topic.set("cleanup.policy", "compact") } else { topic }
+        })
+        .collect();
+    let options = AdminOptions::new().operation_timeout(Some(METADATA_PATIENCE));
+    for result in admin.create_topics(&topics, &options).await? {
+        match result {
+            Ok(name) => tracing::info!(topic = name, partitions, "made a topic"),
+            // Another router was faster.
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, why)) => return Err(KafkaOpenError::Create { topic, why: why.to_string() }),
+        }
+    }
+    Ok(())
+}
+
+fn check(config: &KafkaConfig, found: &Found) -> Result<(), KafkaOpenError> {
+    let wanted = config.partitions() as usize;
+    for name in config.topics().all() {
+        let found = found.iter().find(|(other, _)| other == name).map_or(0, |(_, partitions)| *partitions);
+        if found != wanted {
+            return Err(KafkaOpenError::Partitions { topic: name.to_owned(), found, wanted });
+        }
+    }
+    Ok(())
+}
