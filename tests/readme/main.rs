@@ -1,2 +1,210 @@
-//! Placeholder.
-fn main() {}
+//! The README's commands do what it says: every `sh` block and every inline `curl` is run as it stands, with only the
+//! ports replaced by free ones. A command that nobody here knows how to judge fails the test.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::process::{Plan, Process, run};
+use tests::{Setup, Tocsin, paths, until, until_within};
+
+/// `cargo run` builds what is not built in exactly this selection.
+const BUILD_AND_START: Duration = Duration::from_secs(600);
+const COMMAND: Duration = Duration::from_secs(30);
+
+fn readme() -> String {
+    std::fs::read_to_string(paths::root().join("README.md")).expect("README.md")
+}
+
+/// The commands: lines of `sh` blocks (joined where a backslash ends them), and inline `curl`s.
+fn commands(text: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    for (i, part) in text.split("```").enumerate() {
+        if i % 2 == 0 {
+            let inline = part.split('`').skip(1).step_by(2);
+            commands
+                .extend(inline.filter(|code| code.starts_with("curl ")).map(|code| code.replace('\n', " ")));
+        } else if let Some(block) = part.strip_prefix("sh\n") {
+            let joined = block.replace("\\\n", " ");
+            commands.extend(joined.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+        }
+    }
+    commands
+}
+
+/// A free port for each default one.
+struct Ports {
+    tocsin: Tocsin,
+}
+
+impl Ports {
+    fn new() -> Ports {
+        Ports { tocsin: Setup::standalone().prepare() }
+    }
+
+    fn put_into(&self, command: &str) -> String {
+        let listeners = [
+            ("8080", "gateway.listen"),
+            ("9101", "gateway.admin"),
+            ("8090", "router.api"),
+            ("9102", "router.admin"),
+            ("9090", "router.links"),
+        ];
+        listeners.iter().fold(command.to_owned(), |command, (default, key)| {
+            let port = self.tocsin.setup.text(key).rsplit(':').next().expect("an address has a port");
+            command.replace(&format!("127.0.0.1:{default}"), &format!("127.0.0.1:{port}"))
+        })
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let data = self.tocsin.folder().join("data").display().to_string();
+        let mut environment = vec![("TOCSIN_ROUTER_DATA".to_owned(), data)];
+        for key in ["gateway.listen", "gateway.admin", "router.api", "router.admin", "router.links"] {
+            let name = format!("TOCSIN_{}", key.replace('.', "_").to_uppercase());
+            environment.push((name, self.tocsin.setup.text(key).to_owned()));
+        }
+        environment
+    }
+}
+
+fn bash(command: &str, ports: &Ports) -> (bool, String) {
+    run(Command::new("bash").args(["-c", &ports.put_into(command)]).current_dir(paths::root()), COMMAND)
+}
+
+/// A client that listens, as the README shows it: started with an open input, its output in a file.
+struct Listener {
+    child: std::process::Child,
+    output: PathBuf,
+}
+
+impl Listener {
+    fn start(command: &str, ports: &Ports, folder: &Path) -> Listener {
+        // websocat is not in Debian: the README's other way is the one that runs here.
+        let command = command.split_once("# or: ").map_or(command, |(_, other)| other);
+        let output = folder.join("listener.out");
+        let file = File::create(&output).expect("a file");
+        let child = Command::new("bash")
+            .args(["-c", &format!("exec {}", ports.put_into(command))])
+            .stdin(Stdio::piped())
+            .stdout(file.try_clone().expect("a clone"))
+            .stderr(file)
+            .spawn()
+            .expect("bash starts");
+        Listener { child, output }
+    }
+
+    fn wait_for(&self, text: &str) {
+        until(&format!("the listener shows {text}"), || {
+            std::fs::read_to_string(&self.output).ok()?.contains(text).then_some(())
+        });
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_first_notification_goes_as_the_readme_says() {
+    let ports = Ports::new();
+    let folder = paths::scratch("readme-");
+    let (mut started, mut listener, mut handed_in) = (None, None, false);
+    for command in commands(&readme()) {
+        let word = command.split_whitespace().next().unwrap_or_default();
+        match word {
+            "cargo" if command == "cargo run --release" => started = Some(start(&ports, folder.path())),
+            "cargo" => assert!(command.contains(" -p ") || command.contains("--release"), "{command}"),
+            "websocat" | "python3" => {
+                let one = Listener::start(&command, &ports, folder.path());
+                one.wait_for("welcome");
+                listener = Some(one);
+            }
+            "curl" => {
+                let (good, answer) = bash(&command, &ports);
+                assert!(good, "{command}\n{answer}");
+                let json = answer.find('{').map_or("", |at| &answer[at..]);
+                let json: Value =
+                    serde_json::from_str(json.trim()).unwrap_or_else(|_| panic!("{command}\n{answer}"));
+                judge_curl(&command, &json, listener.as_ref());
+                handed_in |= command.contains("/v1/notifications");
+            }
+            "tests/run" => judge_tests_run(&command),
+            _ => panic!("README.md has a command that no test judges: {command}"),
+        }
+    }
+    assert!(started.is_some() && listener.is_some() && handed_in, "the README starts, listens and hands in");
+}
+
+fn start(ports: &Ports, folder: &Path) -> Process {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let process = Process::start(
+        "cargo-run",
+        &Plan {
+            program: cargo.into(),
+            arguments: ["run", "--release", "--locked"].map(Into::into).to_vec(),
+            environment: ports.environment(),
+            folder: paths::root(),
+            log: folder.join("cargo-run.log"),
+        },
+    );
+    until_within(BUILD_AND_START, "cargo run --release is ready", || {
+        let admin = [ports.tocsin.gateway_admin(), ports.tocsin.router_admin()];
+        admin
+            .iter()
+            .all(|admin| admin.request("GET", "/readyz", &[], None).is_ok_and(|a| a.status == 200))
+            .then_some(())
+    });
+    process
+}
+
+fn judge_curl(command: &str, answer: &Value, listener: Option<&Listener>) {
+    if command.contains("/v1/reconcile") {
+        assert_eq!(answer["balanced"], true, "{answer}");
+    } else if command.contains("/v1/notifications") {
+        let id = answer["id"].as_str().unwrap_or_else(|| panic!("an id: {answer}"));
+        assert!(answer["status_url"].is_string(), "{answer}");
+        listener.expect("somebody listens before it is handed in").wait_for(id);
+    } else {
+        panic!("README.md has a curl that no test judges: {command}");
+    }
+}
+
+/// Running all of it from here would not end; that its stages exist can be shown.
+fn judge_tests_run(command: &str) {
+    let (good, list) = run(Command::new(paths::root().join("tests/run")).arg("--list"), COMMAND);
+    assert!(good, "{list}");
+    for stage in command.split_whitespace().skip(1) {
+        assert!(
+            list.lines().any(|line| line.split_whitespace().next() == Some(stage)),
+            "{command}: no stage {stage}"
+        );
+    }
+}
+
+#[test]
+fn every_link_of_the_papers_leads_somewhere() {
+    let mut broken = Vec::new();
+    for paper in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+        let text = std::fs::read_to_string(paths::root().join(paper)).expect("a paper");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            let foreign = file.is_empty() || file.contains("://") || file.starts_with("mailto:");
+            if !foreign && !paths::root().join(file).exists() {
+                broken.push(format!("{paper}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:?}");
+}
+
+#[test]
+fn commands_are_found() {
+    let text = "a `curl -H x\nhttp://y` b\n```sh\ncargo run\n\ncurl -d \\\n  z\n```\n```toml\nno = 1\n```\n`not one`";
+    assert_eq!(commands(text), ["curl -H x http://y", "cargo run", "curl -d    z"]);
+}
