@@ -319,16 +319,18 @@ mod tests {
         assert!(node.enter_from(other, 2));
         node.leave_from(one);
         assert!(node.enter_from(one, 2));
-        [one, one, other].into_iter().for_each(|address| node.leave_from(address));
+        for address in [one, one, other] {
+            node.leave_from(address);
+        }
         assert!(node.from.lock().unwrap().is_empty());
     }
 
     /// χ² over the 26 whole seconds: the 99.9% quantile with 25 degrees of freedom is 52.6.
     #[test]
     fn retry_after_is_uniform_over_its_range() {
+        const DRAWS: u32 = 260_000;
         let mut random = SmallRng::seed_from_u64(7);
         let mut seen = [0_u32; 26];
-        const DRAWS: u32 = 260_000;
         for _ in 0..DRAWS {
             let drawn = RetryAfter::draw(&mut random);
             seen[usize::try_from(drawn.seconds - 5).expect("5..=30")] += 1;

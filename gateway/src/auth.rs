@@ -130,10 +130,9 @@ impl Authenticator {
     pub fn new(beliefs: Beliefs<'_>) -> Authenticator {
         let Beliefs { keys, audience, origins, own_origins, local_user } = beliefs;
         verifier::install();
-        let mut validation = Validation::default();
         // The clock is ours to read: exp and nbf are checked against the time that we are handed.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
+        let mut validation =
+            Validation { validate_exp: false, validate_nbf: false, ..Validation::default() };
         validation.set_required_spec_claims(&["exp", "sub"]);
         if let Some(audience) = audience {
             validation.set_audience(&[audience]);
@@ -184,7 +183,7 @@ impl Authenticator {
             let mut validation = self.validation.clone();
             validation.algorithms = vec![key.algorithm()];
             match jsonwebtoken::decode::<Claims>(token, key.decoding(), &validation) {
-                Ok(token) => return identity(token.claims, now),
+                Ok(token) => return identity(&token.claims, now),
                 Err(why) => {
                     refusal = match why.kind() {
                         ErrorKind::InvalidSignature => AuthError::Signature,
@@ -203,7 +202,7 @@ impl Authenticator {
     }
 }
 
-fn identity(claims: Claims, now: Wall) -> Result<Identity, AuthError> {
+fn identity(claims: &Claims, now: Wall) -> Result<Identity, AuthError> {
     let user = checked_name(&claims.sub).ok_or(AuthError::Claims)?;
     let expires = date(claims.exp).ok_or(AuthError::Claims)?;
     let begins = claims.nbf.map(|nbf| date(nbf).ok_or(AuthError::Claims)).transpose()?;
@@ -219,7 +218,7 @@ fn identity(claims: Claims, now: Wall) -> Result<Identity, AuthError> {
 fn date(seconds: f64) -> Option<Wall> {
     // Up to the year 9999; past that it is no date but an attempt.
     (seconds.is_finite() && (0.0..=253_402_300_799.0).contains(&seconds))
-        .then(|| Wall((seconds * 1_000_000.0) as i64))
+        .then_some(Wall((seconds * 1_000_000.0) as i64))
 }
 
 /// A user id or device name: 1 to 256 bytes, no control characters.

@@ -218,7 +218,7 @@ pub enum ConfigError {
     NotBuilt { key: &'static str },
 }
 
-fn within<N: PartialOrd + std::fmt::Display>(
+fn within<N: PartialOrd + Copy + std::fmt::Display>(
     key: &'static str,
     found: N,
     low: N,

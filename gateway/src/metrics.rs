@@ -147,9 +147,9 @@ const GAUGES: [Figure<Gauge>; 11] = [
 ];
 
 /// The page of a whole node.
-pub fn render<'a>(admission: &Admission, shards: impl Iterator<Item = &'a ShardMetrics> + Clone) -> String {
+pub fn render(admission: &Admission, shards: &[&ShardMetrics]) -> String {
     let mut text = Text::new();
-    let sum = |of: &dyn Fn(&ShardMetrics) -> u64| shards.clone().map(of).sum::<u64>();
+    let sum = |of: &dyn Fn(&ShardMetrics) -> u64| shards.iter().map(|shard| of(shard)).sum::<u64>();
     text.gauge("tocsin_gateway_connections", "Sockets that hold a place.", &[], admission.live());
     for (transport, open) in [("websocket", 0), ("events", 1)] {
         let value =
@@ -177,7 +177,7 @@ pub fn render<'a>(admission: &Admission, shards: impl Iterator<Item = &'a ShardM
     for (name, help, of) in GAUGES {
         text.gauge(name, help, &[], sum(&|shard| of(shard).get()));
     }
-    for (number, shard) in shards.clone().enumerate() {
+    for (number, shard) in shards.iter().enumerate() {
         let help = "From a broadcast's arrival to its last outbox.";
         let labels = [("shard", &*number.to_string())];
         text.histogram("tocsin_gateway_fanout_seconds", help, &labels, &shard.fanout_seconds);
@@ -199,7 +199,7 @@ mod tests {
         shards[1].admitted(Verdict::Reset);
         shards[0].handshake(Handshake::Gone);
         shards[0].closed(CloseCode::SlowConsumer);
-        let page = render(&admission, shards.iter());
+        let page = render(&admission, &shards.each_ref());
         for line in [
             "tocsin_gateway_connections 0",
             "tocsin_gateway_admission_total{verdict=\"hard\"} 1",

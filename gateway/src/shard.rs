@@ -396,7 +396,7 @@ impl Shard {
                 expires.map_or(0, |expires| u32::try_from(expires.0 / 1_000_000).unwrap_or(u32::MAX).max(1));
         }
         if let Some(device) = device {
-            self.name_device(key, device, now);
+            self.name_device(key, &device, now);
         }
         self.arm_ping(key, now);
     }
@@ -430,13 +430,13 @@ impl Shard {
 
     /// Says which device this is. The same device of the same user is connected once: an older connection is
     /// replaced.
-    fn name_device(&mut self, key: Key, device: String, now: Now) {
+    fn name_device(&mut self, key: Key, device: &str, now: Now) {
         let Some(connection) = self.sockets.slab.get(key).filter(|connection| connection.is_open()) else {
             return;
         };
         let user = connection.user;
-        connection.extra().device = Some(device.clone().into_boxed_str());
-        let replaced = self.keys_of(user, |other| other.key != key && other.device() == Some(&device));
+        connection.extra().device = Some(device.into());
+        let replaced = self.keys_of(user, |other| other.key != key && other.device() == Some(device));
         for older in replaced {
             self.close_session(older, CloseCode::Replaced, "", now);
         }

@@ -117,6 +117,9 @@ impl KeySet {
     }
 }
 
+/// Reads one kind of public key.
+type PemReader = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+
 fn read_key(content: &[u8]) -> Result<(Algorithm, DecodingKey), KeyError> {
     let is_pem = content.trim_ascii_start().starts_with(b"-----BEGIN");
     if !is_pem {
@@ -130,7 +133,7 @@ fn read_key(content: &[u8]) -> Result<(Algorithm, DecodingKey), KeyError> {
     if content.windows(12).any(|window| window == b"PRIVATE KEY-") {
         return Err(KeyError::Private);
     }
-    let readers: [(Algorithm, fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>); 3] = [
+    let readers: [(Algorithm, PemReader); 3] = [
         (Algorithm::RS256, DecodingKey::from_rsa_pem),
         (Algorithm::ES256, DecodingKey::from_ec_pem),
         (Algorithm::EdDSA, DecodingKey::from_ed_pem),

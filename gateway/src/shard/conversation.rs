@@ -119,13 +119,14 @@ impl Shard {
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Ping { t }) => self.answer(key, &ServerMessage::Pong { t }),
             Ok(ClientMessage::Hello { device: None, .. }) => {}
-            Ok(ClientMessage::Hello { device: Some(name), .. }) => match checked_name(&name) {
-                Some(device) => self.name_device(key, device, now),
-                None => {
+            Ok(ClientMessage::Hello { device: Some(name), .. }) => {
+                if let Some(device) = checked_name(&name) {
+                    self.name_device(key, &device, now);
+                } else {
                     let why = "a device has a name of 1 to 256 bytes".to_owned();
                     self.answer_bad(key, &BadMessage::BadField(why));
                 }
-            },
+            }
             Ok(message) => {
                 if matches!(message, ClientMessage::Sync(_)) {
                     self.begin_sync(key);
@@ -243,6 +244,7 @@ pub(super) fn id_of(notification: &RawValue) -> Option<Uuid> {
 pub(super) fn error_message(bad: &BadMessage) -> ServerMessage {
     let mut message = bad.to_string();
     // A fault of the JSON may quote what the client sent.
-    message.truncate(message.floor_char_boundary(256));
+    let end = (0..=256.min(message.len())).rev().find(|at| message.is_char_boundary(*at));
+    message.truncate(end.unwrap_or(0));
     ServerMessage::Error { code: bad.code().to_owned(), message, retry_after_ms: None }
 }

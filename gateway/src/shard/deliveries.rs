@@ -33,7 +33,7 @@ impl Shard {
             Frame::Topics { user, topics } => self.set_topics(&user, &topics),
             Frame::Reply { session, text } => self.handle_reply(Key(session.0), &text, now),
             Frame::Revoke { who } => self.revoke(&who, now),
-            Frame::Redeemed { request, user } => self.handle_redeemed(Key(request), user, now),
+            Frame::Redeemed { request, user } => self.handle_redeemed(Key(request), user.as_deref(), now),
             Frame::Gap { since } => self.tell_gap(since, now),
             // The rest is said by shards, or is the links' own.
             _ => {}
@@ -119,13 +119,13 @@ impl Shard {
         let _refused = self.fanout.start(Room::Everyone, message, None, now.mono);
     }
 
-    fn handle_redeemed(&mut self, key: Key, user: Option<String>, now: Now) {
+    fn handle_redeemed(&mut self, key: Key, user: Option<&str>, now: Now) {
         let Some(connection) = self.sockets.slab.get(key) else { return };
         if !matches!(connection.state, State::Redeeming(_)) {
             return;
         }
-        match user.as_deref().and_then(crate::auth::checked_name) {
-            Some(user) => self.redeemed(key, user, now),
+        match user.and_then(crate::auth::checked_name) {
+            Some(user) => self.redeemed(key, &user, now),
             None => self.ask_next_router(key, now),
         }
     }

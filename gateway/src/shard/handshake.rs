@@ -97,13 +97,11 @@ impl Shard {
     }
 
     fn refuse(&mut self, head: &RequestHead<'_>) -> Outcome {
-        match request::refusable_by_close(head) {
-            Some(accepted) => Outcome::CloseOverCapacity(accepted),
-            None => {
-                let retry = RetryAfter::draw(&mut self.random);
-                Outcome::Answer(request::over_capacity(retry), Handshake::OverCapacity)
-            }
+        if let Some(accepted) = request::refusable_by_close(head) {
+            return Outcome::CloseOverCapacity(accepted);
         }
+        let retry = RetryAfter::draw(&mut self.random);
+        Outcome::Answer(request::over_capacity(retry), Handshake::OverCapacity)
     }
 
     fn carry_out(&mut self, key: Key, outcome: Outcome, rest: &mut [u8], now: Now) {
@@ -162,13 +160,13 @@ impl Shard {
     }
 
     /// A router knew the ticket.
-    pub(super) fn redeemed(&mut self, key: Key, user: String, now: Now) {
+    pub(super) fn redeemed(&mut self, key: Key, user: &str, now: Now) {
         let Some(connection) = self.sockets.slab.get(key) else { return };
         let State::Redeeming(redeeming) = std::mem::replace(&mut connection.state, State::Leaving) else {
             return;
         };
         let Redeeming { wish, mut early, .. } = *redeeming;
-        self.open(key, wish, &user, None, &mut early, now);
+        self.open(key, wish, user, None, &mut early, now);
     }
 
     pub(super) fn answer_busy(&mut self, key: Key, now: Now) {

@@ -335,7 +335,9 @@ impl Links {
             let ownership = &self.ownership;
             let mut frames = Vec::new();
             let more = snapshot.step(registry, |name| ownership.partition(name), &mut frames);
-            frames.into_iter().for_each(|frame| self.queue(router as RouterIndex, frame));
+            for frame in frames {
+                self.queue(router as RouterIndex, frame);
+            }
             // Kept while the link lasts: it knows which partitions were told.
             self.routers[router].snapshot = Some(snapshot);
             if more {

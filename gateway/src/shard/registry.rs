@@ -41,10 +41,10 @@ struct User {
     /// Empty: this place is free.
     name: Box<str>,
     first_connection: u32,
-    topics: Option<Box<Vec<Membership>>>,
+    topics: Box<[Membership]>,
 }
 
-const _: () = assert!(size_of::<User>() <= 32);
+const _: () = assert!(size_of::<User>() <= 40);
 
 #[derive(Debug, Clone, Copy)]
 struct Membership {
@@ -120,8 +120,7 @@ impl Registry {
         entry.expect("every user is found by its name").remove();
         let gone = std::mem::take(&mut self.users[user.0 as usize]);
         self.users_free.push(user.0);
-        let lasts = gone.topics.iter().flat_map(|topics| topics.iter());
-        let lasts = lasts.filter_map(|membership| self.leave_topic(*membership)).collect();
+        let lasts = gone.topics.iter().filter_map(|membership| self.leave_topic(*membership)).collect();
         Some((gone.name, lasts))
     }
 
@@ -157,7 +156,7 @@ impl Registry {
     /// The user in this place of the table, if any: to walk all users in turns. `None` at the end.
     pub fn user_at(&self, place: usize) -> Option<Option<(UserId, &str)>> {
         let user = self.users.get(place)?;
-        Some((!user.name.is_empty()).then(|| (UserId(place as u32), &*user.name)))
+        Some((!user.name.is_empty()).then_some((UserId(place as u32), &*user.name)))
     }
 
     /// The topic in this place of the table, as [`Registry::user_at`].
@@ -169,7 +168,7 @@ impl Registry {
     /// Makes `topics` the user's subscriptions, all of them.
     pub fn set_topics(&mut self, user: UserId, topics: &[String]) -> Vec<TopicChange> {
         let mut changes = Vec::new();
-        let mut kept = self.users[user.0 as usize].topics.take().map_or_else(Vec::new, |had| *had);
+        let mut kept = std::mem::take(&mut self.users[user.0 as usize].topics).into_vec();
         kept.retain(|membership| {
             let stays = topics.iter().any(|name| **name == *self.topics[membership.topic as usize].name);
             if !stays {
@@ -187,8 +186,7 @@ impl Registry {
                 changes.push(TopicChange::First(name.clone()));
             }
         }
-        kept.shrink_to_fit();
-        self.users[user.0 as usize].topics = (!kept.is_empty()).then(|| Box::new(kept));
+        self.users[user.0 as usize].topics = kept.into_boxed_slice();
         changes
     }
 
@@ -216,17 +214,12 @@ impl Registry {
 
     fn add_user(&mut self, name: &str) -> UserId {
         assert!(!name.is_empty(), "a user has a name");
-        let record = User { name: name.into(), first_connection: NONE, topics: None };
-        let index = match self.users_free.pop() {
-            Some(index) => {
-                self.users[index as usize] = record;
-                index
-            }
-            None => {
-                self.users.push(record);
-                u32::try_from(self.users.len() - 1).expect("fewer users than connections")
-            }
-        };
+        let record = User { name: name.into(), first_connection: NONE, topics: Box::default() };
+        let index = self.users_free.pop().unwrap_or_else(|| {
+            self.users.push(User::default());
+            u32::try_from(self.users.len() - 1).expect("fewer users than connections")
+        });
+        self.users[index as usize] = record;
         assert!(index < HOLE, "a shard has fewer than 2^31 users");
         let users = &self.users;
         let hasher = &self.hasher;

@@ -118,7 +118,7 @@ impl Shard {
         let Some(connection) = self.sockets.slab.get(key) else { return };
         let wait = if connection.missed < limits::MISSED_PONGS_MAX {
             let jitter_us = (interval / limits::PING_JITTER_FRACTION).as_micros() as u64;
-            interval - Duration::from_micros(self.random.random_range(0..=jitter_us))
+            interval.saturating_sub(Duration::from_micros(self.random.random_range(0..=jitter_us)))
         } else {
             // Both pings went unanswered so far: the last wait ends when the client was silent for `idle`.
             interval.min(idle.saturating_sub(interval * 2)).max(super::timers::TICK)

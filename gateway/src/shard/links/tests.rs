@@ -71,7 +71,7 @@ proptest! {
     ) {
         let mut registry = Registry::new(3);
         let mut links = Links::new("n", 0, 1, 1);
-        let mut here: std::collections::BTreeMap<u32, UserId> = Default::default();
+        let mut here = std::collections::BTreeMap::<u32, UserId>::new();
         for user in before {
             here.insert(user, registry.join(&format!("u{user}"), user).0);
         }
@@ -280,5 +280,5 @@ fn a_ticket_is_shown_to_each_router_once() {
     asked.sort_unstable();
     assert_eq!(asked, [0, 2]);
     let mut seen = 0;
-    assert!(Links::new("n", 0, 1, 0).redeem(SessionKey(1), "T", &mut seen) == false);
+    assert!(!Links::new("n", 0, 1, 0).redeem(SessionKey(1), "T", &mut seen));
 }
