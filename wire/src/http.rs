@@ -113,9 +113,13 @@ fn put_headers(out: &mut BytesMut, headers: &[(&str, &str)]) {
     for (name, value) in headers {
         out.put_slice(name.as_bytes());
         out.put_slice(b": ");
-        value
-            .bytes()
-            .for_each(|byte| out.put_u8(if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
+        let start = out.len();
+        out.put_slice(value.as_bytes());
+        for byte in &mut out[start..] {
+            if matches!(byte, b'\r' | b'\n' | 0) {
+                *byte = b' ';
+            }
+        }
         out.put_slice(b"\r\n");
     }
 }

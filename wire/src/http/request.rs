@@ -48,7 +48,7 @@ const TOO_LARGE: BadRequest = BadRequest { status: 431, reason: "the header is t
 pub fn parse_request(input: &[u8]) -> Result<Option<RequestHead<'_>>, BadRequest> {
     check_start(input)?;
     let searched = &input[..input.len().min(HEADER_BYTES_MAX)];
-    let Some(end) = memchr::memmem::find(searched, b"\r\n\r\n") else {
+    let Some(head_bytes) = end_of_head(searched)? else {
         return match input.len() {
             ..HEADER_BYTES_MAX => Ok(None),
             _ if memchr::memchr(b'\n', searched).is_none() => {
@@ -57,14 +57,9 @@ pub fn parse_request(input: &[u8]) -> Result<Option<RequestHead<'_>>, BadRequest
             _ => Err(TOO_LARGE),
         };
     };
-    let head_bytes = end + 4;
-    let head = &input[..head_bytes];
-    if memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r') {
-        return Err(bad("a line does not end with CRLF"));
-    }
     let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut lines);
-    match request.parse(head) {
+    match request.parse(&input[..head_bytes]) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("the head ends early")),
         Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
@@ -84,6 +79,21 @@ pub fn parse_request(input: &[u8]) -> Result<Option<RequestHead<'_>>, BadRequest
     Ok(Some(RequestHead { method, path, query, minor_version, head_bytes, content_length, headers }))
 }
 
+/// Behind the empty line. A line feed alone ends no line here, as it may do elsewhere.
+fn end_of_head(input: &[u8]) -> Result<Option<usize>, BadRequest> {
+    let mut line = 0;
+    for at in memchr::memchr_iter(b'\n', input) {
+        if at == line || input[at - 1] != b'\r' {
+            return Err(bad("a line does not end with CRLF"));
+        }
+        if at == line + 1 && line > 0 {
+            return Ok(Some(at + 1));
+        }
+        line = at + 1;
+    }
+    Ok(None)
+}
+
 /// A TLS hello, a PROXY line, a stray CRLF: said so now, not when a header's worth of it has come.
 fn check_start(input: &[u8]) -> Result<(), BadRequest> {
     let start = &input[..input.len().min(METHOD_BYTES_MAX + 1)];
@@ -98,13 +108,15 @@ fn check_start(input: &[u8]) -> Result<(), BadRequest> {
 }
 
 fn check_headers(headers: &Headers<'_>, minor_version: u8) -> Result<Option<u64>, BadRequest> {
-    for name in SINGLE {
-        let mut values = headers.all(name);
-        let first = values.next();
-        if values.next().is_some() {
+    let mut seen = [false; SINGLE.len()];
+    for line in &headers.lines[..headers.count] {
+        let Some(which) = SINGLE.iter().position(|name| line.name.eq_ignore_ascii_case(name)) else {
+            continue;
+        };
+        if std::mem::replace(&mut seen[which], true) {
             return Err(bad("a header that may stand once stands twice"));
         }
-        if first.is_some_and(|value| !value.is_ascii()) {
+        if !line.value.is_ascii() {
             return Err(bad("a header's value is not ASCII"));
         }
     }
