@@ -146,6 +146,33 @@ mod tests {
     }
 
     #[test]
+    fn the_maximum_cuts_an_attempt_and_not_its_lower_bound() {
+        let hint = ReconnectHint::default();
+        assert!(delays(5, hint).iter().all(|delay| (16_000_000..=30_000_000).contains(delay)));
+        assert!(delays(6, hint).iter().all(|delay| *delay == 30_000_000));
+        let hint = ReconnectHint { max_ms: 10_000, ..hint };
+        assert!(delays(4, hint).iter().all(|delay| (8_000_000..=10_000_000).contains(delay)));
+    }
+
+    #[test]
+    fn the_same_seed_waits_the_same() {
+        let waits = |seed| {
+            let mut policy = Reconnect::new(seed);
+            [(); 6].map(|()| policy.handle_loss(NOW))
+        };
+        assert_eq!(waits(7), waits(7));
+        assert_ne!(waits(7), waits(8));
+    }
+
+    #[test]
+    fn advice_that_a_new_connection_overtook_is_forgotten() {
+        let mut policy = Reconnect::new(1);
+        policy.handle_advice(Duration::from_secs(25));
+        policy.handle_open(ReconnectHint::default(), NOW);
+        assert!(policy.handle_loss(NOW + STABLE) <= Duration::from_secs(1));
+    }
+
+    #[test]
     fn a_servers_word_wins_once() {
         let mut policy = Reconnect::new(1);
         policy.handle_advice(Duration::from_secs(17));

@@ -3,6 +3,8 @@
 //! Format: WHATWG HTML, "Server-sent events". An event's id is a place in the user's stream that a client gives
 //! back as `Last-Event-ID`: `<created_at>_<notification id>`.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
@@ -66,10 +68,12 @@ pub fn event_id(created_at: Wall, id: Uuid) -> String {
     format!("{created_at}_{id}")
 }
 
-/// Reads a `Last-Event-ID`. Anything but what [`event_id`] wrote is `None`.
+/// Reads a `Last-Event-ID`; `None` for what [`event_id`] never wrote.
 pub fn parse_event_id(text: &str) -> Option<(Wall, Uuid)> {
+    const UUID_CHARS: usize = 36;
     let (created_at, id) = text.split_once('_')?;
-    Some((Wall::parse(created_at).ok()?, Uuid::try_parse(id).ok()?))
+    let id = Uuid::try_parse(id).ok().filter(|_| id.len() == UUID_CHARS)?;
+    Some((Wall::parse(created_at).ok()?, id))
 }
 
 /// What a stream said.
@@ -88,7 +92,7 @@ pub enum SseFault {
     TooLong,
 }
 
-/// Reads a stream piece by piece: the client's role.
+/// Reads a stream piece by piece: the client's role (WHATWG HTML, "Interpreting an event stream").
 #[derive(Debug, Default)]
 pub struct Parser {
     line: Vec<u8>,
@@ -96,31 +100,44 @@ pub struct Parser {
     data: String,
     has_data: bool,
     after_cr: bool,
+    begun: bool,
+    retry: Option<Duration>,
 }
 
 impl Parser {
+    /// How long the server wants clients to wait before they come back, if it said so.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
     pub fn handle_bytes(&mut self, input: &[u8], sink: &mut dyn FnMut(Event)) -> Result<(), SseFault> {
-        for &byte in input {
-            let second_of_crlf = byte == b'\n' && std::mem::take(&mut self.after_cr);
-            if second_of_crlf {
+        let mut rest = input;
+        while !rest.is_empty() {
+            if std::mem::take(&mut self.after_cr) && rest[0] == b'\n' {
+                rest = &rest[1..];
                 continue;
             }
-            self.after_cr = byte == b'\r';
-            if matches!(byte, b'\n' | b'\r') {
-                let line = std::mem::take(&mut self.line);
-                self.handle_line(std::str::from_utf8(&line).map_err(|_| SseFault::NotUtf8)?, sink);
-                self.line = line;
-                self.line.clear();
-            } else if self.line.len() + self.data.len() < EVENT_BYTES_MAX {
-                self.line.push(byte);
-            } else {
+            let end = memchr::memchr2(b'\n', b'\r', rest);
+            let piece = &rest[..end.unwrap_or(rest.len())];
+            if self.line.len() + self.data.len() + piece.len() > EVENT_BYTES_MAX {
                 return Err(SseFault::TooLong);
             }
+            self.line.extend_from_slice(piece);
+            let Some(end) = end else { break };
+            self.after_cr = rest[end] == b'\r';
+            rest = &rest[end + 1..];
+            let mut line = std::mem::take(&mut self.line);
+            self.handle_line(str::from_utf8(&line).map_err(|_| SseFault::NotUtf8)?, sink);
+            line.clear();
+            self.line = line;
         }
         Ok(())
     }
 
     fn handle_line(&mut self, line: &str, sink: &mut dyn FnMut(Event)) {
+        const BYTE_ORDER_MARK: char = '\u{feff}';
+        let first = !std::mem::replace(&mut self.begun, true);
+        let line = if first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
         if line.is_empty() {
             if std::mem::take(&mut self.has_data) {
                 let data = std::mem::take(&mut self.data);
@@ -138,6 +155,9 @@ impl Parser {
                 self.data.push_str(value);
             }
             "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
+            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
+            }
             _ => {}
         }
     }
@@ -178,6 +198,40 @@ mod tests {
     }
 
     #[test]
+    fn every_line_end_and_field_form_of_the_standard_is_read() {
+        let event = |id: Option<&str>, data: &str| Event { id: id.map(str::to_owned), data: data.to_owned() };
+        let cases: [(&str, Vec<Event>); 8] = [
+            ("data: YHOO\ndata: +2\ndata: 10\n\n", vec![event(None, "YHOO\n+2\n10")]),
+            (
+                ": c\r\ndata: a\rid: 1\n\rdata:b\r\r\ndata:  c\n\n",
+                vec![event(Some("1"), "a"), event(Some("1"), "b"), event(Some("1"), " c")],
+            ),
+            ("data\n\ndata\ndata\n\ndata:", vec![event(None, ""), event(None, "\n")]),
+            ("data:test\n\ndata: test\n\n", vec![event(None, "test"), event(None, "test")]),
+            ("id: 1\ndata: a\nid\n\n", vec![event(Some(""), "a")]),
+            ("id: 1\n\nid: x\0y\ndata: a\n\n", vec![event(Some("1"), "a")]),
+            ("\u{feff}data: a\n\n\u{feff}data: b\n\n", vec![event(None, "a")]),
+            ("Data: a\nevent: e\nunknown: b\n\ndata: unfinished\n", vec![]),
+        ];
+        for (stream, events) in cases {
+            assert_eq!(parsed(&[stream.as_bytes()]), events, "{stream:?}");
+            let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+            assert_eq!(parsed(&bytes), events, "{stream:?} by bytes");
+        }
+    }
+
+    #[test]
+    fn the_server_s_retry_is_kept() {
+        let mut parser = Parser::default();
+        for (line, ms) in
+            [("", None), ("retry: 1500\n", Some(1500)), ("retry: soon\n", Some(1500)), ("retry:7\n", Some(7))]
+        {
+            parser.handle_bytes(line.as_bytes(), &mut |_| {}).unwrap();
+            assert_eq!(parser.retry(), ms.map(Duration::from_millis), "{line:?}");
+        }
+    }
+
+    #[test]
     fn an_endless_line_is_refused() {
         let mut parser = Parser::default();
         let piece = vec![b'x'; 1 << 20];
@@ -187,13 +241,27 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_text_comes_back_with_its_lines(text in "[ -~é\r\n:]{0,60}") {
+            let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+            prop_assert_eq!(parsed(&[&event(None, text.as_bytes())]), [Event { id: None, data: lines }]);
+        }
+
+        #[test]
+        fn any_bytes_are_events_or_a_fault(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..5)) {
+            let mut parser = Parser::default();
+            for piece in &pieces {
+                let _either = parser.handle_bytes(piece, &mut |_| {});
+            }
+        }
+
+        #[test]
         fn a_stream_reads_the_same_however_it_is_cut(texts in proptest::collection::vec("[ -~é]{0,40}", 1..5), cut in 0_usize..400) {
             let mut stream = Vec::new();
             for (n, text) in texts.iter().enumerate() {
                 stream.extend_from_slice(&event(Some(&n.to_string()), text.as_bytes()));
                 stream.extend_from_slice(HEARTBEAT);
             }
-            let cut = cut.min(stream.len());
+            let cut = cut % (stream.len() + 1);
             let events = parsed(&[&stream[..cut], &stream[cut..]]);
             let expected: Vec<Event> = texts.iter().enumerate()
                 .map(|(n, text)| Event { id: Some(n.to_string()), data: text.clone() }).collect();
