@@ -1,0 +1,163 @@
+//! Which socket is which client's, and the frames that wait for a socket. Part of the `engine` porch.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use gateway_ring::{Conn, ConnectError, Event, Rings, SendOutcome};
+use ops::clock::Clock;
+use wire::time::Mono;
+
+use crate::fleet::Fleet;
+use crate::limits::CLIENT_QUEUE_MAX;
+use crate::schedule::Lane;
+use crate::sources::Sources;
+
+/// No client has this place.
+const NOBODY: u32 = u32::MAX;
+
+/// All sockets of one thread.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) rings: Rings,
+    /// The client of each slot.
+    places: Vec<u32>,
+    /// The socket of each client.
+    conns: Vec<Option<Conn>>,
+    /// Frames behind a send that has not completed, for the few clients that have any.
+    waiting: HashMap<u32, VecDeque<Bytes>>,
+    addresses: Vec<SocketAddr>,
+    sources: Option<Sources>,
+    lane: Lane,
+}
+
+impl Sockets {
+    pub(super) fn new(
+        rings: Rings,
+        clients: u32,
+        addresses: Vec<SocketAddr>,
+        sources: Option<Sources>,
+        lane: Lane,
+    ) -> Sockets {
+        let places = vec![NOBODY; rings.table().capacity as usize];
+        let conns = vec![None; clients as usize];
+        Sockets { rings, places, conns, waiting: HashMap::new(), addresses, sources, lane }
+    }
+
+    pub(super) fn connect(&mut self, place: u32, target: usize, fleet: &mut Fleet, now: Mono) {
+        let to = self.addresses[target];
+        match self.rings.connect(self.source(place, to), to) {
+            Ok(conn) => {
+                self.places[conn.index()] = place;
+                self.conns[place as usize] = Some(conn);
+            }
+            Err(error) => {
+                let why = match &error {
+                    ConnectError::Full => "no free slot".to_owned(),
+                    ConnectError::Socket { source, .. } | ConnectError::Install(source) => {
+                        source.kind().to_string()
+                    }
+                    ConnectError::Bind { source, .. } => format!("bind: {}", source.kind()),
+                };
+                fleet.handle_connect_failed(place, &why, now);
+            }
+        }
+    }
+
+    /// Each client has its own source address; a server of the other family gets the kernel's choice.
+    fn source(&self, place: u32, to: SocketAddr) -> Option<IpAddr> {
+        let sources = self.sources.filter(|sources| sources.is_ipv4() == to.is_ipv4())?;
+        Some(sources.address(u64::from(self.lane.number(place))))
+    }
+
+    pub(super) fn send(&mut self, place: u32, frame: Bytes, fleet: &mut Fleet, now: Mono) {
+        let Some(conn) = self.conns[place as usize] else { return };
+        if let Some(queue) = self.waiting.get_mut(&place) {
+            if queue.len() < CLIENT_QUEUE_MAX {
+                queue.push_back(frame);
+            } else {
+                fleet.handle_ended(place, Some("the server does not read"), now);
+            }
+            return;
+        }
+        let mut frames = std::iter::once(frame);
+        match self.rings.send(conn, &mut frames) {
+            SendOutcome::Busy => {
+                self.waiting.insert(place, frames.collect());
+            }
+            SendOutcome::Sending { .. } | SendOutcome::Nothing | SendOutcome::Stale => {}
+        }
+    }
+
+    /// With a reset: nothing of it lingers on this side and its port is free at once.
+    pub(super) fn close(&mut self, place: u32) {
+        self.waiting.remove(&place);
+        if let Some(conn) = self.conns[place as usize].take() {
+            self.places[conn.index()] = NOBODY;
+            self.rings.close_hard(conn);
+        }
+    }
+
+    /// One turn of the rings; returns how much happened.
+    pub(super) fn turn(&mut self, fleet: &mut Fleet, clock: &Clock) -> usize {
+        let Sockets { rings, places, conns, waiting, .. } = self;
+        let mut free_to_send = Vec::new();
+        let events = rings.turn(&mut |event| {
+            let owner = |conn: Conn| {
+                let place = places[conn.index()];
+                (place != NOBODY && conns[place as usize] == Some(conn)).then_some(place)
+            };
+            match event {
+                Event::Connected { conn } => {
+                    if let Some(place) = owner(conn) {
+                        fleet.handle_connected(place);
+                    }
+                }
+                Event::ConnectFailed { conn, error } => {
+                    if let Some(place) = owner(conn) {
+                        // The ring frees the slot itself.
+                        conns[place as usize] = None;
+                        places[conn.index()] = NOBODY;
+                        fleet.handle_connect_failed(place, &error.kind().to_string(), clock.mono());
+                    }
+                }
+                Event::Received { conn, data } => {
+                    if let Some(place) = owner(conn) {
+                        fleet.handle_bytes(place, data, clock.mono());
+                    }
+                }
+                Event::Ended { conn, error } => {
+                    if let Some(place) = owner(conn) {
+                        let why = error.map(|error| error.kind().to_string());
+                        fleet.handle_ended(place, why.as_deref(), clock.mono());
+                    }
+                }
+                Event::SendFailed { conn, error } => {
+                    if let Some(place) = owner(conn) {
+                        fleet.handle_ended(place, Some(&error.kind().to_string()), clock.mono());
+                    }
+                }
+                Event::Sent { conn } => {
+                    if let Some(place) = owner(conn)
+                        && waiting.contains_key(&place)
+                    {
+                        free_to_send.push((place, conn));
+                    }
+                }
+                Event::Accepted { .. } | Event::Closed { .. } => {}
+            }
+        });
+        for (place, conn) in free_to_send {
+            self.send_waiting(place, conn);
+        }
+        events
+    }
+
+    fn send_waiting(&mut self, place: u32, conn: Conn) {
+        let Some(queue) = self.waiting.get_mut(&place) else { return };
+        self.rings.send(conn, &mut std::iter::from_fn(|| queue.pop_front()));
+        if queue.is_empty() {
+            self.waiting.remove(&place);
+        }
+    }
+}

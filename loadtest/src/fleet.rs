@@ -1,0 +1,545 @@
+//! All simulated clients of one thread: connecting at their intended times, shaking hands, listening, answering pings, coming
+//! back by the contract's policy, leaving in order. Pure: bytes and time come in, wishes go out. Called by `engine`.
+//!
+//! A client is known by its place in this thread; its number in the run is `lane.number(place)`.
+
+mod speech;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::close::{CloseCode, Comeback};
+use wire::http::{ConnectRequest, RefusedUpgrade, parse_response};
+use wire::reconnect::Reconnect;
+use wire::session::{Role, Session, SessionLimits};
+use wire::time::Mono;
+use wire::ws;
+
+use crate::counts::Journal;
+use crate::limits::{
+    ANSWER_BYTES_MAX, CLOSE_WITHIN, CLOSES_A_TURN, HANDSHAKE_WITHIN, HANDSHAKES_AT_ONCE_MAX,
+    SERVER_MESSAGE_BYTES_MAX,
+};
+use crate::marker::Marker;
+use crate::posts::Posts;
+use crate::receipts::Receipts;
+use crate::schedule::{Lane, Pace};
+use crate::tally::{Bits, Tally, ToAll, ToOne};
+use crate::target::Target;
+use crate::users::Users;
+use timers::{Timers, Wake};
+
+pub use speech::Speech;
+pub(crate) use speech::mix;
+
+/// What all clients of a thread share.
+#[derive(Debug)]
+pub struct FleetConfig {
+    pub lane: Lane,
+    /// Clients of the whole run; this thread has its lane's share.
+    pub clients: u32,
+    /// When each client first connects.
+    pub pace: Pace,
+    pub users: Users,
+    pub targets: Vec<Target>,
+    /// Attempts in a row before a client gives up.
+    pub attempts_max: u32,
+    /// A topic that every client subscribes to before it counts as in.
+    pub topic: Option<String>,
+    /// Do clients sync what they missed?
+    pub syncs: bool,
+    pub marker: Marker,
+    pub seed: u64,
+}
+
+/// What the engine is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a socket to target number `target`.
+    Connect {
+        place: u32,
+        target: usize,
+    },
+    Send {
+        place: u32,
+        frame: Bytes,
+    },
+    /// Close the socket; it is not ours any more.
+    Close {
+        place: u32,
+    },
+    /// The client came in, or went out.
+    Presence {
+        client: u32,
+        inside: bool,
+    },
+}
+
+/// Who is told what in the run, for [`Fleet::begin_run`].
+#[derive(Debug, Clone)]
+pub enum Audience {
+    All,
+    One,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No socket: not begun, or waiting to come back.
+    Waiting,
+    Connecting,
+    Upgrading,
+    Welcoming,
+    Subscribing,
+    In,
+    /// We said goodbye.
+    Closing,
+    /// Gone for good.
+    Out,
+}
+
+impl Phase {
+    fn shakes_hands(self) -> bool {
+        matches!(self, Phase::Connecting | Phase::Upgrading | Phase::Welcoming | Phase::Subscribing)
+    }
+}
+
+#[derive(Debug)]
+struct Client {
+    session: Session,
+    reconnect: Reconnect,
+    /// When the current attempt was meant to begin.
+    intended: Mono,
+    /// `created_at` of the newest notification heard of (or the first welcome's time), microseconds; 0: none.
+    seen_us: i64,
+    /// Attempts since the client was last in.
+    attempts: u32,
+    /// Counts sockets, so that timers of an earlier one are known as stale.
+    epoch: u32,
+    phase: Phase,
+    was_in: bool,
+}
+
+const _: () = assert!(size_of::<Client>() <= 160);
+
+/// The clients of one thread.
+#[derive(Debug)]
+pub struct Fleet {
+    config: FleetConfig,
+    limits: SessionLimits,
+    clients: Vec<Client>,
+    /// Clients that have begun; the next one begins at its time in the pace.
+    begun: u32,
+    /// Clients that are neither waiting, in nor out.
+    under_way: usize,
+    out: u32,
+    closing: Option<Closing>,
+    timers: Timers,
+    /// Heads of answers of which a part has come.
+    partial: HashMap<u32, Vec<u8>>,
+    speech: Speech,
+    receipts: Option<Receipts>,
+    journal: Journal,
+    outputs: VecDeque<Output>,
+    last_in: Option<Mono>,
+}
+
+#[derive(Debug)]
+struct Closing {
+    next: u32,
+    open: u32,
+    by: Mono,
+}
+
+impl Fleet {
+    pub fn new(config: FleetConfig) -> Fleet {
+        let count = config.lane.share(config.clients);
+        let clients = (0..count)
+            .map(|place| Client {
+                session: Session::new(Role::Client),
+                reconnect: Reconnect::new(speech::mix(config.seed, u64::from(config.lane.number(place)))),
+                intended: Mono::ZERO,
+                seen_us: 0,
+                attempts: 0,
+                epoch: 0,
+                phase: Phase::Waiting,
+                was_in: false,
+            })
+            .collect();
+        Fleet {
+            speech: Speech::new(config.seed, config.marker.clone()),
+            limits: SessionLimits { message_bytes: SERVER_MESSAGE_BYTES_MAX, ..SessionLimits::default() },
+            config,
+            clients,
+            begun: 0,
+            under_way: 0,
+            out: 0,
+            closing: None,
+            timers: Timers::default(),
+            partial: HashMap::new(),
+            receipts: None,
+            journal: Journal::default(),
+            outputs: VecDeque::new(),
+            last_in: None,
+        }
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Everything that was counted, and the tally, at the end.
+    pub fn into_results(self) -> (Journal, Tally, Option<Mono>) {
+        (self.journal, self.receipts.map_or(Tally::Nothing, |receipts| receipts.tally), self.last_in)
+    }
+
+    /// Is every client in or gone for good?
+    pub fn is_settled(&self) -> bool {
+        self.journal.counts.open + self.out == self.clients.len() as u32
+    }
+
+    /// From here on copies of messages are counted. Who is in now must get everything that goes to all.
+    pub fn begin_run(&mut self, posts: Arc<Posts>, audience: &Audience) {
+        let messages = posts.messages();
+        let tally = match audience {
+            Audience::One => Tally::ToOne(ToOne::new(messages)),
+            Audience::All => {
+                let mut expected = Bits::with_room(self.clients.len());
+                for (place, client) in self.clients.iter().enumerate() {
+                    if client.phase == Phase::In {
+                        expected.insert(place);
+                    }
+                }
+                Tally::ToAll(ToAll::new(expected, u32::try_from(messages).unwrap_or(u32::MAX)))
+            }
+        };
+        self.receipts = Some(Receipts { posts, tally });
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Fleet::handle_timeout`] wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        if let Some(closing) = &self.closing {
+            let busy = closing.next < self.clients.len() as u32;
+            return Some(if busy { Mono::ZERO } else { closing.by });
+        }
+        let deadline = self.timers.next_deadline();
+        if self.under_way >= HANDSHAKES_AT_ONCE_MAX {
+            return deadline;
+        }
+        let first = (self.begun < self.clients.len() as u32).then(|| self.intended(self.begun));
+        [deadline, self.timers.next_wake(), first].into_iter().flatten().min()
+    }
+
+    fn intended(&self, place: u32) -> Mono {
+        self.config.pace.intended(u64::from(self.config.lane.number(place)))
+    }
+
+    /// Begins what is due, gives up what is overdue.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        if self.closing.is_some() {
+            return self.go_on_closing(now);
+        }
+        while let Some((place, epoch)) = self.timers.pop_deadline(now) {
+            let client = &self.clients[place as usize];
+            if client.epoch == epoch && client.phase.shakes_hands() {
+                self.lose(place, "handshake timed out", Comeback::Backoff, now);
+            }
+        }
+        while self.under_way < HANDSHAKES_AT_ONCE_MAX {
+            if let Some((wake, at)) = self.timers.pop_wake(now) {
+                self.wake(wake, at, now);
+            } else if self.begun < self.clients.len() as u32 && self.intended(self.begun) <= now {
+                let place = self.begun;
+                self.begun += 1;
+                self.begin(place, self.intended(place), now);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn wake(&mut self, wake: Wake, at: Mono, now: Mono) {
+        let client = &self.clients[wake.place as usize];
+        if client.epoch != wake.epoch {
+            return;
+        }
+        match client.phase {
+            Phase::Waiting => self.begin(wake.place, at, now),
+            // The server had asked it to move.
+            Phase::In => {
+                self.journal.counts.moved += 1;
+                self.leave(wake.place);
+                self.begin(wake.place, at, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, place: u32, intended: Mono, now: Mono) {
+        let number = self.config.lane.number(place) as usize;
+        let client = &mut self.clients[place as usize];
+        client.session = Session::new(Role::Client);
+        client.intended = intended;
+        client.phase = Phase::Connecting;
+        client.epoch = client.epoch.wrapping_add(1);
+        client.attempts += 1;
+        // Another address with every attempt: a node that is gone is not asked twice in a row.
+        let target = (number + client.attempts as usize - 1) % self.config.targets.len();
+        self.timers.set_deadline(now + HANDSHAKE_WITHIN, place, client.epoch);
+        self.under_way += 1;
+        self.journal.counts.attempts += 1;
+        self.outputs.push_back(Output::Connect { place, target });
+    }
+
+    /// The socket is up.
+    pub fn handle_connected(&mut self, place: u32) {
+        if self.clients[place as usize].phase != Phase::Connecting {
+            return;
+        }
+        self.clients[place as usize].phase = Phase::Upgrading;
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method alone is of one lifetime only"
+        )]
+        let frame = self.with_request(place, |request| request.encode());
+        self.outputs.push_back(Output::Send { place, frame });
+    }
+
+    /// Builds the upgrade request, the same one each time for one attempt.
+    fn with_request<T>(&self, place: u32, read: impl FnOnce(&ConnectRequest<'_>) -> T) -> T {
+        let client = &self.clients[place as usize];
+        let number = self.config.lane.number(place);
+        let at = (number as usize + client.attempts as usize - 1) % self.config.targets.len();
+        let target = &self.config.targets[at];
+        let token = self.config.users.token(number).map(|token| format!("Bearer {token}"));
+        let path = match &token {
+            Some(_) => target.path.clone(),
+            None => target.path_as(&self.config.users.name(number)),
+        };
+        let headers: Vec<(&str, &str)> =
+            token.iter().map(|token| ("Authorization", token.as_str())).collect();
+        read(&ConnectRequest {
+            host: &target.authority(),
+            target: &path,
+            key: speech::handshake_key(self.config.seed, number, client.epoch),
+            protocols: &["tocsin.v1"],
+            headers: &headers,
+        })
+    }
+
+    /// No socket came about.
+    pub fn handle_connect_failed(&mut self, place: u32, why: &str, now: Mono) {
+        if self.clients[place as usize].phase.shakes_hands() {
+            self.lose(place, &format!("connect: {why}"), Comeback::Backoff, now);
+        }
+    }
+
+    /// Bytes came on the client's socket.
+    pub fn handle_bytes(&mut self, place: u32, input: &mut [u8], now: Mono) {
+        match self.clients[place as usize].phase {
+            Phase::Upgrading => self.read_answer(place, input, now),
+            Phase::Welcoming | Phase::Subscribing | Phase::In | Phase::Closing => {
+                self.read_frames(place, input, now);
+            }
+            Phase::Waiting | Phase::Connecting | Phase::Out => {}
+        }
+    }
+
+    fn read_answer(&mut self, place: u32, input: &mut [u8], now: Mono) {
+        let Some(mut kept) = self.partial.remove(&place) else {
+            return self.read_answer_head(place, input, now);
+        };
+        if kept.len() + input.len() > ANSWER_BYTES_MAX {
+            return self.lose(place, "upgrade: the answer is too long", Comeback::Backoff, now);
+        }
+        kept.extend_from_slice(input);
+        self.read_answer_head(place, &mut kept, now);
+    }
+
+    fn read_answer_head(&mut self, place: u32, input: &mut [u8], now: Mono) {
+        let head_bytes = match parse_response(input) {
+            Ok(None) => {
+                self.partial.insert(place, input.to_vec());
+                return;
+            }
+            Err(error) => return self.lose(place, &format!("upgrade: {error}"), Comeback::Backoff, now),
+            Ok(Some(head)) => match self.with_request(place, |request| head.check_upgrade(request).map(drop))
+            {
+                Ok(()) => head.head_bytes,
+                Err(refusal) => return self.handle_refusal(place, &refusal, now),
+            },
+        };
+        self.clients[place as usize].phase = Phase::Welcoming;
+        self.read_frames(place, &mut input[head_bytes..], now);
+    }
+
+    fn handle_refusal(&mut self, place: u32, refusal: &RefusedUpgrade, now: Mono) {
+        match refusal {
+            RefusedUpgrade::Status { status: 503 | 429, retry_after } => {
+                self.journal.counts.refused += 1;
+                if let Some(delay) = retry_after {
+                    let seconds = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
+                    *self.journal.retry_after_s.entry(seconds).or_default() += 1;
+                    self.clients[place as usize].reconnect.handle_advice(*delay);
+                }
+                self.lose_quietly(place, Comeback::Backoff, now);
+            }
+            // A client's fault: the same request would get the same answer.
+            RefusedUpgrade::Status { status: status @ 400..=499, .. } => {
+                self.lose(place, &format!("upgrade: status {status}"), Comeback::Never, now);
+            }
+            other => self.lose(place, &format!("upgrade: {other}"), Comeback::Backoff, now),
+        }
+    }
+
+    fn read_frames(&mut self, place: u32, input: &mut [u8], now: Mono) {
+        let client = &mut self.clients[place as usize];
+        let epoch = client.epoch;
+        let mut session = std::mem::replace(&mut client.session, Session::new(Role::Client));
+        let limits = self.limits;
+        let read =
+            session.handle_bytes(input, &limits, &mut |incoming| self.handle_incoming(place, &incoming, now));
+        let client = &mut self.clients[place as usize];
+        if client.epoch == epoch {
+            client.session = session;
+        }
+        let listens = !matches!(client.phase, Phase::Waiting | Phase::Out);
+        if let (Err(fault), true) = (read, listens) {
+            self.lose(
+                place,
+                &format!("the server broke the protocol: {}", fault.reason),
+                Comeback::Backoff,
+                now,
+            );
+        }
+    }
+
+    /// The peer closed its side, or the socket failed.
+    pub fn handle_ended(&mut self, place: u32, error: Option<&str>, now: Mono) {
+        match self.clients[place as usize].phase {
+            Phase::Waiting | Phase::Out => {}
+            Phase::Closing => self.finish(place),
+            Phase::In => {
+                let why =
+                    error.map_or("dropped: end of stream".to_owned(), |error| format!("dropped: {error}"));
+                self.lose(place, &why, Comeback::Spread, now);
+            }
+            _ => {
+                let why = error
+                    .map_or("handshake: end of stream".to_owned(), |error| format!("handshake: {error}"));
+                self.lose(place, &why, Comeback::Backoff, now);
+            }
+        }
+    }
+
+    fn enter(&mut self, place: u32, now: Mono) {
+        let client = &mut self.clients[place as usize];
+        client.phase = Phase::In;
+        *self.journal.attempts_needed.entry(client.attempts).or_default() += 1;
+        client.attempts = 0;
+        self.under_way -= 1;
+        self.journal.counts.open += 1;
+        self.last_in = Some(now);
+        if std::mem::replace(&mut client.was_in, true) {
+            self.journal.counts.reconnected += 1;
+        } else {
+            self.journal.counts.established += 1;
+        }
+        self.outputs.push_back(Output::Presence { client: self.config.lane.number(place), inside: true });
+    }
+
+    /// Takes a client out of whatever it was, with its socket.
+    fn leave(&mut self, place: u32) {
+        let client = &mut self.clients[place as usize];
+        if client.phase == Phase::In {
+            self.journal.counts.open -= 1;
+            self.outputs
+                .push_back(Output::Presence { client: self.config.lane.number(place), inside: false });
+        } else if client.phase.shakes_hands() {
+            self.under_way -= 1;
+            self.partial.remove(&place);
+        }
+        client.phase = Phase::Waiting;
+        self.outputs.push_back(Output::Close { place });
+    }
+
+    fn lose(&mut self, place: u32, why: &str, comeback: Comeback, now: Mono) {
+        self.journal.errors.add(why);
+        self.lose_quietly(place, comeback, now);
+    }
+
+    /// The connection is gone: comes back by the policy, or gives up.
+    fn lose_quietly(&mut self, place: u32, comeback: Comeback, now: Mono) {
+        if self.clients[place as usize].phase == Phase::In {
+            self.journal.counts.dropped += 1;
+        }
+        self.leave(place);
+        let client = &mut self.clients[place as usize];
+        let hopeless = matches!(comeback, Comeback::Never | Comeback::AfterAuth);
+        if hopeless || client.attempts >= self.config.attempts_max || self.closing.is_some() {
+            client.phase = Phase::Out;
+            self.out += 1;
+            if !client.was_in {
+                self.journal.counts.failed += 1;
+            }
+            return;
+        }
+        let delay = client.reconnect.handle_loss(now);
+        self.timers.set_wake(now + delay, Wake { place, epoch: client.epoch });
+    }
+
+    /// Says goodbye on every connection, a bounded number each turn; nobody comes back.
+    pub fn begin_close(&mut self, now: Mono) {
+        self.closing.get_or_insert(Closing { next: 0, open: 0, by: now + CLOSE_WITHIN });
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closing
+            .as_ref()
+            .is_some_and(|closing| closing.next == self.clients.len() as u32 && closing.open == 0)
+    }
+
+    fn go_on_closing(&mut self, now: Mono) {
+        let Some(mut closing) = self.closing.take() else { return };
+        let until = (closing.next + CLOSES_A_TURN).min(self.clients.len() as u32);
+        for place in closing.next..until {
+            let phase = self.clients[place as usize].phase;
+            if phase == Phase::In {
+                let frame = ws::close_frame(CloseCode::Normal.number(), "", Some(self.speech.mask()));
+                self.outputs.push_back(Output::Send { place, frame });
+                self.clients[place as usize].phase = Phase::Closing;
+                closing.open += 1;
+            } else if phase.shakes_hands() {
+                self.leave(place);
+            }
+        }
+        if until > closing.next {
+            closing.by = now + CLOSE_WITHIN;
+        }
+        closing.next = until;
+        let overdue = now >= closing.by;
+        self.closing = Some(closing);
+        if overdue {
+            self.journal.errors.add("close: the server did not answer in time");
+            for place in 0..self.clients.len() as u32 {
+                if self.clients[place as usize].phase == Phase::Closing {
+                    self.finish(place);
+                }
+            }
+        }
+    }
+
+    /// The end of an orderly close.
+    fn finish(&mut self, place: u32) {
+        self.clients[place as usize].phase = Phase::Out;
+        self.outputs.push_back(Output::Close { place });
+        if let Some(closing) = &mut self.closing {
+            closing.open -= 1;
+        }
+    }
+}

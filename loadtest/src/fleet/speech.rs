@@ -1,0 +1,217 @@
+//! What a client makes of what the server says, and what it says itself. Pure; part of `fleet`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use wire::close::{CloseCode, Comeback};
+use wire::message::{ClientMessage, ServerMessage, SyncBatch, SyncRequest, Welcome};
+use wire::session::Incoming;
+use wire::time::{Mono, Wall};
+use wire::ws::{self, Data, OpCode};
+
+use super::timers::Wake;
+use super::{Fleet, Output, Phase};
+use crate::marker::Marker;
+use crate::receipts::{Arrival, Way};
+
+/// How the server's encoder begins a notification; others are read as JSON.
+const NOTIFICATION: &str = r#"{"type":"notification","#;
+const CREATED_AT: &str = "\"created_at\":\"";
+/// Longest RFC 3339 date that is looked for.
+const DATE_BYTES_MAX: usize = 40;
+
+/// SplitMix64 of one seed and one number.
+pub(crate) fn mix(seed: u64, number: u64) -> u64 {
+    let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The Sec-WebSocket-Key of one attempt: made again when the answer comes rather than kept.
+pub(super) fn handshake_key(seed: u64, client: u32, epoch: u32) -> [u8; 16] {
+    let number = u64::from(client) << 32 | u64::from(epoch);
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&mix(seed, number).to_le_bytes());
+    key[8..].copy_from_slice(&mix(!seed, number).to_le_bytes());
+    key
+}
+
+/// Finds marks and dates, draws masks.
+#[derive(Debug)]
+pub struct Speech {
+    marker: Marker,
+    created_at: Finder<'static>,
+    seed: u64,
+    drawn: u64,
+}
+
+impl Speech {
+    pub fn new(seed: u64, marker: Marker) -> Speech {
+        Speech { marker, created_at: Finder::new(CREATED_AT), seed, drawn: 0 }
+    }
+
+    /// A masking key. RFC 6455 wants them unpredictable to keep web pages from writing chosen bytes; nobody chooses ours.
+    pub(super) fn mask(&mut self) -> [u8; 4] {
+        self.drawn += 1;
+        (mix(self.seed, self.drawn) as u32).to_le_bytes()
+    }
+
+    fn say(&mut self, message: &ClientMessage) -> Bytes {
+        let text = serde_json::to_vec(message).expect("client messages serialize");
+        ws::frame(OpCode::Data(Data::Text), &text, Some(self.mask()))
+    }
+
+    /// The newest `created_at` in a message.
+    fn newest(&self, text: &str) -> Option<Wall> {
+        let dates = self.created_at.find_iter(text.as_bytes()).filter_map(|at| {
+            let rest = text.get(at + CREATED_AT.len()..)?;
+            let end = rest.bytes().take(DATE_BYTES_MAX).position(|b| b == b'"')?;
+            Wall::parse(&rest[..end]).ok()
+        });
+        dates.max()
+    }
+}
+
+impl Fleet {
+    pub(super) fn handle_incoming(&mut self, place: u32, incoming: &Incoming<'_>, now: Mono) {
+        let phase = self.clients[place as usize].phase;
+        if matches!(phase, Phase::Waiting | Phase::Out) {
+            return;
+        }
+        match incoming {
+            Incoming::Text(text) => self.handle_text(place, text, now),
+            Incoming::Ping(payload) => {
+                let frame = ws::pong_frame(payload, Some(self.speech.mask()));
+                self.journal.counts.pings_answered += 1;
+                self.outputs.push_back(Output::Send { place, frame });
+            }
+            Incoming::Close { code, reason } => self.handle_close(place, *code, reason, now),
+            Incoming::Binary(_) => self.journal.errors.add("the server sent a binary message"),
+            Incoming::Pong(_) => {}
+        }
+    }
+
+    fn handle_text(&mut self, place: u32, text: &str, now: Mono) {
+        if text.starts_with(NOTIFICATION) {
+            return self.handle_copies(place, text, Way::Live, now);
+        }
+        match serde_json::from_str(text) {
+            Ok(ServerMessage::Notification(_)) => self.handle_copies(place, text, Way::Live, now),
+            Ok(ServerMessage::Welcome(welcome)) => self.handle_welcome(place, &welcome, now),
+            Ok(ServerMessage::SyncBatch(batch)) => {
+                self.handle_copies(place, text, Way::Sync, now);
+                self.handle_page(place, batch);
+            }
+            Ok(ServerMessage::Subscribed { topics }) => {
+                let mine = self.config.topic.as_ref().is_some_and(|topic| topics.contains(topic));
+                if mine && self.clients[place as usize].phase == Phase::Subscribing {
+                    self.enter(place, now);
+                }
+            }
+            Ok(ServerMessage::Gap { since }) => {
+                self.journal.errors.add("gap: the server left something out on a socket");
+                self.sync(place, Some(since));
+            }
+            Ok(ServerMessage::Reconnect { after_ms }) => {
+                let epoch = self.clients[place as usize].epoch;
+                self.timers.set_wake(now + Duration::from_millis(after_ms), Wake { place, epoch });
+            }
+            Ok(ServerMessage::Error { code, .. }) => {
+                self.journal.errors.add(&format!("server error: {code}"));
+            }
+            Ok(ServerMessage::Dismiss { .. } | ServerMessage::Pong { .. }) => {}
+            Err(_) => self.journal.errors.add("the server sent a message that is not understood"),
+        }
+    }
+
+    fn handle_copies(&mut self, place: u32, text: &str, way: Way, now: Mono) {
+        if self.config.syncs
+            && let Some(newest) = self.speech.newest(text)
+        {
+            let client = &mut self.clients[place as usize];
+            client.seen_us = client.seen_us.max(newest.0);
+        }
+        let Some(receipts) = &mut self.receipts else { return };
+        let at = Arrival { place, client: self.config.lane.number(place), way, now };
+        for mark in self.speech.marker.find(text) {
+            receipts.handle_copy(mark, at, &mut self.journal);
+        }
+    }
+
+    fn handle_welcome(&mut self, place: u32, welcome: &Welcome, now: Mono) {
+        let client = &mut self.clients[place as usize];
+        if client.phase != Phase::Welcoming {
+            return;
+        }
+        client.reconnect.handle_open(welcome.reconnect, now);
+        self.journal.handshakes.record(now.since(client.intended));
+        let came_back = client.seen_us != 0;
+        if !came_back {
+            client.seen_us = welcome.server_time.0;
+        }
+        match self.config.topic.clone() {
+            Some(topic) => {
+                self.clients[place as usize].phase = Phase::Subscribing;
+                let frame = self.speech.say(&ClientMessage::Subscribe { topics: vec![topic] });
+                self.outputs.push_back(Output::Send { place, frame });
+            }
+            None => self.enter(place, now),
+        }
+        if came_back {
+            self.sync(place, None);
+        }
+    }
+
+    /// Asks for what was missed since `since`, or since the newest that was heard of.
+    fn sync(&mut self, place: u32, since: Option<Wall>) {
+        if self.config.syncs {
+            let seen = Wall(self.clients[place as usize].seen_us);
+            let last_seen_at = Some(since.map_or(seen, |since| since.min(seen)));
+            self.ask(place, SyncRequest { last_seen_at, cursor: None, limit: None });
+        }
+    }
+
+    fn handle_page(&mut self, place: u32, batch: SyncBatch) {
+        if batch.has_more && self.config.syncs {
+            self.ask(place, SyncRequest { last_seen_at: None, cursor: Some(batch.cursor), limit: None });
+        }
+    }
+
+    fn ask(&mut self, place: u32, request: SyncRequest) {
+        let frame = self.speech.say(&ClientMessage::Sync(request));
+        self.outputs.push_back(Output::Send { place, frame });
+    }
+
+    fn handle_close(&mut self, place: u32, number: Option<u16>, reason: &str, now: Mono) {
+        if self.clients[place as usize].phase == Phase::Closing {
+            return self.finish(place);
+        }
+        let code = number.and_then(CloseCode::from_number);
+        if code == Some(CloseCode::OverCapacity) {
+            return self.handle_over_capacity(place, reason, now);
+        }
+        let comeback = code.map_or(Comeback::Backoff, CloseCode::comeback);
+        let phase = if self.clients[place as usize].phase == Phase::In { "dropped" } else { "handshake" };
+        let why = number
+            .map_or(format!("{phase}: close without a code"), |number| format!("{phase}: close {number}"));
+        self.lose(place, &why, comeback, now);
+    }
+
+    fn handle_over_capacity(&mut self, place: u32, reason: &str, now: Mono) {
+        #[derive(Deserialize)]
+        struct Advice {
+            retry_after_ms: u64,
+        }
+        self.journal.counts.refused += 1;
+        if let Ok(Advice { retry_after_ms }) = serde_json::from_str(reason) {
+            let delay = Duration::from_millis(retry_after_ms);
+            let seconds = u32::try_from(retry_after_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+            *self.journal.retry_after_s.entry(seconds).or_default() += 1;
+            self.clients[place as usize].reconnect.handle_advice(delay);
+        }
+        self.lose_quietly(place, Comeback::Backoff, now);
+    }
+}

@@ -1,0 +1,34 @@
+//! Simulated clients by the hundred thousand: scenarios against a running server, and reports.
+//!
+//! Owns the command line, the clients, the open-loop schedules and what is counted. Never links gateway or router code:
+//! it speaks what `wire` says, over `gateway-ring`'s sockets. Called by the program `loadtest`, and by its tests.
+//!
+//! Pure rooms: `fleet` (the clients), `schedule`, `tally`, `receipts`, `posts`, `counts`, `percentiles`, `marker`, `plan`,
+//! `expect`, `report`, `units`, `target`, `sources`, `users`, `config`.
+//! Porches: `run` (the walk), `engine` (sockets), `api` (posts), `machine` (/proc), `cli`, `progress`, `interrupt`.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod counts;
+pub mod engine;
+pub mod expect;
+pub mod fleet;
+pub mod interrupt;
+pub mod limits;
+pub mod machine;
+pub mod marker;
+pub mod percentiles;
+pub mod plan;
+pub mod posts;
+pub mod progress;
+pub mod receipts;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod sources;
+pub mod tally;
+pub mod target;
+pub mod units;
+pub mod users;

@@ -1,0 +1,57 @@
+//! Every bound of the load tester, with its unit. Called by all rooms.
+
+use std::time::Duration;
+
+/// Simulated clients of one run.
+pub const CONNECTIONS_MAX: u32 = 4_000_000;
+/// Threads that hold clients.
+pub const THREADS_MAX: u16 = 256;
+/// `--url`s of one run.
+pub const URLS_MAX: usize = 64;
+/// Source addresses of one run: a /8.
+pub const SOURCES_MAX: u32 = 1 << 24;
+/// Connects or messages a second.
+pub const RATE_MAX: f64 = 1_000_000.0;
+/// The longest run.
+pub const FOR_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Messages of one run: one bit and four bytes each.
+pub const MESSAGES_MAX: u64 = 50_000_000;
+/// Messages of one run that go to all: they have more to remember.
+pub const MESSAGES_TO_ALL_MAX: u64 = 1_000_000;
+/// Bytes of a notification's body text: what the API takes.
+pub const SIZE_MAX: usize = 16 * 1_024;
+/// Threads that post to the API.
+pub const POSTERS_MAX: u16 = 1_024;
+/// Messages of one batch request.
+pub const BATCH_MAX: u16 = 1_000;
+/// Attempts of one client to get in, before it gives up.
+pub const ATTEMPTS_MAX: u32 = 1_000;
+/// Handshakes that one thread has begun and not ended; more wait, and their latency counts the waiting.
+pub const HANDSHAKES_AT_ONCE_MAX: usize = 4_096;
+/// How long a handshake may take, from connect to `welcome`.
+pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of a token file or a secret.
+pub const SECRET_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of the bitmaps that say which socket has which message, one thread. Past it the oldest message is settled as it is.
+pub const BITMAP_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of one message from a server: a page of the largest notifications.
+pub const SERVER_MESSAGE_BYTES_MAX: usize = wire::limits::LINK_FRAME_BYTES_MAX;
+/// Bytes of the server's answer to an upgrade.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Connections closed in one turn of the loop at the end, so that the loop goes on answering.
+pub const CLOSES_A_TURN: u32 = 1_024;
+/// Frames that one client is still to send; a server that never reads cannot make us keep more.
+pub const CLIENT_QUEUE_MAX: usize = 64;
+/// Kinds of errors that a report tells apart; the rest is counted as `other`.
+pub const ERROR_KINDS_MAX: usize = 64;
+/// How often a line is printed where there is no terminal.
+pub const LINE_EVERY: Duration = Duration::from_secs(5);
+/// How long the end of all connections may take.
+pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The longest loop turn (99th percentile) of a load tester that is not the bottleneck, milliseconds.
+pub const LOOP_LAG_MS_MAX: f64 = 20.0;
+/// The busiest a thread of a load tester may be that is not the bottleneck: share of one core.
+pub const CPU_SHARE_MAX: f64 = 0.9;
+/// The latest (99th percentile) a message may be posted after its intended time, milliseconds.
+pub const SEND_LAG_MS_MAX: f64 = 20.0;

@@ -1,0 +1,348 @@
+//! The report: one JSON object, versioned, and the page that people read on the terminal. Pure; `run` fills it in.
+//!
+//! # Shape, `"schema": "tocsin.loadtest/1"`
+//! Fields are added, never renamed or removed, within one number. Times end in `_ms` (milliseconds, to the microsecond), sizes
+//! in `_bytes`; a figure that was not measured is `null`, never 0.
+//!
+//! | field | what |
+//! |---|---|
+//! | `scenario`, `version`, `command`, `started_at`, `seconds`, `interrupted` | what ran, when, how long; ended early by a signal? |
+//! | `machine` | `cpu`, `cores`, `memory_bytes`, `kernel` of the load tester's host |
+//! | `config` | what was asked for and what was settled (threads, sources); no secret |
+//! | `connections` | `wanted`, `established` (got in at least once), `failed` (never got in), `open_at_end`, `dropped`, `reconnected`, `moved` (asked to leave by the server), `per_s` (established a second, from the first intended connect to the last welcome) |
+//! | `handshake_ms` | intended connect → `welcome`: `count`, `min`, `mean`, `p50`, `p90`, `p99`, `p999`, `max` |
+//! | `admission` | `refused` attempts, `retry_after_s` {`min`, `max`, `histogram`: {seconds: times}}, `attempts`: {attempts a client needed: clients} |
+//! | `messages` | `sent` (202), `rejected`, `unknown` (no answer), `owed` copies, `received` of them, `lost` = owed − received, `duplicated` (live twice), `synced` (came by a sync), `strays`, `per_s` |
+//! | `latency_ms` | intended post → socket: open loop, so a late post counts against the server and the load tester alike |
+//! | `latency_from_202_ms` | the API's 202 → socket; 0 where the message was faster than its 202 |
+//! | `post_ms`, `post_late_ms` | intended post → 202; intended post → really posted |
+//! | `server` | `pid`, `rss_bytes` before and at the end of the run, `slab_bytes` (growth, whole machine: both ends where both are here), `bytes_per_connection` (growth of RSS ÷ established), `slab_bytes_per_connection`, `cpu_ns_per_message` (the process), `busy_ns_per_message` (all busy time of the machine but our own), `cpu_ns_per_handshake` |
+//! | `client` | `cpu` (busiest thread, share of a core), `loop_lag_ms` (99th percentile of a loop turn's length), `post_late_ms`, `saturated`: if true, the figures are the load tester's, not the server's |
+//! | `errors` | kind → times |
+//! | `expectations` | `--expect`: `expected`, `found`, `met` |
+//! | `warnings`, `passed` | what to know before the figures are believed; exit 0? |
+//! | `histograms` | for merging and plots: `handshake_us`, `latency_us`, `latency_from_202_us`: pairs of (highest value of the bucket in µs, count) |
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::expect::Verdict;
+use crate::machine::Machine;
+use crate::percentiles::Summary;
+
+/// The report's shape and its number.
+pub const SCHEMA: &str = "tocsin.loadtest/1";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub schema: String,
+    pub scenario: String,
+    pub version: String,
+    pub command: String,
+    pub started_at: String,
+    pub seconds: f64,
+    pub interrupted: bool,
+    pub machine: Machine,
+    pub config: serde_json::Value,
+    pub connections: Connections,
+    pub handshake_ms: Option<Summary>,
+    pub admission: Admission,
+    pub messages: Messages,
+    pub latency_ms: Option<Summary>,
+    pub latency_from_202_ms: Option<Summary>,
+    pub post_ms: Option<Summary>,
+    pub post_late_ms: Option<Summary>,
+    pub server: Option<Server>,
+    pub client: Client,
+    pub errors: BTreeMap<String, u64>,
+    pub expectations: Vec<Verdict>,
+    pub warnings: Vec<String>,
+    pub passed: bool,
+    pub histograms: Histograms,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    pub wanted: u32,
+    pub established: u32,
+    pub failed: u32,
+    pub open_at_end: u32,
+    pub dropped: u64,
+    pub reconnected: u64,
+    pub moved: u64,
+    pub per_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Admission {
+    pub refused: u64,
+    pub retry_after_s: Option<RetryAfter>,
+    pub attempts: BTreeMap<u32, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryAfter {
+    pub min: u32,
+    pub max: u32,
+    pub histogram: BTreeMap<u32, u64>,
+}
+
+impl RetryAfter {
+    pub fn of(histogram: BTreeMap<u32, u64>) -> Option<RetryAfter> {
+        let (min, max) = (*histogram.keys().next()?, *histogram.keys().next_back()?);
+        Some(RetryAfter { min, max, histogram })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Messages {
+    pub sent: u64,
+    pub rejected: u64,
+    pub unknown: u64,
+    pub owed: u64,
+    pub received: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    pub synced: u64,
+    pub strays: u64,
+    pub per_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    pub pid: u32,
+    pub rss_before_bytes: u64,
+    pub rss_bytes: u64,
+    pub slab_bytes: Option<u64>,
+    pub bytes_per_connection: Option<f64>,
+    pub slab_bytes_per_connection: Option<f64>,
+    pub cpu_ns_per_handshake: Option<f64>,
+    pub cpu_ns_per_message: Option<f64>,
+    pub busy_ns_per_message: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Client {
+    pub cpu: f64,
+    pub loop_lag_ms: Option<f64>,
+    pub loop_lag_max_ms: Option<f64>,
+    pub saturated: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Histograms {
+    pub handshake_us: Vec<(u64, u64)>,
+    pub latency_us: Vec<(u64, u64)>,
+    pub latency_from_202_us: Vec<(u64, u64)>,
+}
+
+impl Report {
+    /// Everything zero or absent: what `run` starts from, and tests.
+    pub fn example() -> Report {
+        Report {
+            schema: SCHEMA.to_owned(),
+            scenario: "hold".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command: String::new(),
+            started_at: String::new(),
+            seconds: 0.0,
+            interrupted: false,
+            machine: Machine { cpu: String::new(), cores: 0, memory_bytes: 0, kernel: String::new() },
+            config: serde_json::Value::Null,
+            connections: Connections::default(),
+            handshake_ms: None,
+            admission: Admission::default(),
+            messages: Messages::default(),
+            latency_ms: None,
+            latency_from_202_ms: None,
+            post_ms: None,
+            post_late_ms: None,
+            server: None,
+            client: Client::default(),
+            errors: BTreeMap::new(),
+            expectations: Vec::new(),
+            warnings: Vec::new(),
+            passed: false,
+            histograms: Histograms::default(),
+        }
+    }
+
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report serializes: keys are strings, floats are finite")
+    }
+
+    /// The page for the terminal.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        // Writing to a String never fails.
+        let _infallible = self.write_page(&mut page);
+        page
+    }
+
+    fn write_page(&self, page: &mut String) -> std::fmt::Result {
+        let Report { connections: c, admission, messages: m, .. } = self;
+        let early = if self.interrupted { ", ended early" } else { "" };
+        writeln!(page, "{} · {} · {:.1} s{early}", self.scenario, self.started_at, self.seconds)?;
+        writeln!(
+            page,
+            "{} · {} cores · Linux {}",
+            self.machine.cpu, self.machine.cores, self.machine.kernel
+        )?;
+        let rate = c.per_s.map_or(String::new(), |per_s| format!(" at {per_s:.0}/s"));
+        writeln!(
+            page,
+            "connections   {} of {} in{rate}; {} failed, {} dropped, {} came back, {} in at the end",
+            c.established, c.wanted, c.failed, c.dropped, c.reconnected, c.open_at_end
+        )?;
+        write_times(page, "handshake", self.handshake_ms.as_ref())?;
+        if admission.refused > 0 {
+            let range = admission
+                .retry_after_s
+                .as_ref()
+                .map_or("without Retry-After".to_owned(), |r| format!("Retry-After {}..={} s", r.min, r.max));
+            writeln!(page, "refused       {} attempts, {range}", admission.refused)?;
+        }
+        if m.sent + m.rejected + m.unknown > 0 {
+            writeln!(
+                page,
+                "messages      {} accepted, {} rejected, {} without an answer",
+                m.sent, m.rejected, m.unknown
+            )?;
+            let rate = m.per_s.map_or(String::new(), |per_s| format!(" ({per_s:.0}/s)"));
+            writeln!(
+                page,
+                "copies        {} of {} received{rate}; {} lost, {} duplicated, {} by sync",
+                m.received, m.owed, m.lost, m.duplicated, m.synced
+            )?;
+        }
+        write_times(page, "latency", self.latency_ms.as_ref())?;
+        write_times(page, "  after 202", self.latency_from_202_ms.as_ref())?;
+        write_times(page, "  post", self.post_ms.as_ref())?;
+        if let Some(server) = &self.server {
+            write_server(page, server)?;
+        }
+        let lag = self.client.loop_lag_ms.map_or("–".to_owned(), |lag| format!("{lag:.2} ms"));
+        writeln!(
+            page,
+            "load tester   busiest thread {:.0}% of a core, loop lag p99 {lag}",
+            self.client.cpu * 100.0
+        )?;
+        for (kind, times) in &self.errors {
+            writeln!(page, "error         {times} × {kind}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(page, "warning       {warning}")?;
+        }
+        for Verdict { expected, found, met } in &self.expectations {
+            let found = found.map_or("not measured".to_owned(), |found| format!("{found}"));
+            writeln!(
+                page,
+                "{}  {expected} (found {found})",
+                if *met { "met         " } else { "NOT MET     " }
+            )?;
+        }
+        writeln!(page, "{}", if self.passed { "passed" } else { "FAILED" })
+    }
+}
+
+fn write_times(page: &mut String, name: &str, times: Option<&Summary>) -> std::fmt::Result {
+    let Some(Summary { p50, p90, p99, p999, max, .. }) = times else { return Ok(()) };
+    writeln!(page, "{name:13} p50 {p50:.2}  p90 {p90:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2} ms")
+}
+
+fn write_server(page: &mut String, server: &Server) -> std::fmt::Result {
+    write!(
+        page,
+        "server        pid {}, RSS {:.1} MiB",
+        server.pid,
+        server.rss_bytes as f64 / f64::from(1 << 20)
+    )?;
+    if let Some(bytes) = server.bytes_per_connection {
+        write!(page, ", {bytes:.0} B a connection")?;
+    }
+    if let Some(bytes) = server.slab_bytes_per_connection {
+        write!(page, ", slab {bytes:.0} B a connection (whole machine)")?;
+    }
+    for (what, ns) in [("handshake", server.cpu_ns_per_handshake), ("message", server.cpu_ns_per_message)] {
+        if let Some(ns) = ns {
+            write!(page, ", {:.2} µs CPU a {what}", ns / 1e3)?;
+        }
+    }
+    writeln!(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_s_fields_stand_where_it_puts_them() {
+        let mut report = Report::example();
+        report.handshake_ms = Some(Summary {
+            count: 1,
+            min: 0.0,
+            mean: 0.0,
+            p50: 1.0,
+            p90: 1.0,
+            p99: 1.0,
+            p999: 1.0,
+            max: 1.0,
+        });
+        report.latency_ms = report.handshake_ms;
+        report.server = Some(Server::default());
+        report.admission.retry_after_s = RetryAfter::of(BTreeMap::from([(5, 2), (30, 1)]));
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("JSON");
+        for path in [
+            "/schema",
+            "/scenario",
+            "/machine/kernel",
+            "/config",
+            "/connections/wanted",
+            "/connections/established",
+            "/connections/failed",
+            "/connections/per_s",
+            "/handshake_ms/p50",
+            "/handshake_ms/p99",
+            "/handshake_ms/p999",
+            "/handshake_ms/max",
+            "/admission/refused",
+            "/admission/retry_after_s/min",
+            "/admission/retry_after_s/max",
+            "/admission/retry_after_s/histogram/5",
+            "/admission/attempts",
+            "/messages/sent",
+            "/messages/received",
+            "/messages/lost",
+            "/messages/duplicated",
+            "/messages/per_s",
+            "/latency_ms/p99",
+            "/server/pid",
+            "/server/rss_bytes",
+            "/server/slab_bytes",
+            "/server/bytes_per_connection",
+            "/server/cpu_ns_per_message",
+            "/client/cpu",
+            "/client/loop_lag_ms",
+            "/client/saturated",
+            "/errors",
+        ] {
+            assert!(json.pointer(path).is_some(), "{path} is missing");
+        }
+        let back: Report = serde_json::from_value(json).expect("a report");
+        assert_eq!(back, report);
+    }
+
+    #[test]
+    fn the_page_names_what_went_wrong() {
+        let mut report = Report::example();
+        report.messages = Messages { sent: 2, owed: 20, received: 19, lost: 1, ..Messages::default() };
+        report.errors.insert("dropped: close 4429".to_owned(), 3);
+        report.warnings.push("the load tester was the bottleneck".to_owned());
+        let page = report.page();
+        for part in ["19 of 20", "1 lost", "3 × dropped: close 4429", "bottleneck", "FAILED"] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! From what all threads brought home to the report. Arithmetic only.
+
+use wire::time::{Mono, Wall};
+
+use super::{Outcome, Run};
+use crate::api::PostResult;
+use crate::counts::Journal;
+use crate::limits::{LOOP_LAG_MS_MAX, SEND_LAG_MS_MAX};
+use crate::percentiles::Latencies;
+use crate::posts::Totals;
+use crate::report::{Admission, Client, Connections, Histograms, Messages, Report, RetryAfter};
+use crate::tally::{self, Balance, Tally};
+
+/// Full seconds, of all, from which on a thread counts as the bottleneck.
+const FULL_SHARE: f64 = 0.1;
+
+pub(super) fn report(run: &Run<'_>, outcome: Outcome, started_at: Wall) -> Report {
+    let mut journal = Journal::default();
+    let mut tallies = Vec::new();
+    let mut last_in = None;
+    let mut load = crate::engine::Load::default();
+    for engine in outcome.engines {
+        journal.merge(&engine.journal);
+        tallies.push(engine.tally);
+        last_in = last_in.max(engine.last_in);
+        load.lag.merge(&engine.load.lag);
+        load.cpu_max = load.cpu_max.max(engine.load.cpu_max);
+        load.seconds += engine.load.seconds;
+        load.seconds_full += engine.load.seconds_full;
+    }
+    let (balance, totals, posted) = books(outcome.posts.as_ref(), &tallies);
+    journal.errors.merge(&posted.errors);
+    let counts = &journal.counts;
+    let server = outcome.costs.server(counts.established, outcome.open_at_end, counts.received);
+    let (client, mut warnings) = judge_ourselves(&load, &posted.late);
+    warnings.extend(run.warnings.iter().cloned());
+    if counts.strays > 0 {
+        warnings.push(format!("{} copies came to sockets that were not counted on", counts.strays));
+    }
+    let mut config = run.config.to_json();
+    config["threads"] = run.plan.threads.into();
+    config["sources"] = run.plan.sources.map_or("the kernel's choice".to_owned(), |s| s.to_string()).into();
+    config["rings"] = outcome.tables.clone().into();
+    let messages = messages(&balance, &totals, &journal, outcome.messages_begun, outcome.messages_ended);
+    let mut report = Report {
+        scenario: run.config.scenario.name().to_owned(),
+        command: run.config.command.clone(),
+        started_at: started_at.to_string(),
+        seconds: outcome.ended.since(outcome.begun).as_secs_f64(),
+        interrupted: outcome.interrupted,
+        machine: crate::machine::machine(),
+        config,
+        connections: connections(run, &journal, outcome.open_at_end, outcome.begun, last_in),
+        handshake_ms: journal.handshakes.summary(),
+        admission: Admission {
+            refused: counts.refused,
+            retry_after_s: RetryAfter::of(journal.retry_after_s.clone()),
+            attempts: journal.attempts_needed.clone(),
+        },
+        messages,
+        latency_ms: journal.latency.summary(),
+        latency_from_202_ms: journal.latency_from_202.summary(),
+        post_ms: posted.post.summary(),
+        post_late_ms: posted.late.summary(),
+        server,
+        client,
+        histograms: Histograms {
+            handshake_us: journal.handshakes.buckets(),
+            latency_us: journal.latency.buckets(),
+            latency_from_202_us: journal.latency_from_202.buckets(),
+        },
+        errors: journal.errors.into_map(),
+        warnings,
+        ..Report::example()
+    };
+    report.expectations =
+        run.config.expectations.iter().map(|expectation| expectation.judge(&report)).collect();
+    report.passed = passed(&report, run.config.best_effort);
+    report
+}
+
+fn books(
+    posts: Option<&(std::sync::Arc<crate::posts::Posts>, PostResult)>,
+    tallies: &[Tally],
+) -> (Balance, Totals, PostResult) {
+    let Some((posts, result)) = posts else {
+        return (Balance::default(), Totals::default(), PostResult::default());
+    };
+    let mut copy = PostResult::default();
+    copy.merge(result);
+    (tally::balance(tallies, posts.messages(), &|number| posts.is_accepted(number)), posts.totals(), copy)
+}
+
+fn connections(
+    run: &Run<'_>,
+    journal: &Journal,
+    open_at_end: u32,
+    begun: Mono,
+    last_in: Option<Mono>,
+) -> Connections {
+    let counts = &journal.counts;
+    let seconds = last_in.map(|at| at.since(begun).as_secs_f64()).filter(|seconds| *seconds > 0.0);
+    Connections {
+        wanted: run.config.connections,
+        established: counts.established,
+        // Who had not begun when the run was ended early never got in either.
+        failed: run.plan.connections - counts.established,
+        open_at_end,
+        dropped: counts.dropped,
+        reconnected: counts.reconnected,
+        moved: counts.moved,
+        per_s: seconds.map(|seconds| f64::from(counts.established) / seconds),
+    }
+}
+
+fn messages(
+    balance: &Balance,
+    totals: &Totals,
+    journal: &Journal,
+    begun: Option<Mono>,
+    ended: Option<Mono>,
+) -> Messages {
+    let counts = &journal.counts;
+    let seconds =
+        begun.zip(ended).map(|(begun, ended)| ended.since(begun).as_secs_f64()).filter(|s| *s > 0.0);
+    Messages {
+        sent: totals.accepted,
+        rejected: totals.refused,
+        unknown: totals.unknown,
+        owed: balance.owed,
+        received: balance.received,
+        lost: balance.lost,
+        duplicated: counts.duplicated,
+        synced: counts.synced,
+        strays: counts.strays,
+        per_s: seconds.map(|seconds| counts.received as f64 / seconds),
+    }
+}
+
+/// Were we the bottleneck? The figures of a run that says yes are ours, not the server's.
+fn judge_ourselves(load: &crate::engine::Load, late: &Latencies) -> (Client, Vec<String>) {
+    let lag = load.lag.summary();
+    let mut warnings = Vec::new();
+    if f64::from(load.seconds_full) > f64::from(load.seconds) * FULL_SHARE {
+        warnings.push(format!(
+            "the load tester was the bottleneck: its threads were busy to the brim in {} of {} seconds; give it more cores \
+             (--threads), or another host",
+            load.seconds_full, load.seconds
+        ));
+    }
+    if let Some(lag) = lag.filter(|lag| lag.p99 > LOOP_LAG_MS_MAX) {
+        warnings.push(format!(
+            "the load tester was the bottleneck: 1% of its loop's turns took {:.1} ms or more, which is in the latencies",
+            lag.p99
+        ));
+    }
+    if let Some(late) = late.summary().filter(|late| late.p99 > SEND_LAG_MS_MAX) {
+        warnings.push(format!(
+            "the load tester was the bottleneck: 1% of the messages were posted {:.1} ms or more after their time, which is in \
+             the latencies; more --posters or --batch, unless the API itself is slow",
+            late.p99
+        ));
+    }
+    let client = Client {
+        cpu: load.cpu_max,
+        loop_lag_ms: lag.map(|lag| lag.p99),
+        loop_lag_max_ms: lag.map(|lag| lag.max),
+        saturated: !warnings.is_empty(),
+    };
+    (client, warnings)
+}
+
+fn passed(report: &Report, best_effort: bool) -> bool {
+    let connections = &report.connections;
+    let posts = report.scenario == "hold" || report.messages.sent > 0;
+    report.expectations.iter().all(|verdict| verdict.met)
+        && report.messages.lost == 0
+        && connections.established > 0
+        && (best_effort || connections.failed == 0)
+        && posts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn good() -> Report {
+        let mut report = Report::example();
+        report.connections.established = 5;
+        report
+    }
+
+    #[test]
+    fn a_run_passes_only_when_nothing_is_missing() {
+        assert!(passed(&good(), false));
+        let mut failed = good();
+        failed.connections.failed = 1;
+        assert!(!passed(&failed, false) && passed(&failed, true));
+        let mut lost = good();
+        lost.messages.lost = 1;
+        assert!(!passed(&lost, true));
+        assert!(!passed(&Report::example(), true), "nobody got in");
+        let silent = Report { scenario: "latency".to_owned(), ..good() };
+        assert!(!passed(&silent, true), "nothing was accepted");
+        let mut unmet = good();
+        unmet.expectations =
+            vec![crate::expect::Verdict { expected: String::new(), found: None, met: false }];
+        assert!(!passed(&unmet, true));
+    }
+
+    #[test]
+    fn a_load_tester_that_could_not_keep_up_says_so() {
+        let mut load = crate::engine::Load { seconds: 10, ..crate::engine::Load::default() };
+        load.lag.record(Duration::from_millis(1));
+        let (client, warnings) = judge_ourselves(&load, &Latencies::default());
+        assert!(!client.saturated && warnings.is_empty());
+        load.seconds_full = 2;
+        assert!(judge_ourselves(&load, &Latencies::default()).0.saturated);
+        load.seconds_full = 0;
+        let mut late = Latencies::default();
+        late.record(Duration::from_millis(500));
+        let (client, warnings) = judge_ourselves(&load, &late);
+        assert!(client.saturated && warnings[0].contains("posted 500"));
+        load.lag = late;
+        assert!(judge_ourselves(&load, &Latencies::default()).1[0].contains("loop's turns"));
+    }
+}
