@@ -131,8 +131,7 @@ impl Authenticator {
         let Beliefs { keys, audience, origins, own_origins, local_user } = beliefs;
         verifier::install();
         // The clock is ours to read: exp and nbf are checked against the time that we are handed.
-        let mut validation =
-            Validation { validate_exp: false, validate_nbf: false, ..Validation::default() };
+        let mut validation = Validation { validate_exp: false, validate_nbf: false, ..Validation::default() };
         validation.set_required_spec_claims(&["exp", "sub"]);
         if let Some(audience) = audience {
             validation.set_audience(&[audience]);

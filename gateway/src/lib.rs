@@ -11,6 +11,8 @@
 pub mod admission;
 pub mod auth;
 pub mod config;
+pub mod io;
 pub mod limits;
 pub mod metrics;
+pub mod node;
 pub mod shard;

@@ -66,6 +66,24 @@ pub const LINK_SILENCE_MAX: Duration = Duration::from_secs(7);
 pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// First pause between two attempts to reach a router.
 pub const LINK_BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Bytes that wait for a link's socket: past this, snapshots pause.
+pub const LINK_CONGESTED_BYTES: usize = 1024 * 1024;
+/// Bytes that wait for a link's socket: past this, the link is cut and made anew.
+pub const LINK_OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Outputs carried out before the kernel is asked again for what happened.
+pub const OUTPUTS_PER_TURN: usize = 8_192;
+/// Longest sleep of a shard.
+pub const WAIT_MAX: Duration = Duration::from_millis(250);
+/// How long a drained shard waits for its last sockets to close.
+pub const LAST_CLOSES_WAIT: Duration = Duration::from_millis(500);
+/// Commands to a shard that it has not read yet.
+pub const COMMANDS_MAX: usize = 16;
+/// Bytes one connection brings in one turn, and so the pace of a link.
+pub const RECV_BUFFER_BYTES: u32 = 32 * 1024;
+/// Receive buffers of a shard.
+pub const RECV_BUFFERS: u16 = 64;
+/// Room in a shard's table beyond its share of the hard limit, for refusals, links and uneven shards.
+pub const TABLE_MARGIN: u32 = 1_024;
 /// Bytes handed to a link's socket at a time.
 pub const LINK_WRITE_BYTES: usize = 256 * 1024;
 /// Routers one gateway may be linked to.

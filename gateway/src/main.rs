@@ -1,2 +1,162 @@
-//! Placeholder.
-fn main() {}
+//! The gateway as a program: alone beside routers, or (feature `standalone`) with a router in the same process.
+//!
+//! The only place that names both. Reads the settings once, opens the doors before anything else, says what listens where.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use gateway::config::{Config, Gateway, SECTIONS};
+use gateway::node::{self, Doors, RunningNode};
+use gateway::shard::drain::DrainKind;
+use gateway::shard::request::Console;
+use ops::logs::LogFormat;
+
+/// Exit code of bad usage, bad settings, or a start that cannot be.
+const BAD_START: u8 = 2;
+
+/// Holds clients' connections and fans notifications out. Without `[gateway.links]` it is standalone: gateway and
+/// router in one process, on embedded stores.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version)]
+struct Arguments {
+    /// Settings, as TOML. `TOCSIN_<SECTION>_<KEY>` in the environment wins over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of the router's journal and store, in standalone.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Check the settings and exit.
+    #[arg(long)]
+    check_config: bool,
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    ops::logs::init(arguments.log_format);
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("gateway: {why:#}");
+            ExitCode::from(BAD_START)
+        }
+    }
+}
+
+fn read_settings(file: Option<&Path>) -> anyhow::Result<Gateway> {
+    let config: Config = ops::settings::read(file, &SECTIONS)?;
+    config.gateway.check()?;
+    Ok(config.gateway)
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let gateway = read_settings(arguments.config.as_deref())?;
+    match &gateway.links {
+        Some(links) => {
+            if arguments.data.is_some() {
+                anyhow::bail!("--data is for standalone; with [gateway.links] a gateway keeps nothing");
+            }
+            if arguments.check_config {
+                println!("the settings are good");
+                return Ok(());
+            }
+            let routers = node::resolve_routers(&links.routers)?;
+            let doors = Doors::open(&gateway)?;
+            let running = node::start(&gateway, doors, &routers, None)?;
+            say(&running);
+            serve(arguments.config.clone(), running)
+        }
+        None => standalone::run(arguments, &gateway),
+    }
+}
+
+fn say(running: &RunningNode) {
+    println!("clients  http://{0}  ws://{0}/v1/connect", running.clients);
+    println!("admin    http://{}/metrics", running.admin);
+    for (shard, table) in running.tables.iter().enumerate() {
+        println!("shard {shard}  {table}");
+    }
+}
+
+/// Serves until a drain is over.
+fn serve(config: Option<PathBuf>, running: RunningNode) -> anyhow::Result<()> {
+    let drainer = running.control();
+    let reloader = running.control();
+    let drain = move || {
+        tracing::info!("draining");
+        drainer.drain(DrainKind::Restart);
+    };
+    let reload = move || match reload(config.as_deref(), &reloader) {
+        Ok(()) => tracing::info!("keys, origins and limits reloaded"),
+        Err(why) => tracing::error!("nothing was reloaded: {why:#}"),
+    };
+    gateway::io::signals::listen(drain, reload)?;
+    running.wait();
+    Ok(())
+}
+
+fn reload(config: Option<&Path>, control: &node::Control) -> anyhow::Result<()> {
+    Ok(control.reload(&read_settings(config)?)?)
+}
+
+/// The page's surroundings: where the API is, and the key that everybody knows.
+#[cfg_attr(not(feature = "standalone"), expect(dead_code, reason = "only standalone has a console"))]
+fn console(api: SocketAddr, key: Option<&str>) -> Console {
+    Console { api: format!("http://{api}"), key: key.map(str::to_owned) }
+}
+
+#[cfg(feature = "standalone")]
+mod standalone {
+    //! Gateway and router in one process. They talk over loopback, as two processes would.
+
+    use gateway::config::Gateway;
+    use gateway::node::{self, Doors};
+
+    use super::{Arguments, console, say, serve};
+
+    /// The service key of a standalone router without services of its own.
+    const DEV_KEY: &str = "dev";
+
+    pub(super) fn run(arguments: &Arguments, gateway: &Gateway) -> anyhow::Result<()> {
+        let (config, data) = (arguments.config.as_deref(), arguments.data.as_deref());
+        let mut settings = router::config::Config::read(config, data, true)?;
+        if arguments.check_config {
+            println!("the settings are good");
+            return Ok(());
+        }
+        let doors = Doors::open(gateway)?;
+        let origins = Gateway::own_origins(doors.clients_address());
+        settings.allowed_origins.extend(origins);
+        let is_dev = settings.standalone;
+        let router = router::node::start(&settings)?;
+        let page = console(router.api, is_dev.then_some(DEV_KEY));
+        let running = node::start(gateway, doors, &[router.links], Some(page))?;
+        say(&running);
+        println!("api      http://{}  key {}", router.api, if is_dev { DEV_KEY } else { "as configured" });
+        println!("router   http://{}/metrics  links {}", router.admin, router.links);
+        println!("console  http://{}/", running.clients);
+        if gateway.local_user() {
+            tracing::warn!(
+                "?user=NAME is believed from this machine: configure [gateway.auth] keys to end that"
+            );
+        }
+        serve(arguments.config.clone(), running)?;
+        router.shutdown();
+        Ok(())
+    }
+}
+
+#[cfg(not(feature = "standalone"))]
+mod standalone {
+    //! A build without the router.
+
+    use super::Arguments;
+
+    pub(super) fn run(_: &Arguments, _: &gateway::config::Gateway) -> anyhow::Result<()> {
+        anyhow::bail!("this build has no router in it: name the routers in [gateway.links]")
+    }
+}

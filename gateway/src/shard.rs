@@ -289,6 +289,11 @@ impl Shard {
         self.draining = Some(Draining { pace, next_to_advise: 0, next_to_close: 0, next_look: now.mono });
     }
 
+    /// Whether a link takes less than it is given: then snapshots pause.
+    pub fn set_links_congested(&mut self, congested: bool) {
+        self.links.set_congested(congested);
+    }
+
     /// New keys, origins or belief in local users.
     pub fn set_authenticator(&mut self, authenticator: Arc<Authenticator>) {
         self.config.authenticator = authenticator;

@@ -62,6 +62,7 @@ pub struct Links {
     output: VecDeque<LinkOutput>,
     /// Which router the next ticket is shown to first.
     next_redeemer: usize,
+    is_congested: bool,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +102,7 @@ impl Links {
             waiting: VecDeque::new(),
             output: VecDeque::new(),
             next_redeemer: shard as usize,
+            is_congested: false,
         }
     }
 
@@ -328,8 +330,15 @@ impl Links {
         &self.routers[router as usize].node
     }
 
+    pub fn set_congested(&mut self, congested: bool) {
+        self.is_congested = congested;
+    }
+
     /// Goes on with snapshots, a bounded piece. True: there is more.
     pub fn continue_snapshots(&mut self, registry: &Registry) -> bool {
+        if self.is_congested {
+            return false;
+        }
         for router in 0..self.routers.len() {
             let Some(mut snapshot) = self.routers[router].snapshot.take() else { continue };
             let ownership = &self.ownership;
@@ -349,7 +358,8 @@ impl Links {
 
     /// Whether [`Links::continue_snapshots`] has something to do.
     pub fn has_snapshots(&self) -> bool {
-        self.routers.iter().any(|router| router.snapshot.as_ref().is_some_and(Snapshot::is_under_way))
+        !self.is_congested
+            && self.routers.iter().any(|router| router.snapshot.as_ref().is_some_and(Snapshot::is_under_way))
     }
 
     pub fn poll_timeout(&self) -> Option<Mono> {

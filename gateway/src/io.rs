@@ -1,0 +1,7 @@
+//! The porches: what touches sockets, signals and threads. They carry; the rooms beside decide.
+
+pub mod admin;
+pub mod link;
+pub mod listener;
+pub mod shard_loop;
+pub mod signals;

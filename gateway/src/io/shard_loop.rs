@@ -1,0 +1,284 @@
+//! The one loop of a shard: what the kernel says goes to the shard, what the shard answers goes to the kernel.
+//!
+//! Runs in a glommio executor of its own; all sockets, links to routers included, are on the shard's rings. Time is read once a
+//! turn. Decides nothing. Started by `node`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, TryRecvError};
+use gateway_ring::{Conn, Event, Rings, SendOutcome};
+use ops::clock::Clock;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use wire::time::Mono;
+
+use crate::auth::Authenticator;
+use crate::io::link::Link;
+use crate::limits;
+use crate::metrics::ShardMetrics;
+use crate::shard::drain::DrainKind;
+use crate::shard::links::RouterIndex;
+use crate::shard::{Key, Now, Output, Settings, Shard};
+
+/// What the rest of the process may tell a shard.
+#[derive(Debug)]
+pub enum Command {
+    Drain(DrainKind),
+    Reload {
+        authenticator: Arc<Authenticator>,
+        settings: Box<Settings>,
+    },
+    /// Ends the loop now; sockets are closed by the kernel.
+    Stop,
+}
+
+/// A shard and its street.
+#[derive(Debug)]
+pub struct ShardLoop {
+    rings: Rings,
+    street: Street,
+    commands: Receiver<Command>,
+    clock: Clock,
+    metrics: Arc<ShardMetrics>,
+    next_gauges: Mono,
+    drained_at: Option<Mono>,
+}
+
+/// All but the rings, which are borrowed while they report.
+#[derive(Debug)]
+struct Street {
+    shard: Shard,
+    links: Vec<Link>,
+    random: SmallRng,
+    /// Links to close once the rings have reported.
+    to_cut: Vec<RouterIndex>,
+}
+
+const GAUGES_EVERY: Duration = Duration::from_millis(250);
+
+impl ShardLoop {
+    pub fn new(
+        rings: Rings,
+        shard: Shard,
+        routers: &[std::net::SocketAddr],
+        commands: Receiver<Command>,
+        clock: Clock,
+        metrics: Arc<ShardMetrics>,
+    ) -> ShardLoop {
+        let now = clock.mono();
+        let links = routers.iter().map(|address| Link::new(*address, now)).collect();
+        let random = SmallRng::seed_from_u64(ops::random::seed());
+        let street = Street { shard, links, random, to_cut: Vec::new() };
+        ShardLoop { rings, street, commands, clock, metrics, next_gauges: now, drained_at: None }
+    }
+
+    /// Runs until the shard is drained or told to stop.
+    pub async fn run(mut self) {
+        loop {
+            let now = self.now();
+            let street = &mut self.street;
+            let events = self.rings.turn(&mut |event| street.handle(event, now));
+            if self.obey_commands(now) {
+                return;
+            }
+            self.dial(now.mono);
+            if self.street.shard.poll_timeout().is_some_and(|due| due <= now.mono) {
+                self.street.shard.handle_timeout(now);
+            }
+            let outputs = self.carry_out(now);
+            self.look_at_gauges(now.mono);
+            if self.is_over(now.mono) {
+                return;
+            }
+            if events + outputs > 0 {
+                glommio::yield_if_needed().await;
+            } else {
+                self.sleep(now.mono).await;
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.clock.mono(), wall: self.clock.wall() }
+    }
+
+    async fn sleep(&mut self, now: Mono) {
+        let retries = self.street.links.iter().filter_map(Link::retry_at);
+        let due = self.street.shard.poll_timeout().into_iter().chain(retries).min();
+        let wait = due.map_or(limits::WAIT_MAX, |due| due.since(now)).min(limits::WAIT_MAX);
+        if wait.is_zero() {
+            glommio::yield_if_needed().await;
+        } else {
+            self.rings.wait(wait).await;
+        }
+    }
+
+    /// True: stop.
+    fn obey_commands(&mut self, now: Now) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Drain(kind)) => self.street.shard.handle_drain(kind, now),
+                Ok(Command::Reload { authenticator, settings }) => {
+                    self.street.shard.set_authenticator(authenticator);
+                    self.street.shard.set_settings(*settings);
+                }
+                // Without anybody to tell it anything, a shard is left over from a start that failed.
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return true,
+                Err(TryRecvError::Empty) => return false,
+            }
+        }
+    }
+
+    fn dial(&mut self, now: Mono) {
+        let Street { links, random, .. } = &mut self.street;
+        for link in links {
+            if let Err(why) = link.dial(&mut self.rings, now, random) {
+                tracing::warn!(router = %link.address(), %why, "cannot dial a router");
+            }
+        }
+    }
+
+    /// Carries out what the shard wants; returns how much that was.
+    fn carry_out(&mut self, now: Now) -> usize {
+        let mut outputs = 0;
+        while outputs < limits::OUTPUTS_PER_TURN {
+            let Some(output) = self.street.shard.poll_output() else { break };
+            outputs += 1;
+            match output {
+                Output::Send { key } => self.send(key, now),
+                Output::Close { key, hard: false } => self.rings.close(Conn::from_key(key.0)),
+                Output::Close { key, hard: true } => self.rings.close_hard(Conn::from_key(key.0)),
+                Output::Link { router, frame } => {
+                    if self.street.links[usize::from(router)].queue(&frame).is_err() {
+                        self.street.to_cut.push(router);
+                    }
+                }
+                Output::CutLink { router, why } => {
+                    let address = self.street.links[usize::from(router)].address();
+                    tracing::warn!(router = %address, why, "link cut");
+                    self.street.to_cut.push(router);
+                }
+                Output::Drained => self.drained_at = Some(now.mono),
+            }
+        }
+        self.tend_links(now);
+        outputs
+    }
+
+    fn send(&mut self, key: Key, now: Now) {
+        let Some(mut frames) = self.street.shard.next_send(key) else { return };
+        let outcome = self.rings.send(Conn::from_key(key.0), &mut frames);
+        if outcome == SendOutcome::Stale {
+            self.street.shard.handle_failed(key, now);
+        }
+    }
+
+    fn tend_links(&mut self, now: Now) {
+        let Street { shard, links, random, to_cut } = &mut self.street;
+        for router in to_cut.drain(..) {
+            let link = &mut links[usize::from(router)];
+            link.close(&mut self.rings);
+            if link.went_down(now.mono, random) {
+                shard.handle_link_down(router, now);
+            }
+        }
+        for link in links.iter_mut() {
+            link.flush(&mut self.rings);
+        }
+        shard.set_links_congested(links.iter().any(Link::is_congested));
+    }
+
+    fn look_at_gauges(&mut self, now: Mono) {
+        if now < self.next_gauges {
+            return;
+        }
+        self.next_gauges = now + GAUGES_EVERY;
+        self.street.shard.refresh_gauges();
+        let stats = self.rings.stats();
+        let ring = &self.metrics.ring;
+        ring.capacity.set(u64::from(self.rings.table().capacity));
+        ring.enters.set(stats.enters);
+        ring.completions.set(stats.completions);
+        ring.overflows.set(stats.overflows);
+        ring.accept_errors.set(stats.accept_errors);
+        ring.send_errors.set(stats.send_errors);
+        ring.waits.set(stats.waits);
+    }
+
+    /// Whether the drain is over, and the last sockets had their time to close.
+    fn is_over(&self, now: Mono) -> bool {
+        self.drained_at.is_some_and(|drained| {
+            self.street.shard.connections() == 0 || now.since(drained) >= limits::LAST_CLOSES_WAIT
+        })
+    }
+}
+
+impl Street {
+    fn handle(&mut self, event: Event<'_>, now: Now) {
+        match event {
+            Event::Accepted { conn, peer } => self.shard.handle_accepted(key(conn), peer, now),
+            Event::Received { conn, data } => match self.router_of(conn) {
+                Some(router) => self.receive_link(router, data, now),
+                None => self.shard.handle_received(key(conn), data, now),
+            },
+            Event::Sent { conn } => match self.router_of(conn) {
+                Some(router) => self.links[usize::from(router)].sent(),
+                None => self.shard.handle_sent(key(conn), now),
+            },
+            Event::Ended { conn, error: None } if self.router_of(conn).is_none() => {
+                self.shard.handle_ended(key(conn), now);
+            }
+            Event::Ended { conn, .. } | Event::SendFailed { conn, .. } => match self.router_of(conn) {
+                Some(router) => self.to_cut.push(router),
+                None => self.shard.handle_failed(key(conn), now),
+            },
+            Event::Closed { conn } => match self.router_of(conn) {
+                Some(router) => self.link_down(router, now),
+                None => self.shard.handle_closed(key(conn), now),
+            },
+            Event::Connected { conn } => {
+                if let Some(router) = self.router_of(conn) {
+                    self.links[usize::from(router)].connected(conn);
+                    tracing::info!(router = %self.links[usize::from(router)].address(), "link up");
+                    self.shard.handle_link_up(router, now);
+                }
+            }
+            Event::ConnectFailed { conn, error } => {
+                if let Some(router) = self.router_of(conn) {
+                    let link = &self.links[usize::from(router)];
+                    tracing::debug!(router = %link.address(), %error, "router not reached");
+                    self.link_down(router, now);
+                }
+            }
+        }
+    }
+
+    fn link_down(&mut self, router: RouterIndex, now: Now) {
+        let link = &mut self.links[usize::from(router)];
+        if link.went_down(now.mono, &mut self.random) {
+            tracing::warn!(router = %link.address(), "link lost");
+            self.shard.handle_link_down(router, now);
+        }
+    }
+
+    fn receive_link(&mut self, router: RouterIndex, data: &[u8], now: Now) {
+        let Street { shard, links, to_cut, .. } = self;
+        let link = &mut links[usize::from(router)];
+        let read = link.receive(data, &mut |frame| shard.handle_link_frame(router, frame, now));
+        if let Err(why) = read {
+            tracing::warn!(router = %link.address(), %why, "a router sent no link frame");
+            to_cut.push(router);
+        }
+    }
+
+    /// Which router's link this connection is. There are few.
+    fn router_of(&self, conn: Conn) -> Option<RouterIndex> {
+        let place = self.links.iter().position(|link| link.is_conn(conn))?;
+        RouterIndex::try_from(place).ok()
+    }
+}
+
+fn key(conn: Conn) -> Key {
+    Key(conn.key())
+}

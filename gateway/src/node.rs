@@ -1,0 +1,330 @@
+//! A node: its doors, its shards and its admin listener, started together and ended in order.
+//!
+//! Opens listeners first, so that a busy port is said before anything else is touched. One thread a shard, each with a glommio
+//! executor and rings of its own. Called by `main` and by tests.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use gateway_ring::{Notifier, RingConfig, Rings, Table};
+use ops::clock::Clock;
+
+use crate::admission::{Admission, AdmissionLimits};
+use crate::auth::keys::{KeyError, KeySet};
+use crate::auth::{Authenticator, Beliefs};
+use crate::config::{ConfigError, Gateway};
+use crate::io::admin::{Admin, Operator};
+use crate::io::listener;
+use crate::io::shard_loop::{Command, ShardLoop};
+use crate::limits;
+use crate::metrics::ShardMetrics;
+use crate::shard::drain::DrainKind;
+use crate::shard::request::Console;
+use crate::shard::{Now, Settings, Shard, ShardConfig};
+
+/// Why a node does not start; one line for a person. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} for {what}: {why}")]
+    Listen { what: &'static str, address: SocketAddr, why: std::io::Error },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{}: {why}", file.display())]
+    KeyFile { file: PathBuf, why: std::io::Error },
+    #[error("{}: {why}", file.display())]
+    Key { file: PathBuf, why: KeyError },
+    #[error("the router {name:?} is not found: {why}")]
+    Router { name: String, why: std::io::Error },
+    #[error(
+        "the router {0:?} is not on this machine: links off it need a shared key, which is not built yet"
+    )]
+    RouterElsewhere(String),
+    #[error(transparent)]
+    Rings(#[from] gateway_ring::OpenError),
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
+}
+
+/// The listening sockets of a node, before anything is served on them.
+#[derive(Debug)]
+pub struct Doors {
+    clients: Vec<TcpListener>,
+    admin: TcpListener,
+    clients_address: SocketAddr,
+}
+
+impl Doors {
+    pub fn open(gateway: &Gateway) -> Result<Doors, StartError> {
+        let fault = |what, address| move |why| StartError::Listen { what, address, why };
+        let clients =
+            listener::open(gateway.listen, shard_count(gateway)).map_err(fault("clients", gateway.listen))?;
+        let clients_address = clients[0].local_addr().map_err(fault("clients", gateway.listen))?;
+        let admin = TcpListener::bind(gateway.admin).map_err(fault("the admin", gateway.admin))?;
+        Ok(Doors { clients, admin, clients_address })
+    }
+
+    /// Where clients connect; a port 0 is a real one here.
+    pub fn clients_address(&self) -> SocketAddr {
+        self.clients_address
+    }
+}
+
+fn shard_count(gateway: &Gateway) -> usize {
+    match gateway.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(limits::SHARDS_MAX),
+        shards => shards,
+    }
+}
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct RunningNode {
+    pub clients: SocketAddr,
+    pub admin: SocketAddr,
+    /// What each shard's rings got.
+    pub tables: Vec<Table>,
+    control: Control,
+    shards: Vec<glommio::ExecutorJoinHandle<()>>,
+    _admin: Admin,
+}
+
+/// The means to tell all shards something. Cloned into the signal thread.
+#[derive(Debug, Clone)]
+pub struct Control {
+    shards: Vec<(Sender<Command>, Notifier)>,
+    admission: Arc<Admission>,
+    clients: SocketAddr,
+}
+
+/// Starts a node. `routers` are resolved addresses.
+pub fn start(
+    gateway: &Gateway,
+    doors: Doors,
+    routers: &[SocketAddr],
+    console: Option<Console>,
+) -> Result<RunningNode, StartError> {
+    gateway.check()?;
+    let Doors { clients, admin, clients_address } = doors;
+    let admission = Arc::new(Admission::new(admission_limits(gateway)));
+    let authenticator = Arc::new(authenticator(gateway, clients_address)?);
+    let console = console.map(Arc::new);
+    let clock = Clock::start();
+    let boot = ops::random::seed();
+    let mut all_metrics = Vec::new();
+    let mut starting = Vec::new();
+    let shards = clients.len();
+    for (number, listener) in clients.into_iter().enumerate() {
+        let metrics = Arc::new(ShardMetrics::default());
+        all_metrics.push(Arc::clone(&metrics));
+        let config = ShardConfig {
+            node: node_name(gateway),
+            shard: u16::try_from(number).expect("SHARDS_MAX is below"),
+            boot,
+            routers: routers.len(),
+            admission: Arc::clone(&admission),
+            authenticator: Arc::clone(&authenticator),
+            metrics,
+            settings: Settings::from(gateway),
+            console: console.clone(),
+        };
+        let rings = ring_config(gateway, shards);
+        starting.push(start_shard(number, listener, config, rings, routers.to_vec(), clock)?);
+    }
+    let mut shards = Vec::new();
+    let mut channels = Vec::new();
+    let mut tables = Vec::new();
+    for Starting { handle, started, commands } in starting {
+        let ended = || StartError::Thread("a shard ended as it began".to_owned());
+        let (table, notifier) = started.recv().map_err(|_| ended())??;
+        shards.push(handle);
+        tables.push(table);
+        channels.push((commands, notifier));
+    }
+    let control = Control { shards: channels, admission: Arc::clone(&admission), clients: clients_address };
+    let drainer = control.clone();
+    let operator = Operator {
+        admission,
+        shards: all_metrics,
+        was_linked: AtomicBool::new(false),
+        drain: Box::new(move |kind| drainer.drain(kind)),
+    };
+    let admin = Admin::start(admin, operator).map_err(|why| StartError::Thread(why.to_string()))?;
+    Ok(RunningNode {
+        clients: clients_address,
+        admin: admin.address(),
+        tables,
+        control,
+        shards,
+        _admin: admin,
+    })
+}
+
+/// A shard whose thread runs, and where it says how that went.
+struct Starting {
+    handle: glommio::ExecutorJoinHandle<()>,
+    started: Receiver<Result<(Table, Notifier), StartError>>,
+    commands: Sender<Command>,
+}
+
+fn start_shard(
+    number: usize,
+    listener: TcpListener,
+    config: ShardConfig,
+    rings: RingConfig,
+    routers: Vec<SocketAddr>,
+    clock: Clock,
+) -> Result<Starting, StartError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (commands, orders) = bounded(limits::COMMANDS_MAX);
+    let (say, started) = bounded(1);
+    let executor = gateway_ring::executor(Some(number % cores), &format!("shard-{number}"));
+    let run = move || async move {
+        let metrics = Arc::clone(&config.metrics);
+        let opened = open_rings(&rings, listener);
+        let rings = match opened {
+            Ok(rings) => rings,
+            Err(why) => {
+                // Nobody waits any more if another shard failed first.
+                let _unheard = say.send(Err(why));
+                return;
+            }
+        };
+        let _unheard = say.send(Ok((rings.table(), rings.notifier())));
+        let now = Now { mono: clock.mono(), wall: clock.wall() };
+        let shard = Shard::new(config, ops::random::seed(), now);
+        ShardLoop::new(rings, shard, &routers, orders, clock, metrics).run().await;
+    };
+    let handle = executor.spawn(run).map_err(|why| StartError::Thread(why.to_string()))?;
+    Ok(Starting { handle, started, commands })
+}
+
+fn open_rings(config: &RingConfig, listener: TcpListener) -> Result<Rings, StartError> {
+    let mut rings = Rings::open(config)?;
+    let address = listener.local_addr().map_err(|why| StartError::Thread(why.to_string()))?;
+    rings.listen(listener).map_err(|why| StartError::Listen { what: "clients", address, why })?;
+    Ok(rings)
+}
+
+/// Each shard has room for its share of the hard limit and a quarter more, since the kernel spreads by chance.
+fn ring_config(gateway: &Gateway, shards: usize) -> RingConfig {
+    let hard = u32::try_from(gateway.hard_limit).unwrap_or(u32::MAX);
+    let share = hard.div_ceil(u32::try_from(shards).unwrap_or(u32::MAX));
+    let with_spare = if shards == 1 { share } else { share.saturating_add(share / 4) };
+    RingConfig {
+        connections: with_spare.min(hard).saturating_add(limits::TABLE_MARGIN),
+        recv_buffers: limits::RECV_BUFFERS,
+        recv_buffer_bytes: limits::RECV_BUFFER_BYTES,
+        ..RingConfig::default()
+    }
+}
+
+fn admission_limits(gateway: &Gateway) -> AdmissionLimits {
+    AdmissionLimits { soft: gateway.soft_limit, hard: gateway.hard_limit, accept_rate: gateway.accept_rate }
+}
+
+fn authenticator(gateway: &Gateway, clients: SocketAddr) -> Result<Authenticator, StartError> {
+    Ok(Authenticator::new(Beliefs {
+        keys: read_keys(&gateway.auth)?,
+        audience: gateway.auth.audience.as_deref(),
+        origins: &gateway.origins(clients),
+        own_origins: &Gateway::own_origins(clients),
+        local_user: gateway.local_user(),
+    }))
+}
+
+fn read_keys(auth: &crate::config::Auth) -> Result<KeySet, StartError> {
+    if let Some(file) = &auth.jwks {
+        let content = read_key_file(file)?;
+        return KeySet::from_jwks(&content).map_err(|why| StartError::Key { file: file.clone(), why });
+    }
+    let mut keys = KeySet::default();
+    for file in &auth.keys {
+        let content = read_key_file(file)?;
+        keys.add_file(&content).map_err(|why| StartError::Key { file: file.clone(), why })?;
+    }
+    Ok(keys)
+}
+
+fn read_key_file(file: &Path) -> Result<Vec<u8>, StartError> {
+    use std::io::Read;
+    let fault = |why| StartError::KeyFile { file: file.to_owned(), why };
+    let mut content = Vec::new();
+    let opened = std::fs::File::open(file).map_err(fault)?;
+    opened.take(limits::KEY_FILE_BYTES_MAX).read_to_end(&mut content).map_err(fault)?;
+    Ok(content)
+}
+
+/// The node's name: configured, or the host's.
+fn node_name(gateway: &Gateway) -> String {
+    if !gateway.node.is_empty() {
+        return gateway.node.clone();
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    crate::auth::checked_name(host.trim()).unwrap_or_else(|| "gateway".to_owned())
+}
+
+/// Finds the routers that a gateway is configured to link to.
+pub fn resolve_routers(names: &[String]) -> Result<Vec<SocketAddr>, StartError> {
+    let resolve = |name: &String| {
+        let fault = |why| StartError::Router { name: name.clone(), why };
+        let found = name.to_socket_addrs().map_err(fault)?.next();
+        let nothing = || fault(std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"));
+        let address = found.ok_or_else(nothing)?;
+        if address.ip().is_loopback() { Ok(address) } else { Err(StartError::RouterElsewhere(name.clone())) }
+    };
+    names.iter().map(resolve).collect()
+}
+
+impl Control {
+    /// Begins to leave. A second call changes nothing.
+    pub fn drain(&self, kind: DrainKind) {
+        self.admission.start_draining();
+        self.tell(|| Command::Drain(kind));
+    }
+
+    /// Takes keys, origins, limits and budgets over from new settings. What cannot change without a restart (listeners, shards,
+    /// node, links) stays. An error changes nothing.
+    pub fn reload(&self, gateway: &Gateway) -> Result<(), StartError> {
+        gateway.check()?;
+        let authenticator = Arc::new(authenticator(gateway, self.clients)?);
+        let settings = Settings::from(gateway);
+        self.admission.set_limits(admission_limits(gateway));
+        self.tell(|| Command::Reload {
+            authenticator: Arc::clone(&authenticator),
+            settings: Box::new(settings.clone()),
+        });
+        Ok(())
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for (commands, notifier) in &self.shards {
+            // Full: it has not read the last sixteen, and will do the same for them. Closed: it has ended.
+            let _unheard = commands.try_send(command());
+            notifier.wake();
+        }
+    }
+}
+
+impl RunningNode {
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Ends at once: sockets are closed without a word.
+    pub fn stop(self) {
+        self.control.tell(|| Command::Stop);
+        self.wait();
+    }
+
+    /// Waits until every shard has ended: after a drain.
+    pub fn wait(self) {
+        for shard in self.shards {
+            if let Err(why) = shard.join() {
+                tracing::error!(%why, "a shard ended in disorder");
+            }
+        }
+    }
+}
