@@ -27,3 +27,8 @@ pub mod ledger;
 pub mod owner;
 pub mod presence;
 pub mod store;
+pub mod inbox;
+pub mod limit;
+pub mod pipeline;
+pub mod route;
+pub mod sync;

@@ -1,72 +1,280 @@
 //! The owner: takes what comes from the journal, the links, the providers and the API, and decides.
 //!
-//! Skeleton: the signatures stand, the bodies follow.
+//! Pure but for its store. One input at a time, in order; an input changes everything it should or nothing (`desk`).
+//! [`Owner::commit`] writes all of it in one batch, and only then do outputs show, so nothing is sent that a crash
+//! could make undone. An input that the store fails is kept and tried again before the next commit: nothing is lost,
+//! nothing overtakes. An input that meets a damaged row is dead-lettered or refused, and the rest goes on.
+//! Driven by the edge, on one thread of its own: handle up to a bound, commit, drain the outputs.
+//!
+//! The walk of a notification is `pipeline`; what it decides is done in `intake`.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use wire::link::Frame;
 use wire::time::Mono;
 
 use crate::journal::Entry;
-use crate::store::turn::Turn;
+use crate::limit::{Limits, Meter};
+use crate::pipeline::Rules;
+use crate::presence::Presence;
 use crate::store::{Store, StoreError};
+use clock::Steady;
+use desk::Desk;
 
+mod clients;
+mod clock;
+mod commands;
+mod desk;
+mod flights;
+mod intake;
+mod logs;
+mod marks;
+mod outcomes;
+mod tickets;
+mod timers;
 pub mod view;
 mod words;
 
+pub use clock::Tick;
 pub use view::View;
 pub use words::{
     Answer, Command, DeliveryKey, LinkId, Now, Outcome, Output, OwnerConfig, Ownership, ProviderCall,
 };
 
+/// Things that are due and done in one call of [`Owner::handle_timeout`].
+const DUE_PER_TURN_MAX: usize = 256;
+/// Unfinished calls of the run before that one call takes up again.
+const RESUMED_PER_TURN_MAX: usize = 128;
+
+#[derive(Debug)]
+enum Input {
+    Entry(Entry),
+    Ownership(Ownership),
+    LinkUp(LinkId, String, u16),
+    LinkFrame(LinkId, Frame),
+    LinkDown(LinkId),
+    Outcome(DeliveryKey, Outcome),
+    Command(u64, Command),
+    /// A key of the space of that name.
+    Due(Vec<u8>),
+    Resume(Vec<u8>),
+}
+
 #[derive(Debug)]
 pub struct Owner<S: Store> {
-    turn: Turn<S>,
-    outputs: VecDeque<Output>,
+    desk: Desk<S>,
+    presence: Presence,
+    meter: Meter,
+    limits: Limits,
+    steady: Steady,
+    /// The store failed the first of these. No more come while a commit fails, so their number is bounded by a turn.
+    waiting: VecDeque<(Input, Now)>,
+    /// Where to go on with the unfinished calls of the run before.
+    resume: Option<Vec<u8>>,
 }
 
 impl<S: Store> Owner<S> {
-    pub fn open(store: S, _config: OwnerConfig, _seed: u64, _now: Now) -> Result<Owner<S>, StoreError> {
-        Ok(Owner { turn: Turn::new(store), outputs: VecDeque::new() })
+    /// Takes up what the ledger holds open: times stand as they were, and provider calls without an outcome are
+    /// provided again under their delivery ids (from [`Owner::handle_timeout`], a bounded number at a time).
+    /// `seed` must differ from run to run.
+    pub fn open(store: S, mut config: OwnerConfig, seed: u64, now: Now) -> Result<Owner<S>, StoreError> {
+        config.partitions = config.partitions.max(1);
+        if config.owned.is_empty() {
+            config.owned = (0..config.partitions).collect();
+        }
+        let owned = config.owned.iter().copied().collect();
+        Ok(Owner {
+            presence: Presence::new(config.partitions, owned, now.mono),
+            meter: Meter::new(config.global_per_s, config.shed_low_percent),
+            limits: Limits { push_per_user_hour: config.push_per_user_hour },
+            steady: Steady::new(now),
+            desk: Desk::open(store, config, seed, now.wall)?,
+            waiting: VecDeque::new(),
+            resume: Some(Vec::new()),
+        })
     }
 
     pub fn view(&self) -> View<S> {
-        View::new(self.turn.store().clone())
+        View::new(self.desk.turn.store().clone())
     }
 
-    pub fn handle_entry(&mut self, _entry: Entry, _now: Now) {}
+    /// One journal record, or poison. Given again, it changes nothing.
+    pub fn handle_entry(&mut self, entry: Entry, now: Now) {
+        self.take(Input::Entry(entry), now);
+    }
 
-    pub fn handle_ownership(&mut self, _ownership: Ownership, _now: Now) {}
+    pub fn handle_ownership(&mut self, ownership: Ownership, now: Now) {
+        self.take(Input::Ownership(ownership), now);
+    }
 
-    pub fn handle_link_up(&mut self, _link: LinkId, _node: &str, _shard: u16, _now: Now) {}
+    pub fn handle_link_up(&mut self, link: LinkId, node: &str, shard: u16, now: Now) {
+        self.take(Input::LinkUp(link, node.to_owned(), shard), now);
+    }
 
-    pub fn handle_link_frame(&mut self, _link: LinkId, _frame: Frame, _now: Now) {}
+    pub fn handle_link_frame(&mut self, link: LinkId, frame: Frame, now: Now) {
+        self.take(Input::LinkFrame(link, frame), now);
+    }
 
-    pub fn handle_link_down(&mut self, _link: LinkId, _now: Now) {}
+    pub fn handle_link_down(&mut self, link: LinkId, now: Now) {
+        self.take(Input::LinkDown(link), now);
+    }
 
-    pub fn handle_outcome(&mut self, _delivery: DeliveryKey, _outcome: Outcome, _now: Now) {}
+    pub fn handle_outcome(&mut self, delivery: DeliveryKey, outcome: Outcome, now: Now) {
+        self.take(Input::Outcome(delivery, outcome), now);
+    }
 
     /// Answered by [`Output::Answer`] with the same `token`.
-    pub fn handle_command(&mut self, _token: u64, _command: Command, _now: Now) {}
+    pub fn handle_command(&mut self, token: u64, command: Command, now: Now) {
+        self.take(Input::Command(token, command), now);
+    }
 
+    /// `Some` in the past: there is more to do than one call does.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        None
+        if !self.waiting.is_empty() {
+            // The next commit tries them again.
+            return None;
+        }
+        let due = self.desk.due_from.map(|at| self.steady.mono(at));
+        let resume = self.resume.as_ref().map(|_| Mono::ZERO);
+        [due, resume].into_iter().flatten().min()
     }
 
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        if !self.waiting.is_empty() {
+            return;
+        }
+        // A failed read leaves everything due; the next commit finds out whether the store is back.
+        let due = self.desk.due(self.steady.tick(now).steady, DUE_PER_TURN_MAX).unwrap_or_default();
+        for key in due {
+            self.take(Input::Due(key), now);
+        }
+        if let Some(after) = self.resume.take() {
+            let after_key = (!after.is_empty()).then_some(after.as_slice());
+            self.resume = match timers::unfinished_calls(&self.desk, after_key, RESUMED_PER_TURN_MAX) {
+                Ok(calls) => {
+                    let next = calls.last().filter(|_| calls.len() == RESUMED_PER_TURN_MAX).cloned();
+                    calls.into_iter().for_each(|key| self.take(Input::Resume(key), now));
+                    next
+                }
+                Err(_) => Some(after),
+            };
+        }
+    }
 
-    /// One store batch for everything handled since the last commit. On an error nothing is lost: call it again.
+    /// One store batch for everything handled since the last commit. On an error nothing is lost: handle nothing
+    /// more, and call it again.
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        self.turn.commit()
+        while let Some((input, now)) = self.waiting.pop_front() {
+            if let Err((error, input)) = self.attempt(input, now) {
+                self.waiting.push_front((input, now));
+                return Err(error);
+            }
+        }
+        self.desk.commit()
     }
 
-    /// What was committed wants done.
+    /// What was committed wants done, in this order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.desk.poll()
     }
 
     /// How long the journal should not be read, because more comes in than is allowed a second.
-    pub fn reading_pause(&self, _now: Now) -> Option<std::time::Duration> {
-        None
+    pub fn reading_pause(&self, now: Now) -> Option<Duration> {
+        self.meter.pause(now.mono)
+    }
+
+    /// Users that are connected somewhere.
+    pub fn users_present(&self) -> usize {
+        self.presence.users()
+    }
+
+    fn take(&mut self, input: Input, now: Now) {
+        if !self.waiting.is_empty() {
+            self.waiting.push_back((input, now));
+        } else if let Err((_, input)) = self.attempt(input, now) {
+            self.waiting.push_back((input, now));
+        }
+    }
+
+    /// All of one input or nothing. `Err`: the store failed; the input is given back.
+    fn attempt(&mut self, input: Input, now: Now) -> Result<(), (StoreError, Input)> {
+        let tick = self.steady.tick(now);
+        self.desk.mark();
+        let mut result = self.apply(&input, tick);
+        if let Err(damage @ StoreError::Damaged { .. }) = &result {
+            let damage = damage.to_string();
+            self.desk.undo();
+            self.desk.mark();
+            result = self.refuse(&input, &damage, tick);
+        }
+        result.map_err(|error| {
+            self.desk.undo();
+            (error, input)
+        })
+    }
+
+    fn apply(&mut self, input: &Input, now: Tick) -> Result<(), StoreError> {
+        let Owner { desk, presence, meter, limits, .. } = self;
+        let mut rules = Rules { presence, meter, limits: *limits };
+        match input {
+            Input::Entry(entry) => intake::entry(desk, &mut rules, entry, now),
+            Input::Outcome(delivery, outcome) => outcomes::outcome(desk, delivery, outcome, now),
+            Input::Command(token, command) => {
+                let answer = commands::command(desk, &mut rules, command, now)?;
+                desk.say(Output::Answer { token: *token, answer });
+                Ok(())
+            }
+            Input::Due(key) => timers::due(desk, &mut rules, key, now),
+            Input::Resume(key) => timers::resume(desk, key, now),
+            Input::LinkUp(link, node, shard) => clients::link_up(desk, presence, *link, (node, *shard), now),
+            Input::LinkFrame(link, frame) => clients::frame(desk, presence, *link, frame, now),
+            Input::LinkDown(link) => {
+                presence.link_down(*link);
+                desk.flights.link_down(*link, desk.stamps.last);
+                Ok(())
+            }
+            Input::Ownership(ownership) => {
+                take_over(desk, presence, ownership, now.mono);
+                Ok(())
+            }
+        }
+    }
+
+    /// The input met a damaged row: it goes no further, and somebody is told.
+    fn refuse(&mut self, input: &Input, damage: &str, now: Tick) -> Result<(), StoreError> {
+        let desk = &mut self.desk;
+        desk.alert("store_row_damaged", true, damage);
+        match input {
+            Input::Entry(Entry { position, record: Ok(record) }) => {
+                intake::dead_letter_record(desk, *position, record, damage, now.wall)?;
+                desk.note_position(*position);
+            }
+            Input::Command(token, _) => {
+                let answer = Answer::Failed(damage.to_owned());
+                desk.say(Output::Answer { token: *token, answer });
+            }
+            Input::LinkFrame(link, Frame::ClientMessage { session, .. }) => {
+                clients::refuse_for_damage(desk, *link, *session);
+            }
+            Input::LinkFrame(link, Frame::Redeem { request, .. }) => {
+                desk.send(*link, Frame::Redeemed { request: *request, user: None });
+            }
+            Input::Due(key) => desk.turn.delete(crate::store::Space::Due, key.clone()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn take_over<S: Store>(desk: &mut Desk<S>, presence: &mut Presence, ownership: &Ownership, now: Mono) {
+    let Ownership { epoch, generation, count, partitions } = ownership;
+    let config = &mut desk.config;
+    (config.epoch, config.generation, config.partitions) = (*epoch, *generation, (*count).max(1));
+    config.owned.clone_from(partitions);
+    presence.take_over(config.partitions, partitions.iter().copied().collect(), now);
+    for link in presence.links() {
+        let owns = clients::owns(desk);
+        desk.send(link, owns);
     }
 }

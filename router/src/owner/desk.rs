@@ -1,0 +1,318 @@
+//! The owner's desk: the turn's writes, the counters, the stamps, and what is to be sent once they are committed.
+//!
+//! Owns what one input may change and how it is undone. Knows nothing of links' state or limits: decisions come in.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use uuid::Uuid;
+use wire::link::Frame;
+use wire::message::Priority;
+use wire::time::Wall;
+
+use super::flights::Flights;
+use super::logs::{self, LogRow};
+use super::tickets::Revocations;
+use super::words::{Output, OwnerConfig};
+use crate::classify::Recipient;
+use crate::inbox::Stamps;
+use crate::journal::Position;
+use crate::ledger::sequences::{self, Sequences};
+use crate::ledger::{Counters, LedgerRow};
+use crate::presence::LinkId;
+use crate::record::{Channel, RECORD_VERSION, Record, Request};
+use crate::store::codec::{Decoder, Encoder};
+use crate::store::keys;
+use crate::store::turn::Turn;
+use crate::store::{Order, Range, Space, Store, StoreError};
+
+const VERSION: u8 = 1;
+pub(super) const COUNTERS_KEY: &[u8] = b"counters";
+const STAMP_KEY: &[u8] = b"stamp";
+const BOOTS_KEY: &[u8] = b"boots";
+/// How much of what was stamped before a stop may not have reached the shards, in microseconds.
+const UNSENT_US: i64 = 10 * 60 * 1_000_000;
+
+/// What comes due. Persistent by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Due {
+    /// The acknowledgement, or the next channel.
+    Deadline = 1,
+    /// Another try of a provider; the channel stands behind the row's key.
+    Retry = 2,
+    /// The end of a life.
+    Expiry = 3,
+    /// A ticket's end.
+    Ticket = 4,
+}
+
+impl Due {
+    pub(super) fn from_number(number: u8) -> Option<Due> {
+        [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket].into_iter().find(|due| *due as u8 == number)
+    }
+}
+
+/// What can be taken back when an input fails half-way.
+#[derive(Debug, Clone)]
+struct Mark {
+    counters: Counters,
+    stamps: Stamps,
+    outputs: usize,
+    numbers: [u64; 2],
+    due_from: Option<Wall>,
+    must_persist: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Desk<S> {
+    pub(super) turn: Turn<S>,
+    pub(super) counters: Counters,
+    pub(super) stamps: Stamps,
+    pub(super) sequences: Sequences,
+    pub(super) flights: Flights,
+    pub(super) config: OwnerConfig,
+    /// Counts the starts; calls of an earlier one are provided again.
+    pub(super) boot: u64,
+    /// Nothing is due before.
+    pub(super) due_from: Option<Wall>,
+    pub(super) revocations: Revocations,
+    /// What was promised to a client must survive a power cut.
+    pub(super) must_persist: bool,
+    /// Next numbers of the overflow log and the dead letters.
+    numbers: [u64; 2],
+    committed: Counters,
+    committed_stamps: Stamps,
+    outputs: Vec<Output>,
+    ready: VecDeque<Output>,
+    /// The furthest of each lane and partition.
+    positions: BTreeMap<(Priority, u32), u64>,
+    mark: Option<Mark>,
+}
+
+impl<S: Store> Desk<S> {
+    pub(super) fn open(store: S, config: OwnerConfig, seed: u64, now: Wall) -> Result<Desk<S>, StoreError> {
+        let counters = Counters::decode(store.get(Space::Meta, COUNTERS_KEY)?.as_ref())?;
+        let stamps = Stamps { last: meta(&store, STAMP_KEY)?.map(|stamp| Wall(stamp.cast_signed())) };
+        let boot = meta(&store, BOOTS_KEY)?.unwrap_or(0) + 1;
+        let numbers =
+            [logs::next_number(&store, Space::Overflow)?, logs::next_number(&store, Space::DeadLetters)?];
+        let unsent = stamps.last.map(|last| Wall(last.0.saturating_sub(UNSENT_US)));
+        let mut turn = Turn::new(store);
+        sequences::forget(&mut turn, now)?;
+        put_meta(&mut turn, BOOTS_KEY, boot);
+        turn.commit()?;
+        Ok(Desk {
+            turn,
+            committed: counters.clone(),
+            counters,
+            stamps,
+            committed_stamps: stamps,
+            sequences: Sequences::default(),
+            flights: Flights::new(seed, unsent),
+            config,
+            boot,
+            due_from: Some(Wall(i64::MIN)),
+            revocations: Revocations::default(),
+            must_persist: false,
+            numbers,
+            outputs: Vec::new(),
+            ready: VecDeque::new(),
+            positions: BTreeMap::new(),
+            mark: None,
+        })
+    }
+
+    /// From here on, everything can be undone.
+    pub(super) fn mark(&mut self) {
+        self.turn.mark();
+        self.mark = Some(Mark {
+            counters: self.counters.clone(),
+            stamps: self.stamps,
+            outputs: self.outputs.len(),
+            numbers: self.numbers,
+            due_from: self.due_from,
+            must_persist: self.must_persist,
+        });
+    }
+
+    pub(super) fn undo(&mut self) {
+        self.turn.undo();
+        if let Some(mark) = self.mark.take() {
+            self.counters = mark.counters;
+            self.stamps = mark.stamps;
+            self.outputs.truncate(mark.outputs);
+            self.numbers = mark.numbers;
+            self.due_from = mark.due_from;
+            self.must_persist = mark.must_persist;
+        }
+    }
+
+    /// Everything in one batch, counters with the states they count.
+    pub(super) fn commit(&mut self) -> Result<(), StoreError> {
+        self.sequences.flush(&mut self.turn);
+        if self.counters != self.committed {
+            self.turn.put(Space::Meta, COUNTERS_KEY.to_vec(), self.counters.encode());
+        }
+        if self.stamps != self.committed_stamps
+            && let Some(last) = self.stamps.last
+        {
+            put_meta(&mut self.turn, STAMP_KEY, last.0.cast_unsigned());
+        }
+        self.turn.commit()?;
+        if self.must_persist {
+            self.turn.store().persist()?;
+            self.must_persist = false;
+        }
+        self.committed = self.counters.clone();
+        self.committed_stamps = self.stamps;
+        self.ready.extend(self.outputs.drain(..));
+        for ((priority, partition), offset) in std::mem::take(&mut self.positions) {
+            self.ready.push_back(Output::Committed(Position { priority, partition, offset }));
+        }
+        Ok(())
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Output> {
+        self.ready.pop_front()
+    }
+
+    pub(super) fn note_position(&mut self, at: Position) {
+        let furthest = self.positions.entry((at.priority, at.partition)).or_insert(at.offset);
+        *furthest = at.offset.max(*furthest);
+    }
+
+    pub(super) fn say(&mut self, output: Output) {
+        self.outputs.push(output);
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, frame: Frame) {
+        self.say(Output::Link { link, frame });
+    }
+
+    pub(super) fn alert(&mut self, name: &'static str, critical: bool, detail: impl Into<String>) {
+        self.say(Output::Alert { name, critical, detail: detail.into() });
+    }
+
+    pub(super) fn row(&self, key: &[u8]) -> Result<Option<LedgerRow>, StoreError> {
+        self.turn.get(Space::Ledger, key)?.map(LedgerRow::decode).transpose()
+    }
+
+    pub(super) fn keep_row(&mut self, key: &[u8], row: &LedgerRow) {
+        self.turn.put(Space::Ledger, key.to_vec(), row.encode());
+    }
+
+    /// What was asked for. Its texts are there only if somebody may still need them.
+    pub(super) fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
+        self.turn.get(Space::Notifications, id.as_bytes())?.map(decode_record).transpose()
+    }
+
+    pub(super) fn keep_record(&mut self, record: &Record, with_texts: bool) {
+        let slim;
+        let kept = if with_texts {
+            record
+        } else {
+            slim = Record {
+                v: record.v,
+                id: record.id,
+                service: record.service.clone(),
+                accepted_at: record.accepted_at,
+                sequence: record.sequence,
+                request: shallow(&record.request),
+            };
+            &slim
+        };
+        let json = serde_json::to_vec(kept).expect("a record serializes");
+        let row = Encoder::new(VERSION).rest(&json).finish();
+        self.turn.put(Space::Notifications, record.id.as_bytes().to_vec(), row);
+    }
+
+    pub(super) fn schedule(&mut self, at: Wall, due: Due, key: &[u8]) {
+        self.turn.put(Space::Due, keys::due(at, due as u8, key), Bytes::from_static(&[VERSION]));
+        self.due_from = Some(self.due_from.map_or(at, |from| from.min(at)));
+    }
+
+    pub(super) fn unschedule(&mut self, at: Wall, due: Due, key: &[u8]) {
+        self.turn.delete(Space::Due, keys::due(at, due as u8, key));
+    }
+
+    /// Moves the deadline of a row.
+    pub(super) fn set_deadline(&mut self, row: &mut LedgerRow, key: &[u8], at: Option<Wall>) {
+        if let Some(before) = row.deadline {
+            self.unschedule(before, Due::Deadline, key);
+        }
+        row.deadline = at;
+        if let Some(at) = at {
+            self.schedule(at, Due::Deadline, key);
+        }
+    }
+
+    /// What is due, oldest first, and where to look from next time.
+    pub(super) fn due(&mut self, now: Wall, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let Some(from) = self.due_from.filter(|from| *from <= now) else { return Ok(Vec::new()) };
+        let from = Range::all().starting(&keys::due(from, 0, &[]));
+        let rows = self.turn.scan(Space::Due, &from, Order::Forward, limit)?;
+        let end = keys::due_after(now);
+        let due: Vec<_> = rows.iter().map(|(key, _)| key).take_while(|key| **key < end).cloned().collect();
+        let next = rows.get(due.len()).map(|(key, _)| key);
+        self.due_from = match (next, due.last()) {
+            (Some(next), _) => Some(keys::due_parts(next)?.0),
+            // All rows that were read are due, and there may be more behind them.
+            (None, Some(last)) if rows.len() == limit => Some(keys::due_parts(last)?.0),
+            (None, _) => None,
+        };
+        Ok(due)
+    }
+
+    /// A delivery that a limit held back.
+    pub(super) fn log_overflow(&mut self, row: &LogRow) {
+        let key = self.numbers[0].to_be_bytes().to_vec();
+        self.numbers[0] += 1;
+        self.turn.put(Space::Overflow, key, row.encode());
+    }
+
+    pub(super) fn log_dead_letter(&mut self, row: &LogRow) {
+        let key = self.numbers[1].to_be_bytes().to_vec();
+        self.numbers[1] += 1;
+        self.turn.put(Space::DeadLetters, key, row.encode());
+    }
+
+    /// A delivery that ended without having been delivered, after everything was tried.
+    pub(super) fn dead_letter(&mut self, at: Wall, why: &str, id: Uuid, to: &Recipient, channel: Channel) {
+        self.log_dead_letter(&LogRow::of_delivery(at, why, id, to, channel));
+        self.alert("delivery_dead_lettered", false, format!("{id} by {}: {why}", channel.name()));
+    }
+}
+
+pub(super) fn decode_record(row: Bytes) -> Result<Record, StoreError> {
+    let mut row = Decoder::new(Space::Notifications, row, VERSION)?;
+    let record: Record =
+        serde_json::from_slice(&row.rest()).map_err(|error| row.damaged(error.to_string()))?;
+    if record.v == RECORD_VERSION { Ok(record) } else { Err(row.damaged(format!("record {}", record.v))) }
+}
+
+/// The request without its texts.
+fn shallow(request: &Request) -> Request {
+    Request {
+        to: request.to.clone(),
+        priority: request.priority,
+        category: request.category.clone(),
+        title: None,
+        body: None,
+        data: None,
+        channels: request.channels.clone(),
+        fallback: request.fallback.clone(),
+        ack_within_s: request.ack_within_s,
+        ttl_s: request.ttl_s,
+        collapse_key: request.collapse_key.clone(),
+    }
+}
+
+fn meta<S: Store>(store: &S, key: &[u8]) -> Result<Option<u64>, StoreError> {
+    let Some(row) = store.get(Space::Meta, key)? else { return Ok(None) };
+    Decoder::new(Space::Meta, row, VERSION)?.u64().map(Some)
+}
+
+fn put_meta<S: Store>(turn: &mut Turn<S>, key: &[u8], value: u64) {
+    turn.put(Space::Meta, key.to_vec(), Encoder::new(VERSION).u64(value).finish());
+}

@@ -1,0 +1,459 @@
+//! From a record to deliveries: what the walk decided is done here, on the desk.
+//!
+//! Owns the order in which one recipient's row, inbox and calls are written. Nothing leaves before the commit.
+
+use serde_json::Error as JsonError;
+use std::time::Duration;
+use uuid::Uuid;
+use wire::limits::NOTIFICATION_BYTES_MAX;
+use wire::link::Frame;
+use wire::time::Wall;
+
+use super::clock::Tick;
+use super::desk::{Desk, Due};
+use super::logs::{self, LogRow};
+use super::words::{DeliveryKey, Output, ProviderCall};
+use crate::classify::Recipient;
+use crate::inbox::{self, Item, Mark, RecipientRow};
+use crate::journal::{Entry, Poison, Position};
+use crate::ledger::{Delivery, Event, Ladder, LedgerRow, Reason, State, What};
+use crate::limit::Window;
+use crate::limits::ACK_WITHIN_S_DEFAULT;
+use crate::pipeline::{self, Book, Plan, Rules, Stop};
+use crate::presence::Whereabouts;
+use crate::record::{Channel, Record};
+use crate::route::Step;
+use crate::store::codec::Encoder;
+use crate::store::keys::{self, Place};
+use crate::store::{Space, Store, StoreError};
+
+/// The version of a row in [`Space::Calls`].
+pub(super) const CALL_VERSION: u8 = 1;
+
+/// One entry of the journal.
+pub(super) fn entry<S: Store>(
+    desk: &mut Desk<S>,
+    rules: &mut Rules<'_>,
+    entry: &Entry,
+    now: Tick,
+) -> Result<(), StoreError> {
+    match &entry.record {
+        Ok(taken) => {
+            desk.sequences.note(&desk.turn, taken.sequence, entry.position.priority, now.wall)?;
+            record(desk, rules, taken, entry.position, now)?;
+        }
+        Err(Poison { reason, bytes }) => dead_letter(desk, entry.position, reason, None, bytes, now.wall)?,
+    }
+    desk.note_position(entry.position);
+    Ok(())
+}
+
+fn record<S: Store>(
+    desk: &mut Desk<S>,
+    rules: &mut Rules<'_>,
+    record: &Record,
+    at: Position,
+    now: Tick,
+) -> Result<(), StoreError> {
+    match walk(desk, rules, record, now) {
+        Ok(walked) if walked.fresh == 0 => desk.counters.lane(at.priority).repeated += 1,
+        Ok(_) => {
+            let lane = desk.counters.lane(at.priority);
+            lane.read += 1;
+            lane.processed += 1;
+        }
+        Err(Stop::Senseless(why)) => dead_letter_record(desk, at, record, &why.to_string(), now.wall)?,
+        Err(Stop::Book(error)) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The walk, on the desk.
+pub(super) fn walk<S: Store>(
+    desk: &mut Desk<S>,
+    rules: &mut Rules<'_>,
+    record: &Record,
+    now: Tick,
+) -> Result<pipeline::Walked, Stop<StoreError>> {
+    let mut pen = Pen { desk, now, recipient: RecipientRow::default(), texts_needed: needs_texts(record) };
+    let walked = pipeline::walk(record, &mut pen, rules, now)?;
+    let texts_needed = pen.texts_needed;
+    if walked.fresh > 0 {
+        desk.keep_record(record, texts_needed);
+    }
+    Ok(walked)
+}
+
+/// Whether somebody may ask for the texts after they are in the inbox.
+fn needs_texts(record: &Record) -> bool {
+    let request = &record.request;
+    !request.fallback.is_empty() || request.channels.iter().any(|channel| *channel != Channel::Inapp)
+}
+
+/// A record that cannot be acted on, kept as it is.
+pub(super) fn dead_letter_record<S: Store>(
+    desk: &mut Desk<S>,
+    at: Position,
+    record: &Record,
+    why: &str,
+    now: Wall,
+) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(record).unwrap_or_else(|error: JsonError| error.to_string().into_bytes());
+    dead_letter(desk, at, why, Some(record.id), &bytes, now)
+}
+
+fn dead_letter<S: Store>(
+    desk: &mut Desk<S>,
+    at: Position,
+    why: &str,
+    id: Option<Uuid>,
+    bytes: &[u8],
+    now: Wall,
+) -> Result<(), StoreError> {
+    if logs::note_record(&mut desk.turn, at, bytes)? {
+        desk.counters.lane(at.priority).repeated += 1;
+        return Ok(());
+    }
+    desk.log_dead_letter(&LogRow::of_record(now, why, id, at.priority, bytes));
+    desk.counters.dead_letter_record();
+    let lane = desk.counters.lane(at.priority);
+    lane.read += 1;
+    lane.dead_lettered += 1;
+    let place = format!("{} {}/{}", at.priority.name(), at.partition, at.offset);
+    desk.alert("poison_record", false, format!("{place}: {why}"));
+    Ok(())
+}
+
+/// The owner's side of the walk.
+struct Pen<'a, S> {
+    desk: &'a mut Desk<S>,
+    now: Tick,
+    /// Of the recipient that the walk is at.
+    recipient: RecipientRow,
+    texts_needed: bool,
+}
+
+impl<S: Store> Book for Pen<'_, S> {
+    type Error = StoreError;
+
+    fn is_known(&mut self, record: &Record, to: &Recipient) -> Result<bool, StoreError> {
+        Ok(self.desk.turn.get(Space::Ledger, &keys::ledger(record.id, to))?.is_some())
+    }
+
+    fn window(&mut self, to: &Recipient) -> Result<Window, StoreError> {
+        self.recipient = RecipientRow::load(&self.desk.turn, &keys::recipient(to))?;
+        Ok(std::mem::take(&mut self.recipient.window))
+    }
+
+    fn take(&mut self, record: &Record, to: &Recipient, plan: Plan) -> Result<(), StoreError> {
+        let Pen { desk, now, recipient, texts_needed } = self;
+        let now = *now;
+        recipient.window = plan.window;
+        let key = keys::ledger(record.id, to);
+        let mut row = LedgerRow {
+            expires_at: record.expires_at().map(|at| now.to_steady(at)),
+            deliveries: Vec::with_capacity(plan.steps.len()),
+            ..LedgerRow::default()
+        };
+        let mut absent = true;
+        for (channel, step) in plan.steps {
+            row.accept(channel, now.wall, &mut desk.counters);
+            match step {
+                Step::Show(at) => {
+                    absent = at.absent();
+                    show(desk, &mut row, recipient, record, to, &at, now)?;
+                }
+                Step::Provide => provide(desk, &mut row, record, to, channel, false, now),
+                Step::Drop(reason) => {
+                    *texts_needed |= reason.is_replayable();
+                    hold_back(desk, &mut row, record.id, to, channel, reason, now);
+                }
+                Step::Expire => {
+                    row.apply(channel, &Event::Expire, now.wall, &mut desk.counters);
+                }
+            }
+        }
+        set_times(desk, &mut row, &key, record, absent, now);
+        recipient.keep(&mut desk.turn, &keys::recipient(to));
+        desk.keep_row(&key, &row);
+        Ok(())
+    }
+}
+
+/// Into the inbox, and to the links that have the recipient.
+pub(super) fn show<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    recipient: &mut RecipientRow,
+    record: &Record,
+    to: &Recipient,
+    at: &Whereabouts,
+    now: Tick,
+) -> Result<(), StoreError> {
+    let created_at = desk.stamps.next(now.wall, recipient.last);
+    let text = inbox::text(record, to, created_at);
+    if text.len() > NOTIFICATION_BYTES_MAX {
+        let why = format!("{} bytes are more than a client takes", text.len());
+        give_up(desk, row, record.id, to, Channel::Inapp, &why, now);
+        return Ok(());
+    }
+    let stream = keys::recipient(to);
+    recipient.last = Some(created_at);
+    if let Some(key) = &record.request.collapse_key {
+        if let Some(older) = inbox::standing(&desk.turn, &stream, key)? {
+            retire(desk, recipient, older, to, now)?;
+        }
+        inbox::stand(&mut desk.turn, &stream, key, record.id);
+    }
+    let place = Place { at: created_at, id: record.id };
+    desk.turn.put(Space::Inbox, keys::inbox(&stream, place), Item::encode(row.expires_at, &text));
+    (row.created_at, row.in_inbox) = (Some(created_at), true);
+    recipient.unread += u64::from(!to.is_broadcast());
+    if let Some(delivery) = row.delivery_mut(Channel::Inapp) {
+        delivery.note(now.wall, What::Inbox, "");
+    }
+    send(desk, record.id, to, at, created_at, &text);
+    Ok(())
+}
+
+fn send<S: Store>(
+    desk: &mut Desk<S>,
+    id: Uuid,
+    to: &Recipient,
+    at: &Whereabouts,
+    created_at: Wall,
+    text: &str,
+) {
+    if at.links.is_empty() {
+        return;
+    }
+    let key = keys::ledger(id, to);
+    let text = inbox::message(text);
+    for link in &at.links {
+        let tag = desk.flights.launch(*link, &key, created_at);
+        let text = text.clone();
+        let frame = match to {
+            Recipient::User(user) => Frame::Deliver { tag, id, created_at, user: user.clone(), text },
+            Recipient::Topic(topic) => {
+                Frame::Broadcast { tag, id, created_at, topic: Some(topic.clone()), text }
+            }
+            Recipient::All => Frame::Broadcast { tag, id, created_at, topic: None, text },
+        };
+        desk.send(*link, frame);
+    }
+}
+
+/// To the channel's provider. The row says that the call is out until its outcome comes.
+pub(super) fn provide<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    record: &Record,
+    to: &Recipient,
+    channel: Channel,
+    again: bool,
+    now: Tick,
+) {
+    let Recipient::User(user) = to else { return };
+    row.apply(channel, &Event::Wait(None), now.wall, &mut desk.counters);
+    let Some(delivery) = row.delivery_mut(channel) else { return };
+    delivery.attempts += u32::from(!again);
+    let what = if again { What::ProvidedAgain } else { What::Provided };
+    delivery.note(now.wall, what, format!("try {}", delivery.attempts));
+    let attempt = delivery.attempts;
+    let key = keys::within(&keys::ledger(record.id, to), &[channel as u8]);
+    let boot = desk.boot;
+    desk.turn.put(Space::Calls, key, Encoder::new(CALL_VERSION).u64(boot).finish());
+    let request = &record.request;
+    desk.say(Output::Provide(ProviderCall {
+        delivery: DeliveryKey { id: record.id, channel, user: user.clone() },
+        service: record.service.clone(),
+        priority: request.priority,
+        category: request.category.clone(),
+        title: request.title.clone(),
+        body: request.body.clone(),
+        data: request.data.clone(),
+        collapse_key: request.collapse_key.clone(),
+        accepted_at: record.accepted_at,
+        expires_at: record.expires_at(),
+        attempt,
+        again,
+    }));
+}
+
+/// Dropped, and logged where an operator can have it sent all the same.
+pub(super) fn hold_back<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    id: Uuid,
+    to: &Recipient,
+    channel: Channel,
+    reason: Reason,
+    now: Tick,
+) {
+    if reason.is_replayable() {
+        desk.log_overflow(&LogRow::of_delivery(now.wall, &reason.to_string(), id, to, channel));
+    }
+    row.apply(channel, &Event::Drop(reason), now.wall, &mut desk.counters);
+}
+
+/// Dead-lettered: everything was tried.
+pub(super) fn give_up<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    id: Uuid,
+    to: &Recipient,
+    channel: Channel,
+    why: &str,
+    now: Tick,
+) {
+    if row.apply(channel, &Event::GiveUp(why.to_owned()), now.wall, &mut desk.counters) {
+        desk.dead_letter(now.wall, why, id, to, channel);
+    }
+}
+
+/// When something is to happen by itself: the next channel's turn, the end of waiting for an acknowledgement, the end
+/// of its life.
+fn set_times<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    key: &[u8],
+    record: &Record,
+    absent: bool,
+    now: Tick,
+) {
+    let request = &record.request;
+    let patience = request.ack_within_s.map(|s| Duration::from_secs(s.into()));
+    let expired = row.deliveries.iter().all(|delivery| delivery.state == State::Expired);
+    let has_turns =
+        !request.fallback.is_empty() && matches!(keys::ledger_parts(key), Ok((_, Recipient::User(_))));
+    if has_turns && !expired {
+        row.ladder = Some(Ladder { next: 0 });
+        let wait = if hopeless(row, absent) { Duration::ZERO } else { patience.unwrap_or(DEFAULT_PATIENCE) };
+        desk.set_deadline(row, key, Some(now.steady + wait));
+    } else if let Some(patience) = patience
+        && is_open(row, Channel::Inapp)
+    {
+        desk.set_deadline(row, key, Some(now.steady + patience));
+    }
+    settle_inapp(desk, row, now.wall);
+    if let Some(at) = row.expires_at
+        && !expired
+    {
+        desk.schedule(at, Due::Expiry, key);
+    }
+}
+
+/// What a fallback waits for when nothing else is said.
+pub(super) const DEFAULT_PATIENCE: Duration = Duration::from_secs(ACK_WITHIN_S_DEFAULT as u64);
+
+/// Whether none of what was tried can bring anything: the next channel need not wait.
+fn hopeless(row: &LedgerRow, absent: bool) -> bool {
+    row.deliveries.iter().all(|delivery| {
+        let failed = matches!(
+            delivery.state,
+            State::Dropped(_) | State::DeadLettered(_) | State::Expired | State::FellBack
+        );
+        failed || (absent && delivery.channel == Channel::Inapp)
+    })
+}
+
+pub(super) fn is_open(row: &LedgerRow, channel: Channel) -> bool {
+    row.delivery(channel).is_some_and(|delivery| delivery.state.is_open())
+}
+
+/// In-app is open only while something is waited for; else the inbox is all that was wanted.
+pub(super) fn settle_inapp<S: Store>(desk: &mut Desk<S>, row: &mut LedgerRow, at: Wall) {
+    if !is_open(row, Channel::Inapp) {
+        return;
+    }
+    let event = match row.deadline {
+        Some(deadline) => Event::Wait(Some(deadline)),
+        None => Event::Taken,
+    };
+    row.apply(Channel::Inapp, &event, at, &mut desk.counters);
+}
+
+/// A newer one took its place: what nobody had acted on is dropped, and what waits goes no further.
+fn retire<S: Store>(
+    desk: &mut Desk<S>,
+    recipient: &mut RecipientRow,
+    older: Uuid,
+    to: &Recipient,
+    now: Tick,
+) -> Result<(), StoreError> {
+    let key = keys::ledger(older, to);
+    let Some(mut row) = desk.row(&key)? else { return Ok(()) };
+    withdraw(desk, &mut row, recipient, &key, (older, to), &Reason::Collapsed, now)?;
+    desk.keep_row(&key, &row);
+    Ok(())
+}
+
+/// Takes back what can still be taken back. Returns how many deliveries that were.
+pub(super) fn withdraw<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    recipient: &mut RecipientRow,
+    key: &[u8],
+    (id, to): (Uuid, &Recipient),
+    reason: &Reason,
+    now: Tick,
+) -> Result<u32, StoreError> {
+    let mut withdrawn = 0;
+    row.ladder = None;
+    desk.set_deadline(row, key, None);
+    // A newer one takes an older one's place wherever it is; a cancelled one stays where somebody may have seen it.
+    let shown = *reason == Reason::Cancelled && row.sockets > 0;
+    let waiting = |delivery: &Delivery| match (delivery.channel, &delivery.state) {
+        (Channel::Inapp, _) => !shown,
+        // A call that is out cannot be called back.
+        (_, State::Open { due_at }) => due_at.is_some(),
+        _ => false,
+    };
+    let channels: Vec<_> =
+        row.deliveries.iter().filter(|delivery| waiting(delivery)).map(|delivery| delivery.channel).collect();
+    for channel in channels {
+        unschedule_retry(desk, row, key, channel);
+        withdrawn +=
+            u32::from(row.apply(channel, &Event::Drop(reason.clone()), now.wall, &mut desk.counters));
+    }
+    if shown {
+        settle_inapp(desk, row, now.wall);
+    } else {
+        leave_inbox(desk, row, recipient, id, to)?;
+    }
+    if let Some(at) = row.expires_at
+        && !row.in_inbox
+        && row.deliveries.iter().all(|delivery| !delivery.state.is_open())
+    {
+        desk.unschedule(at, Due::Expiry, key);
+    }
+    Ok(withdrawn)
+}
+
+pub(super) fn unschedule_retry<S: Store>(desk: &mut Desk<S>, row: &LedgerRow, key: &[u8], channel: Channel) {
+    if channel != Channel::Inapp
+        && let Some(State::Open { due_at: Some(at) }) = row.delivery(channel).map(|delivery| &delivery.state)
+    {
+        desk.unschedule(*at, Due::Retry, &keys::within(key, &[channel as u8]));
+    }
+}
+
+/// It is shown no more.
+pub(super) fn leave_inbox<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    recipient: &mut RecipientRow,
+    id: Uuid,
+    to: &Recipient,
+) -> Result<(), StoreError> {
+    let Some(at) = row.created_at.filter(|_| row.in_inbox) else { return Ok(()) };
+    row.in_inbox = false;
+    desk.turn.delete(Space::Inbox, keys::inbox(&keys::recipient(to), Place { at, id }));
+    if let Recipient::User(user) = to {
+        if !Mark::load(&desk.turn, user, id)?.read {
+            recipient.unread = recipient.unread.saturating_sub(1);
+        }
+        Mark::delete(&mut desk.turn, user, id);
+    }
+    Ok(())
+}

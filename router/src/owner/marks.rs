@@ -1,0 +1,137 @@
+//! What users did with their notifications: acknowledged, read. Owns the first-time rule: only the first act on a
+//! notification is a receipt and dismisses it on the user's other devices.
+
+use bytes::Bytes;
+use uuid::Uuid;
+use wire::link::{Frame, SessionKey};
+use wire::message::ServerMessage;
+
+use super::clock::Tick;
+use super::desk::Desk;
+use super::outcomes;
+use crate::classify::Recipient;
+use crate::inbox::{Mark, RecipientRow};
+use crate::ledger::{Event, LedgerRow, What};
+use crate::presence::{LinkId, Presence};
+use crate::record::{Channel, Target};
+use crate::store::keys;
+use crate::store::{Store, StoreError};
+use crate::sync::topics::Subscriptions;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    Acknowledge,
+    Read,
+}
+
+/// What an act changed.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Nobody of the user's had acted on these before.
+    pub(super) first_acted: Vec<Uuid>,
+    pub(super) changed: u32,
+}
+
+/// Ids that are not this user's change nothing.
+pub(super) fn act<S: Store>(
+    desk: &mut Desk<S>,
+    user: &str,
+    ids: &[Uuid],
+    act: Act,
+    now: Tick,
+) -> Result<Done, StoreError> {
+    let mut done = Done::default();
+    let own = Recipient::User(user.to_owned());
+    let stream = keys::recipient(&own);
+    let mut recipient = RecipientRow::load(&desk.turn, &stream)?;
+    let unread = recipient.unread;
+    for id in ids {
+        let Some((key, mut row, to)) = find(desk, &own, *id)? else { continue };
+        let mut mark = Mark::load(&desk.turn, user, *id)?;
+        let first = if to == own { row.acknowledgements == 0 } else { !mark.any() };
+        let flag = if act == Act::Read { &mut mark.read } else { &mut mark.acknowledged };
+        // What is no longer in the inbox has no marks; its first act still counts.
+        if std::mem::replace(flag, true) || (!row.in_inbox && !first) {
+            continue;
+        }
+        if row.in_inbox {
+            mark.keep(&mut desk.turn, user, *id);
+        }
+        if act == Act::Read && row.in_inbox && to == own {
+            recipient.unread = recipient.unread.saturating_sub(1);
+        }
+        note(desk, &mut row, &key, act, first, now);
+        desk.keep_row(&key, &row);
+        done.changed += 1;
+        if first {
+            done.first_acted.push(*id);
+        }
+    }
+    if recipient.unread != unread {
+        recipient.keep(&mut desk.turn, &stream);
+    }
+    Ok(done)
+}
+
+/// The row that an id means to this user: its own, or that of a topic it is subscribed to, or of everybody.
+fn find<S: Store>(
+    desk: &Desk<S>,
+    own: &Recipient,
+    id: Uuid,
+) -> Result<Option<(Vec<u8>, LedgerRow, Recipient)>, StoreError> {
+    let key = keys::ledger(id, own);
+    if let Some(row) = desk.row(&key)? {
+        return Ok(Some((key, row, own.clone())));
+    }
+    let Recipient::User(user) = own else { return Ok(None) };
+    let to = match desk.record(id)?.map(|record| record.request.to) {
+        Some(Target::All(true)) => Recipient::All,
+        Some(Target::Topic(topic))
+            if Subscriptions::load(&desk.turn, user)?.is_some_and(|mine| mine.has(&topic)) =>
+        {
+            Recipient::Topic(topic)
+        }
+        _ => return Ok(None),
+    };
+    let key = keys::ledger(id, &to);
+    Ok(desk.row(&key)?.map(|row| (key, row, to)))
+}
+
+/// The first act is the receipt of the channel that can have brought it.
+fn note<S: Store>(desk: &mut Desk<S>, row: &mut LedgerRow, key: &[u8], act: Act, first: bool, now: Tick) {
+    let receipt = Event::Receipt;
+    let last_tried = row.deliveries.iter().rev().find(|delivery| delivery.state.after(&receipt).is_some());
+    let channel = match (row.delivery(Channel::Inapp), last_tried) {
+        (Some(_), _) => Channel::Inapp,
+        (None, Some(tried)) => tried.channel,
+        (None, None) => return,
+    };
+    if let Some(delivery) = row.delivery_mut(channel) {
+        let what = if act == Act::Read { What::Read } else { What::Acknowledged };
+        delivery.note(now.wall, what, "");
+    }
+    if first {
+        row.acknowledgements = row.acknowledgements.saturating_add(1);
+        row.apply(channel, &receipt, now.wall, &mut desk.counters);
+        outcomes::close(desk, row, key, now);
+    }
+}
+
+/// Tells the user's other sockets that these are dealt with. Session keys mean something on their own link only.
+pub(super) fn dismiss<S: Store>(
+    desk: &mut Desk<S>,
+    presence: &Presence,
+    user: &str,
+    ids: Vec<Uuid>,
+    by: Option<(LinkId, SessionKey)>,
+    now: Tick,
+) {
+    if ids.is_empty() {
+        return;
+    }
+    let text: Bytes = ServerMessage::Dismiss { ids }.to_json().into();
+    for link in presence.whereabouts(user, now.mono).links {
+        let except = by.filter(|(own, _)| *own == link).map(|(_, session)| session);
+        desk.send(link, Frame::Tell { user: user.to_owned(), except, text: text.clone() });
+    }
+}

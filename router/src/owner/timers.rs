@@ -1,0 +1,226 @@
+//! What happens by itself: the next channel's turn, tries of a provider, ends of lives, and the calls that a stop of the
+//! router left without an outcome.
+
+use wire::time::Wall;
+
+use super::clock::Tick;
+use super::desk::{Desk, Due};
+use super::intake::{self, DEFAULT_PATIENCE};
+use crate::classify::Recipient;
+use crate::inbox::{self, RecipientRow};
+use crate::ledger::{Event, Ladder, LedgerRow, State};
+use crate::limit;
+use crate::pipeline::Rules;
+use crate::record::{Channel, Record};
+use crate::route::{Step, route};
+use crate::store::codec::Decoder;
+use crate::store::keys;
+use crate::store::{Order, Range, Space, Store, StoreError};
+use std::time::Duration;
+
+/// One row of [`Space::Due`], whose time has come.
+pub(super) fn due<S: Store>(
+    desk: &mut Desk<S>,
+    rules: &mut Rules<'_>,
+    due_key: &[u8],
+    now: Tick,
+) -> Result<(), StoreError> {
+    let (at, kind, key) = keys::due_parts(due_key)?;
+    desk.turn.delete(Space::Due, due_key.to_vec());
+    match Due::from_number(kind) {
+        Some(Due::Deadline) => deadline(desk, rules, key, at, now),
+        Some(Due::Retry) => retry(desk, key, at, now),
+        Some(Due::Expiry) => expiry(desk, key, at, now),
+        Some(Due::Ticket) => {
+            desk.turn.delete(Space::Tickets, key.to_vec());
+            Ok(())
+        }
+        None => Err(StoreError::Damaged { space: Space::Due, what: format!("kind {kind}") }),
+    }
+}
+
+/// No acknowledgement came in time.
+fn deadline<S: Store>(
+    desk: &mut Desk<S>,
+    rules: &mut Rules<'_>,
+    key: &[u8],
+    at: Wall,
+    now: Tick,
+) -> Result<(), StoreError> {
+    let Some(mut row) = desk.row(key)?.filter(|row| row.deadline == Some(at)) else { return Ok(()) };
+    row.deadline = None;
+    let (id, to) = keys::ledger_parts(key)?;
+    let over = row.expires_at.is_some_and(|at| at <= now.steady);
+    match row.ladder.take() {
+        Some(ladder) if !over => {
+            let Some(record) = desk.record(id)? else { return Ok(()) };
+            row.apply(Channel::Inapp, &Event::FallBack, now.wall, &mut desk.counters);
+            take_turn(desk, rules, &mut row, key, (&record, &to), ladder, now)?;
+        }
+        // The end of its life takes care of what is open.
+        Some(_) => {}
+        None => intake::settle_inapp(desk, &mut row, now.wall),
+    }
+    desk.keep_row(key, &row);
+    Ok(())
+}
+
+/// Starts the next channel that can be started, and sets the time of the one after it.
+fn take_turn<S: Store>(
+    desk: &mut Desk<S>,
+    rules: &mut Rules<'_>,
+    row: &mut LedgerRow,
+    key: &[u8],
+    (record, to): (&Record, &Recipient),
+    ladder: Ladder,
+    now: Tick,
+) -> Result<(), StoreError> {
+    let request = &record.request;
+    let patience = request.ack_within_s.map_or(DEFAULT_PATIENCE, |s| Duration::from_secs(s.into()));
+    let stream = keys::recipient(to);
+    let mut recipient = RecipientRow::load(&desk.turn, &stream)?;
+    let mut next = usize::from(ladder.next);
+    let mut started = false;
+    while let Some(channel) = request.fallback.get(next).copied()
+        && !started
+    {
+        next += 1;
+        if row.delivery(channel).is_some() {
+            continue;
+        }
+        row.accept(channel, now.wall, &mut desk.counters);
+        started = start(desk, rules, row, &mut recipient, (record, to), channel, now)?;
+    }
+    recipient.keep(&mut desk.turn, &stream);
+    if next < request.fallback.len() {
+        row.ladder = u8::try_from(next).ok().map(|next| Ladder { next });
+    }
+    if row.ladder.is_some() || intake::is_open(row, Channel::Inapp) {
+        desk.set_deadline(row, key, Some(now.steady + patience));
+    }
+    intake::settle_inapp(desk, row, now.wall);
+    Ok(())
+}
+
+/// One channel, limited and routed like any other. False: it did not go out.
+fn start<S: Store>(
+    desk: &mut Desk<S>,
+    rules: &mut Rules<'_>,
+    row: &mut LedgerRow,
+    recipient: &mut RecipientRow,
+    (record, to): (&Record, &Recipient),
+    channel: Channel,
+    now: Tick,
+) -> Result<bool, StoreError> {
+    let priority = record.request.priority;
+    let verdict = limit::limit(
+        channel,
+        priority,
+        &mut recipient.window,
+        rules.meter,
+        rules.limits,
+        now.steady,
+        now.mono,
+    );
+    let step = verdict.map_or_else(Step::Drop, |()| route(to, channel, rules.presence, now.mono));
+    match step {
+        Step::Show(at) => intake::show(desk, row, recipient, record, to, &at, now)?,
+        Step::Provide => intake::provide(desk, row, record, to, channel, false, now),
+        Step::Drop(reason) => {
+            intake::hold_back(desk, row, record.id, to, channel, reason, now);
+            return Ok(false);
+        }
+        Step::Expire => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// A provider said "later", and now it is later.
+fn retry<S: Store>(desk: &mut Desk<S>, key: &[u8], at: Wall, now: Tick) -> Result<(), StoreError> {
+    let Some((key, channel)) = split_channel(key) else { return Ok(()) };
+    let Some(mut row) = desk.row(key)? else { return Ok(()) };
+    let due = State::Open { due_at: Some(at) };
+    if row.delivery(channel).is_none_or(|delivery| delivery.state != due) {
+        return Ok(());
+    }
+    let (id, to) = keys::ledger_parts(key)?;
+    let Some(record) = desk.record(id)? else { return Ok(()) };
+    intake::provide(desk, &mut row, &record, &to, channel, false, now);
+    desk.keep_row(key, &row);
+    Ok(())
+}
+
+/// The end of a life.
+fn expiry<S: Store>(desk: &mut Desk<S>, key: &[u8], at: Wall, now: Tick) -> Result<(), StoreError> {
+    let Some(mut row) = desk.row(key)?.filter(|row| row.expires_at == Some(at)) else { return Ok(()) };
+    let (id, to) = keys::ledger_parts(key)?;
+    row.ladder = None;
+    desk.set_deadline(&mut row, key, None);
+    let seen = row.sockets > 0;
+    let over: Vec<Channel> = row
+        .deliveries
+        .iter()
+        .filter(|delivery| match (delivery.channel, &delivery.state) {
+            // What sockets were sent is handed over; what only lay in the inbox is over.
+            (Channel::Inapp, State::Open { .. } | State::HandedOver) => !seen,
+            // A call that is out ends with its outcome.
+            (_, State::Open { due_at }) => due_at.is_some(),
+            _ => false,
+        })
+        .map(|delivery| delivery.channel)
+        .collect();
+    for channel in over {
+        intake::unschedule_retry(desk, &row, key, channel);
+        row.apply(channel, &Event::Expire, now.wall, &mut desk.counters);
+    }
+    intake::settle_inapp(desk, &mut row, now.wall);
+    let stream = keys::recipient(&to);
+    let mut recipient = RecipientRow::load(&desk.turn, &stream)?;
+    intake::leave_inbox(desk, &mut row, &mut recipient, id, &to)?;
+    recipient.keep(&mut desk.turn, &stream);
+    if let Some(collapse_key) = desk.record(id)?.and_then(|record| record.request.collapse_key) {
+        inbox::step_down(&mut desk.turn, &stream, &collapse_key, id)?;
+    }
+    desk.keep_row(key, &row);
+    Ok(())
+}
+
+/// Calls that were out when the router stopped, from `after` on: whether they went out is not known.
+pub(super) fn unfinished_calls<S: Store>(
+    desk: &Desk<S>,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let range = after.map_or_else(Range::all, |after| Range::all().after(after));
+    let rows = desk.turn.scan(Space::Calls, &range, Order::Forward, limit)?;
+    Ok(rows.into_iter().map(|(key, _)| key).collect())
+}
+
+/// One of them is provided again, under the same delivery id.
+pub(super) fn resume<S: Store>(desk: &mut Desk<S>, call_key: &[u8], now: Tick) -> Result<(), StoreError> {
+    let Some(call) = desk.turn.get(Space::Calls, call_key)? else { return Ok(()) };
+    if Decoder::new(Space::Calls, call, intake::CALL_VERSION)?.u64()? == desk.boot {
+        return Ok(());
+    }
+    desk.turn.delete(Space::Calls, call_key.to_vec());
+    let Some((key, channel)) = split_channel(call_key) else { return Ok(()) };
+    let (id, to) = keys::ledger_parts(key)?;
+    let (Some(mut row), Some(record)) = (desk.row(key)?, desk.record(id)?) else { return Ok(()) };
+    if !intake::is_open(&row, channel) {
+        return Ok(());
+    }
+    if row.expires_at.is_some_and(|at| at <= now.steady) {
+        // Too late to send it again, and it may have gone out.
+        row.apply(channel, &Event::Doubt, now.wall, &mut desk.counters);
+    } else {
+        intake::provide(desk, &mut row, &record, &to, channel, true, now);
+    }
+    desk.keep_row(key, &row);
+    Ok(())
+}
+
+/// A row's key and the channel behind it.
+fn split_channel(key: &[u8]) -> Option<(&[u8], Channel)> {
+    let (channel, key) = key.split_last()?;
+    Some((key, *Channel::ALL.get(usize::from(*channel))?))
+}

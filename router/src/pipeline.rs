@@ -1,0 +1,100 @@
+//! The walk of a notification: classify → limit → route.
+//!
+//! Decides, for every recipient and channel, what is to be done; the [`Book`] (the owner's, on its store) knows who was
+//! served before and does it. Never reads a clock, a store or a socket itself.
+
+use crate::classify::{Classified, Recipient, Senseless, classify};
+use crate::ledger::Reason;
+use crate::limit::{Limits, Meter, Window, limit};
+use crate::owner::Tick;
+use crate::presence::Presence;
+use crate::record::{Channel, Record};
+use crate::route::{Step, route};
+
+/// What the walk needs to know of the past, and where its decisions go.
+pub trait Book {
+    type Error;
+    /// Whether the recipient has this notification already.
+    fn is_known(&mut self, record: &Record, to: &Recipient) -> Result<bool, Self::Error>;
+    /// The recipient's pushes of the last hour.
+    fn window(&mut self, to: &Recipient) -> Result<Window, Self::Error>;
+    /// Does what was decided.
+    fn take(&mut self, record: &Record, to: &Recipient, plan: Plan) -> Result<(), Self::Error>;
+}
+
+/// What is decided for one recipient.
+#[derive(Debug)]
+pub struct Plan {
+    pub steps: Vec<(Channel, Step)>,
+    pub window: Window,
+}
+
+/// What the walk decides by.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    pub presence: &'a Presence,
+    pub meter: &'a mut Meter,
+    pub limits: Limits,
+}
+
+/// Recipients of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Walked {
+    pub fresh: usize,
+    /// They have it already: it was given again.
+    pub known: usize,
+}
+
+/// Why a record went no further.
+#[derive(Debug)]
+pub enum Stop<E> {
+    Senseless(Senseless),
+    Book(E),
+}
+
+/// One record, all the way.
+pub fn walk<B: Book>(
+    record: &Record,
+    book: &mut B,
+    rules: &mut Rules<'_>,
+    now: Tick,
+) -> Result<Walked, Stop<B::Error>> {
+    let asked = classify(record, now.wall).map_err(Stop::Senseless)?;
+    let mut walked = Walked::default();
+    for to in &asked.recipients {
+        if book.is_known(record, to).map_err(Stop::Book)? {
+            walked.known += 1;
+            continue;
+        }
+        let window = book.window(to).map_err(Stop::Book)?;
+        let plan = decide(record, &asked, to, window, rules, now);
+        book.take(record, to, plan).map_err(Stop::Book)?;
+        walked.fresh += 1;
+    }
+    Ok(walked)
+}
+
+fn decide(
+    record: &Record,
+    asked: &Classified,
+    to: &Recipient,
+    mut window: Window,
+    rules: &mut Rules<'_>,
+    now: Tick,
+) -> Plan {
+    let mut steps = Vec::with_capacity(asked.channels.len() + asked.refused.len());
+    for channel in &asked.channels {
+        let step = if asked.expired {
+            Step::Expire
+        } else {
+            let priority = record.request.priority;
+            match limit(*channel, priority, &mut window, rules.meter, rules.limits, now.steady, now.mono) {
+                Ok(()) => route(to, *channel, rules.presence, now.mono),
+                Err(reason) => Step::Drop(reason),
+            }
+        };
+        steps.push((*channel, step));
+    }
+    steps.extend(asked.refused.iter().map(|channel| (*channel, Step::Drop(Reason::Refused))));
+    Plan { steps, window }
+}
