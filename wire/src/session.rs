@@ -204,7 +204,6 @@ impl Session {
         }
         let unfinished = self.unfinished.get_or_insert_default();
         unfinished.frame = Some(Frame { head, received: 0 });
-        unfinished.control.clear();
         Ok(head_taken)
     }
 

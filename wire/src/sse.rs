@@ -200,7 +200,8 @@ mod tests {
     #[test]
     fn every_line_end_and_field_form_of_the_standard_is_read() {
         let event = |id: Option<&str>, data: &str| Event { id: id.map(str::to_owned), data: data.to_owned() };
-        let cases: [(&str, Vec<Event>); 8] = [
+        let cases: [(&str, Vec<Event>); 9] = [
+            ("data: a\r\nid: 1\r\n\r\n", vec![event(Some("1"), "a")]),
             ("data: YHOO\ndata: +2\ndata: 10\n\n", vec![event(None, "YHOO\n+2\n10")]),
             (
                 ": c\r\ndata: a\rid: 1\n\rdata:b\r\r\ndata:  c\n\n",

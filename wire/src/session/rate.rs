@@ -46,8 +46,8 @@ mod tests {
         assert_eq!(taken(&mut rate, start), 100);
         assert_eq!(taken(&mut rate, start + Duration::from_millis(599)), 0);
         assert_eq!(taken(&mut rate, start + Duration::from_millis(600)), 1);
-        assert_eq!(taken(&mut rate, start + Duration::from_mins(1)), 99);
-        assert_eq!(taken(&mut rate, start + Duration::from_hours(1)), 100);
+        assert_eq!(taken(&mut rate, start + Duration::from_secs(60)), 99);
+        assert_eq!(taken(&mut rate, start + Duration::from_secs(3_600)), 100);
     }
 
     #[test]
