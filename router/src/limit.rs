@@ -222,15 +222,14 @@ mod tests {
                 prop_assert_eq!(Window::decode(&mut row), Ok(window.clone()));
             }
         }
+    }
 
-        /// With a limit larger than there is room for, it still holds.
-        #[test]
-        fn a_large_limit_holds_too(extra in 0u32..50) {
-            let limit = MARKS_MAX as u32 * 2 + extra;
-            let mut window = Window::default();
-            let sent = (0..3 * limit).filter(|i| window.admit(Wall(i64::from(*i)), limit, false)).count();
-            prop_assert_eq!(sent, limit as usize);
-            prop_assert!(window.marks.len() <= MARKS_MAX);
-        }
+    #[test]
+    fn a_limit_larger_than_there_is_room_for_holds_too() {
+        let limit = MARKS_MAX as u32 + 500;
+        let mut window = Window::default();
+        let sent = (0..2 * limit).filter(|i| window.admit(Wall(i64::from(*i)), limit, false)).count();
+        assert_eq!(sent, limit as usize);
+        assert!(window.marks.len() <= MARKS_MAX);
     }
 }

@@ -3,12 +3,27 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
-use wire::message::Priority;
+use wire::message::{Priority, SyncRequest};
 use wire::time::Wall;
 
-use crate::ledger::{Counters, Reconciliation, sequences};
+use super::desk::{COUNTERS_KEY, decode_record};
+use super::logs::{self, LogRow};
+use crate::classify::Recipient;
+use crate::inbox::{Item, Mark, RecipientRow};
+use crate::ledger::{Counters, Delivery, LedgerRow, Reconciliation, State, row, sequences};
 use crate::record::Channel;
-use crate::store::{Store, StoreError};
+use crate::store::keys::{self, Place};
+use crate::store::turn::Turn;
+use crate::store::{Order, Range, SCAN_ROWS_MAX, Space, Store, StoreError};
+use crate::sync::topics::Subscriptions;
+use crate::sync::{self, SyncError};
+
+/// Recipients that a timeline shows: as many as a request can name.
+const TIMELINE_ROWS_MAX: usize = crate::limits::USERS_PER_REQUEST_MAX;
+/// Newest notifications of a topic that are looked at for the unread count.
+const UNREAD_LOOKED_AT_MAX: usize = 200;
+/// Bytes of a dead-lettered record that are looked at for its excerpt.
+const EXCERPT_BYTES_MAX: usize = 1_024;
 
 /// A read-only look at a store.
 #[derive(Debug, Clone)]
@@ -124,29 +139,166 @@ impl<S: Store> View<S> {
         &self.store
     }
 
-    pub fn timeline(&self, _id: Uuid) -> Result<Option<Timeline>, StoreError> {
-        Ok(None)
+    /// `None`: the owner has not seen it (yet).
+    pub fn timeline(&self, id: Uuid) -> Result<Option<Timeline>, StoreError> {
+        let Some(record) = self.store.get(Space::Notifications, id.as_bytes())? else { return Ok(None) };
+        let record = decode_record(record)?;
+        let range = Range::prefix(id.as_bytes());
+        let mut rows = self.store.scan(Space::Ledger, &range, Order::Forward, TIMELINE_ROWS_MAX + 1)?;
+        let more = rows.len() > TIMELINE_ROWS_MAX;
+        rows.truncate(TIMELINE_ROWS_MAX);
+        let mut deliveries = Vec::with_capacity(rows.len());
+        for (key, row) in rows {
+            let (_, to) = keys::ledger_parts(&key)?;
+            let row = LedgerRow::decode(row)?;
+            deliveries.extend(row.deliveries.iter().map(|delivery| delivery_view(&row, &to, delivery)));
+        }
+        Ok(Some(Timeline {
+            id,
+            expires_at: record.expires_at(),
+            service: record.service,
+            priority: record.request.priority,
+            category: record.request.category,
+            accepted_at: record.accepted_at,
+            deliveries,
+            more,
+        }))
     }
 
-    pub fn inbox(&self, _user: &str, _query: &InboxQuery) -> Result<InboxPage, InboxError> {
-        Err(InboxError::BadCursor)
+    /// Oldest first, like a sync. What is over is gone as soon as the owner has swept it.
+    pub fn inbox(&self, user: &str, query: &InboxQuery) -> Result<InboxPage, InboxError> {
+        let turn = Turn::new(self.store.clone());
+        let request =
+            SyncRequest { last_seen_at: query.since, cursor: query.cursor.clone(), limit: query.limit };
+        let page = sync::page(&turn, user, &request, Wall(i64::MIN)).map_err(|error| match error {
+            SyncError::BadCursor(_) => InboxError::BadCursor,
+            SyncError::Store(error) => InboxError::Store(error),
+        })?;
+        let mut notifications = Vec::with_capacity(page.items.len());
+        for item in &page.items {
+            let mark = Mark::load(&turn, user, item.place.id)?;
+            notifications.push(InboxItem {
+                notification: json(item)?,
+                acknowledged: mark.acknowledged,
+                read: mark.read,
+            });
+        }
+        let unread = unread(&turn, user)?;
+        Ok(InboxPage { notifications, cursor: page.cursor.encode(), has_more: page.has_more, unread })
     }
 
     pub fn counters(&self) -> Result<Counters, StoreError> {
-        Counters::decode(self.store.get(crate::store::Space::Meta, b"counters")?.as_ref())
+        Counters::decode(self.store.get(Space::Meta, COUNTERS_KEY)?.as_ref())
     }
 
-    /// `journal_lag`: [`crate::journal::JournalStatus::lag`].
+    /// `journal_lag`: [`crate::journal::JournalStatus::lag`]. Reads the counters' row and what is out of sequence;
+    /// scans nothing else.
     pub fn reconcile(&self, now: Wall, journal_lag: u64) -> Result<Reconciliation, StoreError> {
         let gaps = sequences::gaps(&self.store, now, journal_lag)?;
         Ok(Reconciliation::new(now, &self.counters()?, journal_lag, gaps))
     }
 
-    pub fn overflow(&self, _after: Option<u64>, _limit: usize) -> Result<LogPage, StoreError> {
-        Ok(LogPage { items: Vec::new(), next: None })
+    /// Counts every row of the ledger: slow, and as large as [`Counters::deliveries`] if the counters are right.
+    pub fn recount(&self) -> Result<Counters, StoreError> {
+        let mut counters = Counters::decode(None)?;
+        let mut range = Range::all();
+        loop {
+            let rows = self.store.scan(Space::Ledger, &range, Order::Forward, SCAN_ROWS_MAX)?;
+            let Some((last, _)) = rows.last() else { return Ok(counters) };
+            range = range.after(last);
+            for (_, row) in rows {
+                counters.add_row(&LedgerRow::decode(row)?);
+            }
+        }
     }
 
-    pub fn dead_letters(&self, _after: Option<u64>, _limit: usize) -> Result<LogPage, StoreError> {
-        Ok(LogPage { items: Vec::new(), next: None })
+    /// What limits held back; `after` a number, at most `limit` of them.
+    pub fn overflow(&self, after: Option<u64>, limit: usize) -> Result<LogPage, StoreError> {
+        self.log(Space::Overflow, after, limit)
     }
+
+    pub fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<LogPage, StoreError> {
+        self.log(Space::DeadLetters, after, limit)
+    }
+
+    fn log(&self, space: Space, after: Option<u64>, limit: usize) -> Result<LogPage, StoreError> {
+        let limit = limit.clamp(1, SCAN_ROWS_MAX - 1);
+        let range = after.map_or_else(logs::numbers, |after| logs::numbers().after(&after.to_be_bytes()));
+        let mut rows = self.store.scan(space, &range, Order::Forward, limit + 1)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let items = rows.iter().map(|(key, row)| log_item(space, key, row)).collect::<Result<Vec<_>, _>>()?;
+        let next = items.last().map(|item| item.number).filter(|_| more);
+        Ok(LogPage { items, next })
+    }
+}
+
+fn delivery_view(row: &LedgerRow, to: &Recipient, delivery: &Delivery) -> DeliveryView {
+    let inapp = delivery.channel == Channel::Inapp;
+    DeliveryView {
+        recipient: to.to_string(),
+        channel: delivery.channel,
+        state: delivery.state.kind().name(),
+        reason: match &delivery.state {
+            State::Dropped(reason) => Some(reason.to_string()),
+            State::DeadLettered(why) => Some(why.clone()),
+            _ => None,
+        },
+        due_at: if let State::Open { due_at } = delivery.state { due_at } else { None },
+        created_at: row.created_at.filter(|_| inapp),
+        sockets: if inapp { row.sockets } else { 0 },
+        acknowledgements: if inapp { row.acknowledgements } else { 0 },
+        attempts: delivery.attempts,
+        timeline: delivery.timeline.iter().map(moment_view).collect(),
+    }
+}
+
+fn moment_view(moment: &row::Moment) -> Moment {
+    let detail = (!moment.detail.is_empty()).then(|| moment.detail.clone());
+    Moment { at: moment.at, what: moment.what.name(), detail }
+}
+
+fn json(item: &Item) -> Result<Box<RawValue>, StoreError> {
+    serde_json::from_slice(&item.text)
+        .map_err(|error| StoreError::Damaged { space: Space::Inbox, what: error.to_string() })
+}
+
+/// The user's own, counted, and the newest of each topic and of everybody's, looked at.
+fn unread<S: Store>(turn: &Turn<S>, user: &str) -> Result<u64, StoreError> {
+    let mut unread = RecipientRow::load(turn, &keys::user(user))?.unread;
+    let topics = Subscriptions::load(turn, user)?.unwrap_or_default().topics;
+    let streams = topics
+        .into_iter()
+        .map(|(topic, since)| (Recipient::Topic(topic), Place::end_of(since)))
+        .chain([(Recipient::All, Place::START)]);
+    for (to, since) in streams {
+        let stream = keys::recipient(&to);
+        let newer = Range::prefix(&stream).before(&keys::inbox(&stream, since));
+        for (key, _) in turn.scan(Space::Inbox, &newer, Order::Forward, UNREAD_LOOKED_AT_MAX)? {
+            let mark = Mark::load(turn, user, keys::inbox_place(&key)?.id)?;
+            unread += u64::from(!mark.read);
+        }
+    }
+    Ok(unread)
+}
+
+fn log_item(space: Space, key: &[u8], row: &[u8]) -> Result<LogItem, StoreError> {
+    let row = LogRow::decode(space, row)?;
+    let number = logs::number(key)
+        .ok_or_else(|| StoreError::Damaged { space, what: "a key of another layout".to_owned() })?;
+    let excerpt = row.bytes().map(|bytes| {
+        let mut text = String::from_utf8_lossy(&bytes[..bytes.len().min(EXCERPT_BYTES_MAX)]).into_owned();
+        row::cut(&mut text);
+        text
+    });
+    Ok(LogItem {
+        number,
+        at: row.at,
+        recipient: row.recipient().map(|to| to.to_string()),
+        reason: row.reason,
+        id: row.id,
+        channel: row.channel,
+        replayed_at: row.replayed_at,
+        excerpt,
+    })
 }
