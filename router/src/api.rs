@@ -58,6 +58,8 @@ pub struct Parts {
     pub watch: Watch,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    #[cfg(feature = "kafka")]
+    pub kafka: Option<crate::node::kafka::KafkaFigures>,
 }
 
 impl Deref for App {

@@ -65,6 +65,8 @@ pub enum ConfigError {
     Wrong { section: String, key: String, why: String },
     #[error("[{0}] is in the contract but not built yet: leave it out")]
     NotBuiltYet(String),
+    #[error("{0}")]
+    Kafka(String),
     #[error("{}: {why}", file.display())]
     Secret { file: PathBuf, why: String },
 }

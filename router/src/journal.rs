@@ -114,6 +114,9 @@ pub trait JournalReader: Send {
     /// Hands one poisoned record to the dead letters of the store, if the store has any of its own
     /// (Kafka: the `.dlq` topic). The router's own list is kept by the owner.
     async fn dead_letter(&mut self, entry: &Entry) -> Result<(), ReadError>;
+
+    /// Nothing more will be read or committed: sends the last commits, says goodbye to the group.
+    async fn close(self: Box<Self>) {}
 }
 
 /// Reading or committing failed for now; the caller waits and tries again.

@@ -118,7 +118,9 @@ pub const OUTBOX_KEPT_MAX: u64 = 10_000;
 pub const ALERTS_KEPT_MAX: usize = 1_000;
 /// Idempotency rows that one sweep deletes.
 pub const IDEMPOTENCY_SWEEP_MAX: usize = 4_096;
-/// How often expired idempotency rows are swept.
+/// Records that wait in the journal before somebody is told.
+pub const JOURNAL_LAG_ALERT: u64 = 100_000;
+/// How often expired idempotency rows are swept, and the journal's lag is looked at.
 pub const IDEMPOTENCY_SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 const _: () = assert!(TITLE_BYTES_MAX + BODY_BYTES_MAX + DATA_BYTES_MAX < NOTIFICATION_BYTES_MAX);

@@ -19,11 +19,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::api::{self, App};
-use crate::config::{Config, JournalConfig};
+use crate::config::Config;
 use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
-use crate::journal::embedded::{EmbeddedJournal, EmbeddedLimits, OpenError};
-use crate::journal::{Entry, Journal, JournalReader};
+use crate::journal::embedded::OpenError;
+use crate::journal::{Entry, JournalReader};
 use crate::limits::{ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX, SHUTDOWN_WITHIN};
 use crate::links::Links;
 use crate::metrics::Metrics;
@@ -32,12 +32,17 @@ use crate::provider::outbox::Outbox;
 use crate::provider::{Providers, Queues};
 use crate::store::{DiskStore, StoreError};
 use board::Watch;
+use journal::JournalParts;
 use persist::Persist;
 use reader::{Positions, ReaderTask};
 use run::Run;
 
 pub mod board;
+mod epoch;
 pub mod inputs;
+pub mod journal;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod persist;
 mod reader;
 mod run;
@@ -61,18 +66,6 @@ pub enum StartError {
     Kafka(String),
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
-}
-
-/// The journal's two halves.
-pub struct JournalParts {
-    pub journal: Arc<dyn Journal>,
-    pub reader: Box<dyn JournalReader>,
-}
-
-impl std::fmt::Debug for JournalParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JournalParts").field("journal", &self.journal.name()).finish_non_exhaustive()
-    }
 }
 
 /// A router that runs. Dropping it without [`RunningRouter::shutdown`] is like a crash: nothing accepted is lost.
@@ -106,13 +99,13 @@ struct Listeners {
 
 /// Starts a router. Blocks until it is ready.
 pub fn start(config: &Config) -> Result<RunningRouter, StartError> {
-    start_on(config, journal_parts)
+    start_on(config, journal::open)
 }
 
 /// The same on a journal that the caller opens, for tests that break it.
 pub fn start_on(
     config: &Config,
-    journal: impl FnOnce(&Config) -> Result<JournalParts, StartError>,
+    journal: impl FnOnce(&Config, &Runtime) -> Result<JournalParts, StartError>,
 ) -> Result<RunningRouter, StartError> {
     let listeners = Listeners {
         api: listen("the API", config.api)?,
@@ -120,9 +113,7 @@ pub fn start_on(
         links: listen("the links listener", config.links)?,
     };
     let unusable = |why| StartError::Data { dir: config.data.clone(), why };
-    std::fs::create_dir_all(config.journal_dir()).map_err(unusable)?;
     std::fs::create_dir_all(config.store_dir()).map_err(unusable)?;
-    let parts = journal(config)?;
     let store = DiskStore::open(&config.store_dir())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
@@ -130,6 +121,7 @@ pub fn start_on(
         .enable_all()
         .build()
         .map_err(StartError::Threads)?;
+    let parts = journal(config, &runtime)?;
     let started = {
         let _inside = runtime.enter();
         compose(config, listeners, parts, store)?
@@ -143,29 +135,6 @@ fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartE
     let listener = TcpListener::bind(address).map_err(fault)?;
     listener.set_nonblocking(true).map_err(fault)?;
     Ok(listener)
-}
-
-fn journal_parts(config: &Config) -> Result<JournalParts, StartError> {
-    match &config.journal {
-        JournalConfig::Embedded { bytes_max, critical_reserve_bytes } => {
-            let limits = EmbeddedLimits {
-                bytes_max: *bytes_max,
-                critical_reserve_bytes: *critical_reserve_bytes,
-                ..EmbeddedLimits::default()
-            };
-            let (journal, reader, report) =
-                EmbeddedJournal::open(&config.journal_dir(), config.partitions(), limits)?;
-            if report.is_clean() {
-                tracing::info!(waiting = report.waiting, "journal open");
-            } else {
-                tracing::warn!(?report, "the journal was damaged; what could be read is read");
-            }
-            Ok(JournalParts { journal: Arc::new(journal), reader: Box::new(reader) })
-        }
-        JournalConfig::Kafka { .. } => {
-            Err(StartError::Kafka("this build has no Kafka journal yet: leave [kafka] out".to_owned()))
-        }
-    }
 }
 
 /// What `compose` made.
@@ -188,7 +157,8 @@ fn compose(
     let watch = Watch::new(clock);
     let outbox = Arc::new(Outbox::open(store.clone(), clock)?);
     let seed = ops::random::seed();
-    let owner = Owner::open(store.clone(), owner_config(config), seed, now(clock))?;
+    let epoch = epoch::next(&store, clock.wall())?;
+    let owner = Owner::open(store.clone(), owner_config(config, epoch), seed, now(clock))?;
     let view = owner.view();
 
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
@@ -214,6 +184,12 @@ fn compose(
     };
     tokio::spawn(persist.run());
     let (reader, reader_ended) = spawn_reader(parts.reader, entries, safe_out, watch.clone());
+    #[cfg(feature = "kafka")]
+    let kafka = parts.kafka.map(|kafka| {
+        let figures = kafka.figures.clone();
+        kafka.start(config.partitions(), epoch, inputs.clone(), reader.subscribe(), watch.clone());
+        figures
+    });
 
     let idempotency = Idempotency::new(store, config.idempotency);
     let app = App::new(api::Parts {
@@ -225,6 +201,8 @@ fn compose(
         watch,
         clock,
         metrics: Arc::clone(&metrics),
+        #[cfg(feature = "kafka")]
+        kafka,
     });
     spawn_sweeper(&app);
     let (links_down, links_down_out) = watch::channel(false);
@@ -251,9 +229,10 @@ fn spawn_reader(
     (down, ended_out)
 }
 
-fn owner_config(config: &Config) -> OwnerConfig {
+fn owner_config(config: &Config, epoch: u64) -> OwnerConfig {
     OwnerConfig {
         partitions: config.partitions(),
+        epoch,
         push_per_user_hour: config.limits.push_per_user_hour,
         global_per_s: config.limits.global_per_s,
         shed_low_percent: config.limits.shed_low_percent,
@@ -313,6 +292,7 @@ fn spawn_sweeper(app: &App) {
         loop {
             tokio::time::sleep(IDEMPOTENCY_SWEEP_EVERY).await;
             let Some(app) = app.upgrade() else { return };
+            app.watch.journal_lag(app.intake.journal().status().lag);
             let _swept_or_logged = tokio::task::spawn_blocking(move || app.intake.sweep()).await;
         }
     });

@@ -27,6 +27,9 @@ pub(super) struct Status {
     dependencies: Vec<Dependency>,
     alerts_standing: usize,
     figures: Figures,
+    #[cfg(feature = "kafka")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka: Option<crate::node::kafka::KafkaShown>,
 }
 
 /// What moves, for people.
@@ -53,6 +56,8 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
         DeliveryFigures { deliveries_accepted: accepted, deliveries_open: open }
     });
     let journal = app.intake.journal().status();
+    #[cfg(feature = "kafka")]
+    let kafka = app.kafka.as_ref().map(crate::node::kafka::KafkaFigures::read);
     let board = app.watch.lock();
     axum::Json(Status {
         state: board.board.overall(),
@@ -66,6 +71,8 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
             provider_calls_waiting: app.metrics.provider_waiting.get(),
             deliveries,
         },
+        #[cfg(feature = "kafka")]
+        kafka,
     })
 }
 

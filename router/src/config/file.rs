@@ -4,6 +4,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use wire::message::Priority;
 
+use crate::journal::import::Source;
+#[cfg(feature = "kafka")]
+use crate::journal::kafka::{KafkaConfig, KafkaConfigError};
+
 use super::{ADMIN_DEFAULT, API_DEFAULT, ConfigError, LINKS_DEFAULT};
 
 /// The tables that an environment variable may address.
@@ -133,8 +137,8 @@ impl Default for Buffer {
     }
 }
 
-/// `[kafka]`.
-#[derive(Debug, Clone, Deserialize)]
+/// `[kafka]`. Its `Debug` hides the properties: passwords are among them.
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaSection {
     /// Empty: the embedded journal.
@@ -146,6 +150,16 @@ pub struct KafkaSection {
     /// Passed through to librdkafka.
     pub properties: BTreeMap<String, String>,
     pub source: Vec<SourceSection>,
+}
+
+impl std::fmt::Debug for KafkaSection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaSection")
+            .field("brokers", &self.brokers)
+            .field("partitions", &self.partitions)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for KafkaSection {
@@ -189,6 +203,34 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Retention {
         Retention { inbox_days: None, ledger_days: None, idempotency_h: 24 }
+    }
+}
+
+#[cfg(feature = "kafka")]
+impl KafkaSection {
+    /// Brokers, topics and properties, as the journal takes them.
+    pub fn checked(&self) -> Result<KafkaConfig, KafkaConfigError> {
+        KafkaConfig::new(&self.brokers, self.partitions, &self.topics, &self.properties)
+    }
+}
+
+impl KafkaSection {
+    fn check_sense(&self) -> Result<(), ConfigError> {
+        if self.brokers.is_empty() && !self.source.is_empty() {
+            return Err(ConfigError::wrong("kafka", "brokers", "[[kafka.source]] needs brokers"));
+        }
+        if self.brokers.is_empty() {
+            return Ok(());
+        }
+        for source in &self.source {
+            Source::new(source).map_err(|error| ConfigError::Kafka(error.to_string()))?;
+        }
+        #[cfg(feature = "kafka")]
+        self.checked().map_err(|error| ConfigError::Kafka(error.to_string()))?;
+        #[cfg(not(feature = "kafka"))]
+        return Err(ConfigError::Kafka("this build is without Kafka: leave [kafka] out".to_owned()));
+        #[cfg(feature = "kafka")]
+        Ok(())
     }
 }
 
@@ -251,9 +293,7 @@ impl Settings {
         within("retention", "idempotency_h", self.retention.idempotency_h.into(), 1, 24 * 90)?;
         if let Some(kafka) = &self.kafka {
             within("kafka", "partitions", kafka.partitions.into(), 1, 10_000)?;
-            if kafka.brokers.is_empty() && !kafka.source.is_empty() {
-                return Err(ConfigError::wrong("kafka", "brokers", "[[kafka.source]] needs brokers"));
-            }
+            kafka.check_sense()?;
         }
         for origin in &router.allowed_origins {
             let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));

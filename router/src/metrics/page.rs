@@ -39,6 +39,10 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         &[("store", journal.name())],
         status.bytes,
     );
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &app.kafka {
+        self::kafka(&mut text, &kafka.read());
+    }
     text.gauge("tocsin_router_links", "Links to gateway shards.", &[], metrics.links.get());
     text.counter(
         "tocsin_router_link_frames_dropped_total",
@@ -83,6 +87,30 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         );
     }
     text.finish()
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(text: &mut Text, kafka: &crate::node::kafka::KafkaShown) {
+    for lane in &kafka.lag {
+        text.gauge(
+            "tocsin_router_kafka_lag",
+            "Records of one topic's partition that are not committed.",
+            &[("lane", lane.priority.name()), ("partition", &lane.partition.to_string())],
+            lane.lag(),
+        );
+    }
+    let Some(import) = &kafka.import else { return };
+    for (outcome, count) in
+        [("imported", import.imported), ("dead_lettered", import.dead_lettered), ("refused", import.refused)]
+    {
+        text.counter(
+            "tocsin_router_import_total",
+            "Foreign records, by outcome.",
+            &[("outcome", outcome)],
+            count,
+        );
+    }
+    text.gauge("tocsin_router_import_lag", "Foreign records that are not committed.", &[], import.lag);
 }
 
 fn ingest(text: &mut Text, service: &IngestCounters) {

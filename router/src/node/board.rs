@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ops::clock::Clock;
 
 use crate::alerts::{Alerts, Severity};
+use crate::limits::JOURNAL_LAG_ALERT;
 use crate::status::{Board, State};
 
 /// Names on the board.
 pub const JOURNAL: &str = "journal";
 pub const STORE: &str = "store";
+/// The alert of a journal that is read too slowly.
+const LAG: &str = "journal_lag";
 
 /// Shared by all porches.
 #[derive(Debug, Clone)]
@@ -50,6 +53,20 @@ impl Watch {
 
     pub fn store_writes(&self) {
         self.works(STORE, "store_unwritable");
+    }
+
+    /// How much waits in the journal.
+    pub fn journal_lag(&self, lag: u64) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        if lag > JOURNAL_LAG_ALERT {
+            let detail = format!("{lag} records wait, more than {JOURNAL_LAG_ALERT}");
+            if inner.alerts.raise(LAG, Severity::Warning, detail, now) {
+                tracing::warn!(alert = LAG, lag, "alert");
+            }
+        } else if inner.alerts.clear(LAG, now) {
+            tracing::info!(alert = LAG, lag, "alert is over");
+        }
     }
 
     /// Something to be woken for that is no dependency.

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use wire::link::Frame;
 
 use crate::links::Outbound;
-use crate::owner::{Answer, Command, DeliveryKey, LinkId, Outcome};
+use crate::owner::{Answer, Command, DeliveryKey, LinkId, Outcome, Ownership};
 
 /// One input of the owner, beside the journal's entries.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub enum Input {
     LinkDown {
         link: LinkId,
     },
+    /// The partitions that this router owns from now on.
+    Ownership(Ownership),
     /// A provider answered.
     Outcome {
         delivery: DeliveryKey,

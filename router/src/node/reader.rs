@@ -60,6 +60,7 @@ impl ReaderTask {
         while committed.changed().await.is_ok() {
             commit(&mut *reader, &mut committed, &mut told, &watch).await;
         }
+        reader.close().await;
     }
 }
 

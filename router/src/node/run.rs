@@ -166,6 +166,7 @@ impl State {
                 self.links.remove(&link);
                 owner.handle_link_down(link, now);
             }
+            Input::Ownership(ownership) => owner.handle_ownership(ownership, now),
             Input::Outcome { delivery, outcome } => owner.handle_outcome(delivery, outcome, now),
             Input::Command { command, answer } => {
                 self.next_token += 1;

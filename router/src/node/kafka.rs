@@ -1,0 +1,149 @@
+//! A router on Kafka: its journal, the import of foreign topics, and which partitions are its own.
+
+use std::sync::Arc;
+
+use ops::clock::Clock;
+use serde::Serialize;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+use super::StartError;
+use super::board::Watch;
+use super::inputs::Input;
+use super::journal::JournalParts;
+use crate::config::{KafkaSection, SourceSection};
+use crate::journal::Journal;
+use crate::journal::import::{Import, ImportStatus, Source};
+use crate::journal::kafka::{KafkaConfig, KafkaJournal, LaneLag, Ownership as Assigned};
+use crate::owner::Ownership;
+
+/// What comes with a journal in Kafka.
+pub struct KafkaParts {
+    pub(super) import: Option<Import>,
+    pub(super) assigned: watch::Receiver<Assigned>,
+    pub(super) figures: KafkaFigures,
+}
+
+/// Reads Kafka's figures at any time.
+#[derive(Clone)]
+pub struct KafkaFigures {
+    journal: Arc<KafkaJournal>,
+    import: Option<Arc<dyn Fn() -> ImportStatus + Send + Sync>>,
+}
+
+impl std::fmt::Debug for KafkaParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaParts").field("figures", &self.figures).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for KafkaFigures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaFigures").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+/// What is shown of Kafka.
+#[derive(Debug, Clone, Serialize)]
+pub struct KafkaShown {
+    pub lag: Vec<LaneLag>,
+    pub import: Option<ImportStatus>,
+}
+
+impl KafkaFigures {
+    pub fn read(&self) -> KafkaShown {
+        KafkaShown { lag: self.journal.lag(), import: self.import.as_ref().map(|read| read()) }
+    }
+}
+
+/// Connects, makes and checks topics, joins the group.
+pub(super) fn open(
+    section: &KafkaSection,
+    sources: &[SourceSection],
+    runtime: &Runtime,
+) -> Result<JournalParts, StartError> {
+    let fault = |why: &dyn std::fmt::Display| StartError::Kafka(why.to_string());
+    let config = section.checked().map_err(|error| fault(&error))?;
+    let (journal, reader) =
+        runtime.block_on(KafkaJournal::open(config.clone())).map_err(|error| fault(&error))?;
+    let assigned = reader.ownership();
+    let journal = Arc::new(journal);
+    let import = match sources {
+        [] => None,
+        sources => Some(import(sources, &config, &journal)?),
+    };
+    let figures = KafkaFigures {
+        journal: Arc::clone(&journal),
+        import: import.as_ref().map(|import| Arc::new(import.watch()) as _),
+    };
+    let kafka = Some(KafkaParts { import, assigned, figures });
+    Ok(JournalParts { journal, reader: Box::new(reader), kafka })
+}
+
+fn import(
+    sources: &[SourceSection],
+    config: &KafkaConfig,
+    journal: &Arc<KafkaJournal>,
+) -> Result<Import, StartError> {
+    let sources = sources
+        .iter()
+        .map(Source::new)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| StartError::Kafka(error.to_string()))?;
+    let letters = journal.dead_letters();
+    let clock = || Clock::start().wall();
+    Import::new(sources, config, Arc::clone(journal) as Arc<dyn Journal>, letters, clock)
+        .map_err(|error| StartError::Kafka(error.to_string()))
+}
+
+impl KafkaParts {
+    /// Starts the import and tells the owner of every new assignment. Called inside the runtime.
+    pub(super) fn start(
+        self,
+        count: u32,
+        epoch: u64,
+        inputs: mpsc::Sender<Input>,
+        down: watch::Receiver<bool>,
+        board: Watch,
+    ) {
+        if let Some(import) = self.import {
+            let board = board.clone();
+            tokio::spawn(async move {
+                if let Err(error) = import.run(down).await {
+                    board.alert("import_ended", true, &error.to_string());
+                }
+            });
+        }
+        tokio::spawn(tell(self.assigned, count, epoch, inputs, board));
+    }
+}
+
+/// A router without a coordinator keeps what it had: an empty assignment is the last known one, frozen.
+async fn tell(
+    mut assigned: watch::Receiver<Assigned>,
+    count: u32,
+    epoch: u64,
+    inputs: mpsc::Sender<Input>,
+    board: Watch,
+) {
+    while assigned.changed().await.is_ok() {
+        let Assigned { generation, partitions } = assigned.borrow_and_update().clone();
+        if partitions.is_empty() {
+            tracing::warn!("no partition is assigned; going on with those that were");
+            continue;
+        }
+        if partitions.len() < count as usize {
+            let detail = format!("this router has {} of {count} partitions", partitions.len());
+            board.alert(
+                "another_router_in_the_group",
+                true,
+                &format!("{detail}; several routers are not built yet"),
+            );
+        }
+        let partitions = partitions.into_iter().collect();
+        let ownership = Ownership { epoch, generation, count, partitions };
+        if inputs.send(Input::Ownership(ownership)).await.is_err() {
+            return;
+        }
+    }
+}

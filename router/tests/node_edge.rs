@@ -1,0 +1,22 @@
+//! A whole router on free ports of loopback, driven as services and gateway shards drive it. One target for all, so
+//! that it is linked once; one behaviour a file.
+
+#[path = "edge/support.rs"]
+mod support;
+
+#[path = "edge/api_answers.rs"]
+mod api_answers;
+#[path = "edge/ingest_batch.rs"]
+mod ingest_batch;
+#[path = "edge/ingest_errors.rs"]
+mod ingest_errors;
+#[path = "edge/ingest_idempotency.rs"]
+mod ingest_idempotency;
+#[path = "edge/links_credit.rs"]
+mod links_credit;
+#[path = "edge/links_delivery.rs"]
+mod links_delivery;
+#[path = "edge/node_restart.rs"]
+mod node_restart;
+#[path = "edge/node_start.rs"]
+mod node_start;
