@@ -46,7 +46,7 @@ Exit code: 0; 1 if --expect is unmet, a copy was lost, a client never got in (bu
 2 for bad usage or a host whose limits do not hold the run.";
 
 #[derive(Debug, Parser)]
-#[command(name = "loadtest", version, about = ABOUT, long_about = format!("{ABOUT}.\n\n{OPEN_LOOP}"))]
+#[command(name = "loadtest", version, args_override_self = true, about = ABOUT, long_about = format!("{ABOUT}.\n\n{OPEN_LOOP}"))]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -146,16 +146,15 @@ pub fn rss_bytes(pid: u32) -> Option<u64> {
 
 /// The process that listens on a local port, if we may see it.
 pub fn listener_of(port: u16) -> Option<u32> {
-    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .flat_map(|path| listening_inodes(&read(path), port))
-        .collect();
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| fs::File::open(path).ok());
+    let inodes: Vec<String> =
+        tables.flat_map(|table| listening_inodes(io::BufReader::new(table), port)).collect();
     if inodes.is_empty() {
         return None;
     }
     let processes = fs::read_dir("/proc").ok()?.take(PROCESSES_MAX).flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.into_iter().find(|pid| has_socket(*pid, &inodes))
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| has_socket(*pid, &inodes))
 }
 
 fn has_socket(pid: u32, inodes: &[String]) -> bool {
@@ -167,13 +166,19 @@ fn has_socket(pid: u32, inodes: &[String]) -> bool {
     })
 }
 
-/// Inodes of the sockets in state LISTEN (0A) on `port`.
-fn listening_inodes(table: &str, port: u16) -> Vec<String> {
+/// Inodes of the sockets in state LISTEN (0A) on `port`. The kernel lists these before all others, so this stops at the first
+/// other: there may be a million of those.
+fn listening_inodes(table: impl io::BufRead, port: u16) -> Vec<String> {
     let suffix = format!(":{port:04X}");
-    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let listening =
-        lines.filter(|fields| fields.len() > 9 && fields[3] == "0A" && fields[1].ends_with(&suffix));
-    listening.map(|fields| fields[9].to_owned()).collect()
+    let mut inodes = Vec::new();
+    for line in table.lines().skip(1).map_while(Result::ok) {
+        let fields: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
+        let &[_, local, _, "0A", .., inode] = fields.as_slice() else { break };
+        if local.ends_with(&suffix) {
+            inodes.push(inode.to_owned());
+        }
+    }
+    inodes
 }
 
 #[cfg(test)]
@@ -194,8 +199,8 @@ mod tests {
         let table = "  sl  local_address rem_address   st\n\
             0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1\n\
             1: 0100007F:1F90 0100007F:C000 01 00000000:00000000 00:00000000 00000000     0        0 4243 1\n";
-        assert_eq!(listening_inodes(table, 8_080), ["4242"]);
-        assert!(listening_inodes(table, 8_081).is_empty());
+        assert_eq!(listening_inodes(table.as_bytes(), 8_080), ["4242"]);
+        assert!(listening_inodes(table.as_bytes(), 8_081).is_empty());
     }
 
     #[test]

@@ -1,0 +1,298 @@
+//! A server with manners to choose: WebSockets by tungstenite, one thread each, and an API that answers 202.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tungstenite::Message;
+use tungstenite::handshake::server::{ErrorResponse, Request, Response};
+
+/// What the server does wrong, and what it saw.
+#[derive(Default)]
+pub struct Manners {
+    /// Each user's first attempts are refused with this status and Retry-After.
+    pub refuse_first: u32,
+    pub refuse_status: u16,
+    pub retry_after_s: u64,
+    /// Numbers of posts (from 0, in the order they come) that are taken and never delivered.
+    pub swallow: Vec<u64>,
+    /// Delivered twice.
+    pub double: Vec<u64>,
+    /// Answered 429.
+    pub reject: Vec<u64>,
+    /// Delivered to user u0 instead.
+    pub misroute: Vec<u64>,
+    /// Posts before which the API thread sleeps.
+    pub stall: BTreeMap<u64, Duration>,
+    /// Ping every socket once, right after the welcome.
+    pub ping: bool,
+    /// Say this instead of a welcome.
+    pub instead_of_welcome: Option<String>,
+    /// Close frames sent to all sockets before this post, with the code.
+    pub close_before: BTreeMap<u64, u16>,
+}
+
+#[derive(Default)]
+struct Seen {
+    attempts: HashMap<String, u32>,
+    sockets: HashMap<String, TcpStream>,
+    /// Every user's notifications, oldest first.
+    inboxes: HashMap<String, Vec<Value>>,
+    pongs: u64,
+    goodbyes: u64,
+    posts: u64,
+    authorizations: Vec<String>,
+}
+
+/// A running server. Its threads end with the test's process.
+#[derive(Clone)]
+pub struct Server {
+    pub clients: SocketAddr,
+    pub api: SocketAddr,
+    manners: Arc<Manners>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+const PAGE: usize = 2;
+
+impl Server {
+    pub fn start(manners: Manners) -> Server {
+        let (clients, api) = (listen(), listen());
+        let server = Server {
+            clients: clients.local_addr().expect("an address"),
+            api: api.local_addr().expect("an address"),
+            manners: Arc::new(manners),
+            seen: Arc::default(),
+        };
+        let (one, two) = (server.clone(), server.clone());
+        each(clients, move |stream| one.serve_socket(stream));
+        each(api, move |stream| two.serve_api(stream));
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.clients)
+    }
+
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    pub fn connected(&self) -> usize {
+        self.seen().sockets.len()
+    }
+
+    pub fn pongs(&self) -> u64 {
+        self.seen().pongs
+    }
+
+    pub fn goodbyes(&self) -> u64 {
+        self.seen().goodbyes
+    }
+
+    pub fn posts(&self) -> u64 {
+        self.seen().posts
+    }
+
+    pub fn authorizations(&self) -> Vec<String> {
+        self.seen().authorizations.clone()
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no test thread panics with it")
+    }
+
+    #[expect(clippy::result_large_err, reason = "tungstenite's callback is made so")]
+    fn admit(&self, request: &Request, user: &mut String) -> Result<(), ErrorResponse> {
+        let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        *user = request.uri().query().and_then(|query| query.split("user=").nth(1)).unwrap_or("").to_owned();
+        let mut seen = self.seen();
+        if let Some(authorization) = authorization {
+            seen.authorizations.push(authorization.to_owned());
+            *user = format!("bearer {}", seen.authorizations.len());
+        }
+        let attempts = seen.attempts.entry(user.clone()).or_default();
+        *attempts += 1;
+        if *attempts > self.manners.refuse_first {
+            return Ok(());
+        }
+        let mut refusal = ErrorResponse::new(None);
+        *refusal.status_mut() = self.manners.refuse_status.try_into().expect("a status");
+        let after = self.manners.retry_after_s.to_string().parse().expect("a header");
+        refusal.headers_mut().insert("Retry-After", after);
+        Err(refusal)
+    }
+
+    fn serve_socket(&self, stream: TcpStream) {
+        let writer = stream.try_clone().expect("a descriptor");
+        let mut user = String::new();
+        #[expect(clippy::result_large_err, reason = "tungstenite's callback is made so")]
+        let callback =
+            |request: &Request, response: Response| self.admit(request, &mut user).map(|()| response);
+        let Ok(mut socket) = tungstenite::accept_hdr(stream, callback) else { return };
+        let welcome = json!({ "type": "welcome", "session": "s", "node": "n", "ping_interval_ms": 25_000,
+            "server_time": "2026-01-01T00:00:00Z", "reconnect": { "spread_ms": 50, "max_ms": 1_000 } });
+        let first = self.manners.instead_of_welcome.clone().unwrap_or_else(|| welcome.to_string());
+        self.seen().sockets.insert(user.clone(), writer);
+        let mut sent = socket.send(Message::text(first));
+        if self.manners.ping {
+            sent = sent.and_then(|()| socket.send(Message::Ping("there?".into())));
+        }
+        while sent.is_ok() {
+            match socket.read() {
+                Ok(Message::Text(text)) => sent = self.answer(&mut socket, &user, &text),
+                Ok(Message::Pong(payload)) => {
+                    assert_eq!(&payload[..], b"there?");
+                    self.seen().pongs += 1;
+                }
+                Ok(Message::Close(frame)) => {
+                    let normal = frame.is_some_and(|frame| u16::from(frame.code) == 1000);
+                    self.seen().goodbyes += u64::from(normal);
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        socket: &mut tungstenite::WebSocket<TcpStream>,
+        user: &str,
+        text: &str,
+    ) -> Result<(), tungstenite::Error> {
+        let said: Value = serde_json::from_str(text).expect("clients speak JSON");
+        let reply = match said["type"].as_str() {
+            Some("subscribe") => json!({ "type": "subscribed", "topics": said["topics"] }),
+            Some("sync") => self.page(user, &said),
+            _ => return Ok(()),
+        };
+        socket.send(Message::text(reply.to_string()))
+    }
+
+    /// A page behind the cursor, or behind `last_seen_at`, with the last one seen on it: pages may overlap.
+    fn page(&self, user: &str, said: &Value) -> Value {
+        let seen = self.seen();
+        let inbox = seen.inboxes.get(user).cloned().unwrap_or_default();
+        let from = match said["cursor"].as_str() {
+            Some(cursor) => cursor.parse().expect("our cursor"),
+            None => {
+                let last = said["last_seen_at"].as_str().expect("a date");
+                inbox.iter().position(|n| n["created_at"].as_str() >= Some(last)).unwrap_or(inbox.len())
+            }
+        };
+        let to = (from + PAGE).min(inbox.len());
+        json!({ "type": "sync_batch", "notifications": inbox[from..to], "cursor": to.to_string(),
+            "has_more": to < inbox.len() })
+    }
+
+    fn serve_api(&self, stream: TcpStream) {
+        let mut writer = stream.try_clone().expect("a descriptor");
+        let mut reader = BufReader::new(stream);
+        while let Some((path, body)) = read_request(&mut reader) {
+            let (status, answer) = if path.ends_with("/batch") {
+                let lines: Vec<String> = body.lines().map(|line| self.take(line).1).collect();
+                (200, lines.join("\n"))
+            } else {
+                self.take(&body)
+            };
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", answer.len());
+            if writer.write_all(format!("{head}{answer}").as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take(&self, body: &str) -> (u16, String) {
+        let request: Value = serde_json::from_str(body).expect("the load tester posts JSON");
+        let number = {
+            let mut seen = self.seen();
+            seen.posts += 1;
+            seen.posts - 1
+        };
+        if let Some(stall) = self.manners.stall.get(&number) {
+            std::thread::sleep(*stall);
+        }
+        if self.manners.reject.contains(&number) {
+            return (429, json!({ "type": "about:blank", "title": "slow down", "status": 429 }).to_string());
+        }
+        if let Some(code) = self.manners.close_before.get(&number) {
+            self.close_all(*code);
+        }
+        self.deliver(&request, number);
+        (202, json!({ "id": format!("n{number}"), "seq": number, "durable_in": "journal" }).to_string())
+    }
+
+    fn deliver(&self, request: &Value, number: u64) {
+        if self.manners.swallow.contains(&number) {
+            return;
+        }
+        let mut seen = self.seen();
+        let to = &request["to"];
+        let users: Vec<String> = match to["user"].as_str() {
+            Some(_) if self.manners.misroute.contains(&number) => vec!["u0".to_owned()],
+            Some(user) => vec![user.to_owned()],
+            None => seen.attempts.keys().cloned().collect(),
+        };
+        let created_at = format!("2026-01-01T00:00:01.{number:06}Z");
+        let notification = json!({ "id": format!("00000000-0000-4000-8000-{number:012}"), "created_at": created_at,
+            "accepted_at": created_at, "priority": "normal", "body": request["body"], "data": request["data"] });
+        let mut live = notification.clone();
+        live["type"] = "notification".into();
+        // The product's encoder begins with the type; serde_json's map is sorted.
+        let text = format!(r#"{{"type":"notification",{}"#, &live.to_string()[1..])
+            .replace(r#","type":"notification""#, "");
+        let frame = wire::ws::text_frame(text.as_bytes());
+        for user in users {
+            seen.inboxes.entry(user.clone()).or_default().push(notification.clone());
+            if let Some(socket) = seen.sockets.get_mut(&user) {
+                for _ in 0..if self.manners.double.contains(&number) { 2 } else { 1 } {
+                    let _gone = socket.write_all(&frame);
+                }
+            }
+        }
+    }
+
+    pub fn close_all(&self, code: u16) {
+        let frame = wire::ws::close_frame(code, "", None);
+        for (_, mut socket) in self.seen().sockets.drain() {
+            let _gone = socket.write_all(&frame);
+        }
+    }
+}
+
+fn listen() -> TcpListener {
+    gateway_ring::bind(SocketAddr::from(([127, 0, 0, 1], 0)), 4_096, false).expect("a port")
+}
+
+fn each(listener: TcpListener, serve: impl Fn(TcpStream) + Send + Clone + 'static) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+}
+
+fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok().filter(|bytes| *bytes > 0)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|bytes| *bytes > 0)?;
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((first.split(' ').nth(1)?.to_owned(), String::from_utf8(body).ok()?))
+}
