@@ -164,9 +164,9 @@ fn crash_everywhere(faults: bool) -> u64 {
                 disk.halt_at(point);
                 let mut model = play(&disk, seed, faults);
                 if power {
-                    disk.power_cut(seed ^ point << 8)
+                    disk.power_cut(seed ^ point << 8);
                 } else {
-                    disk.restart()
+                    disk.restart();
                 }
                 let context = format!("seed {seed}, point {point}, power cut {power}, faults {faults}");
                 check(&disk, &model, faults, &context);

@@ -179,7 +179,7 @@ fn a_missing_segment_is_reported_with_its_offsets() {
     drop(log);
     storage.remove("00000000000000000002.log").expect("it is there");
     let (log, recovery) = open(&disk, 0);
-    assert_eq!(recovery.missing, [2..3]);
+    assert_eq!(recovery.missing, std::slice::from_ref(&(2..3)));
     assert!(!recovery.is_clean());
     let offsets: Vec<u64> = read_all(&log, 0).iter().map(|record| record.offset).collect();
     assert_eq!(offsets, [0, 1, 3, 4]);

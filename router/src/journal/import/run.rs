@@ -209,7 +209,7 @@ impl Import {
     }
 
     /// Reads what it has done so far, from any task.
-    pub fn watch(&self) -> impl Fn() -> ImportStatus + Send + Sync + 'static {
+    pub fn watch(&self) -> impl Fn() -> ImportStatus + Send + Sync + use<> {
         let shared = Arc::clone(&self.shared);
         move || ImportStatus {
             topics: shared.topics.lock().expect("nobody panics while holding the topics").clone(),

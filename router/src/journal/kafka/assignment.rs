@@ -2,12 +2,12 @@
 //!
 //! Owns the consumer, the queue of each partition, what was fetched ahead, and the commits that wait. The thread
 //! polls the consumer's main queue (rebalances, statistics, errors) whatever the owner does, splits off a queue for
-//! each partition after an assignment, and commits. Never hands out a record of a partition that was revoked, never
+//! each partition before an assignment, and commits. Never hands out a record of a partition that was revoked, never
 //! commits one that was not handed out since the assignment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::{Notify, watch};
 use wire::message::Priority;
 
@@ -30,8 +30,6 @@ use crate::journal::embedded::LANES;
 const HELD_MAX: usize = 512;
 /// Records taken from one partition before the next one has its turn.
 const RUN_MAX: usize = 64;
-/// Events of the main queue served at once after an assignment.
-const EARLY_MAX: usize = 100_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long commits may wait to be sent. After a crash that much is read again.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
@@ -72,8 +70,6 @@ struct Assigned {
 pub(super) struct Shared {
     topics: Topics,
     assigned: Mutex<Assigned>,
-    /// An assignment that was accepted and has no queues yet.
-    fresh: Mutex<Option<Vec<(Priority, u32)>>>,
     /// Something may have come.
     pub(super) wake: Notify,
     ownership: watch::Sender<Ownership>,
@@ -94,7 +90,6 @@ impl Shared {
         Shared {
             topics,
             assigned: Mutex::default(),
-            fresh: Mutex::default(),
             wake: Notify::new(),
             ownership: watch::Sender::new(Ownership::default()),
             lag,
@@ -189,7 +184,6 @@ impl Shared {
 
     fn revoke(&self) {
         let old = std::mem::take(&mut *self.assigned());
-        *self.fresh.lock().expect("nobody panics while holding it") = None;
         drop(old);
         self.lag.clear();
         self.ownership.send_modify(|ownership| {
@@ -198,45 +192,38 @@ impl Shared {
         });
     }
 
-    fn note_assigned(&self, list: &TopicPartitionList) {
-        let ours = list.elements().into_iter().filter_map(|element| {
-            Some((self.topics.priority_of(element.topic())?, u32::try_from(element.partition()).ok()?))
-        });
-        *self.fresh.lock().expect("nobody panics while holding it") = Some(ours.collect());
-    }
-
-    /// Gives each partition of a fresh assignment a queue of its own, so that a lane's backlog never stands
-    /// before a more urgent lane.
-    fn split(self: &Arc<Self>, consumer: &Arc<BaseConsumer<Context>>) {
-        let fresh = self.fresh.lock().expect("nobody panics while holding it").take();
-        let Some(fresh) = fresh else { return };
+    /// Gives each partition of a coming assignment a queue of its own, so that a lane's backlog never stands
+    /// before a more urgent lane. Done before the fetching starts, so nothing of them is in the common queue.
+    fn split(self: &Arc<Self>, consumer: &Arc<BaseConsumer<Context>>, list: &TopicPartitionList) {
         let mut queues: [Vec<LaneQueue>; LANES] = Default::default();
-        for (priority, partition) in &fresh {
-            let topic = self.topics.lane(*priority);
+        for (priority, partition) in self.lanes_of(list) {
+            let topic = self.topics.lane(priority);
             let Some(mut queue) = consumer.split_partition_queue(topic, partition.cast_signed()) else {
-                tracing::error!(topic, partition, "a partition has no queue");
+                // Its records come by the common queue then.
+                tracing::error!(topic, partition, "a partition has no queue of its own");
                 continue;
             };
             let shared = Arc::clone(self);
             queue.set_nonempty_callback(move || shared.wake.notify_one());
-            queues[*priority as usize].push(LaneQueue { partition: *partition, queue });
-        }
-        // What was fetched before the split lies in the main queue and comes first.
-        for _ in 0..EARLY_MAX {
-            match consumer.poll(Duration::ZERO) {
-                Some(polled) => self.note_polled(polled),
-                None => break,
-            }
-        }
-        if self.fresh.lock().expect("nobody panics while holding it").is_some() {
-            // Another rebalance came meanwhile.
-            return;
+            queues[priority as usize].push(LaneQueue { partition, queue });
         }
         self.assigned().queues = queues;
+    }
+
+    fn lanes_of(&self, list: &TopicPartitionList) -> BTreeSet<(Priority, u32)> {
+        let ours = list.elements().into_iter().filter_map(|element| {
+            Some((self.topics.priority_of(element.topic())?, u32::try_from(element.partition()).ok()?))
+        });
+        ours.collect()
+    }
+
+    /// A partition is ours when it is in every lane.
+    fn note_assigned(&self, list: &TopicPartitionList) {
+        let lanes = self.lanes_of(list);
         let whole = |partition: &u32| {
-            Priority::ALL.into_iter().all(|priority| fresh.contains(&(priority, *partition)))
+            Priority::ALL.into_iter().all(|priority| lanes.contains(&(priority, *partition)))
         };
-        let partitions: BTreeSet<u32> = fresh.iter().map(|(_, partition)| *partition).filter(whole).collect();
+        let partitions: BTreeSet<u32> = lanes.iter().map(|(_, partition)| *partition).filter(whole).collect();
         tracing::info!(partitions = partitions.len(), "the group gave us partitions");
         self.ownership.send_modify(|ownership| {
             ownership.generation += 1;
@@ -302,7 +289,21 @@ fn fetched(message: &BorrowedMessage<'_>, topics: &Topics) -> Option<(usize, Fet
 
 /// What librdkafka calls back, all of it on the consumer's thread.
 pub(super) struct Context {
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
+    /// Queues are split off an `Arc`, which the callbacks are not given.
+    consumer: OnceLock<Weak<BaseConsumer<Context>>>,
+}
+
+/// A consumer that is ready to be served.
+pub(super) fn connect(
+    client: &ClientConfig,
+    shared: &Arc<Shared>,
+) -> KafkaResult<Arc<BaseConsumer<Context>>> {
+    let context = Context { shared: Arc::clone(shared), consumer: OnceLock::new() };
+    let consumer: Arc<BaseConsumer<Context>> = Arc::new(client.create_with_context(context)?);
+    let _first = consumer.context().consumer.set(Arc::downgrade(&consumer));
+    consumer.subscribe(&shared.topics.lanes())?;
+    Ok(consumer)
 }
 
 impl ClientContext for Context {
@@ -321,23 +322,29 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(_) = rebalance {
-            // The next owner starts where this one ended. Lost partitions have one already.
-            if !consumer.assignment_lost()
-                && let Some(list) = self.shared.take_pending()
-                && let Err(error) = consumer.commit(&list, CommitMode::Sync)
-            {
-                tracing::warn!(%error, "the last commit before a hand-over failed; some is read again");
+        match rebalance {
+            Rebalance::Assign(list) => {
+                if let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) {
+                    self.shared.split(&consumer, list);
+                }
             }
-            self.shared.revoke();
+            Rebalance::Revoke(_) => {
+                // The next owner starts where this one ended. Lost partitions have one already.
+                if !consumer.assignment_lost()
+                    && let Some(list) = self.shared.take_pending()
+                    && let Err(error) = consumer.commit(&list, CommitMode::Sync)
+                {
+                    tracing::warn!(%error, "the last commit before a hand-over failed; some is read again");
+                }
+                self.shared.revoke();
+            }
+            Rebalance::Error(error) => tracing::error!(%error, "a rebalance failed"),
         }
     }
 
     fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => self.shared.note_assigned(list),
-            Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => tracing::error!(%error, "a rebalance failed"),
+        if let Rebalance::Assign(list) = rebalance {
+            self.shared.note_assigned(list);
         }
     }
 
@@ -361,7 +368,6 @@ pub(super) fn serve(consumer: Arc<BaseConsumer<Context>>, shared: &Arc<Shared>) 
         if let Some(polled) = consumer.poll(POLL_INTERVAL) {
             shared.note_polled(polled);
         }
-        shared.split(&consumer);
         if now() >= commit_due {
             commit_due = now() + COMMIT_INTERVAL;
             if let Some(list) = shared.take_pending()

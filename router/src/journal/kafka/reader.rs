@@ -9,12 +9,10 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::watch;
 
 use super::KafkaOpenError;
-use super::assignment::{Context, Fetched, Ownership, Shared, serve};
+use super::assignment::{Fetched, Ownership, Shared, connect, serve};
 use super::config::{GROUP, KafkaConfig};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::lag::{LagTable, LaneLag};
@@ -52,10 +50,7 @@ impl KafkaReader {
             .set("queued.max.messages.kbytes", kbytes.to_string())
             .set("queued.min.messages", "1000")
             .set("statistics.interval.ms", "1000");
-        let context = Context { shared: Arc::clone(&shared) };
-        let consumer: BaseConsumer<Context> = BaseConsumer::from_config_and_context(&client, context)?;
-        consumer.subscribe(&config.topics().lanes())?;
-        let consumer = Arc::new(consumer);
+        let consumer = connect(&client, &shared)?;
         let serving = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("kafka".to_owned())
@@ -106,6 +101,10 @@ impl Drop for KafkaReader {
 
 #[async_trait]
 impl JournalReader for KafkaReader {
+    async fn close(self: Box<Self>) {
+        KafkaReader::close(*self).await;
+    }
+
     async fn read(&mut self, max: usize) -> Result<Vec<Entry>, ReadError> {
         loop {
             let turn = self.turn;
