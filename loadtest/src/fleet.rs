@@ -4,6 +4,8 @@
 //! A client is known by its place in this thread; its number in the run is `lane.number(place)`.
 
 mod speech;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};

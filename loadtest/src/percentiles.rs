@@ -64,7 +64,7 @@ fn ms(us: f64) -> f64 {
     us.round() / 1e3
 }
 
-/// Milliseconds, to the microsecond.
+/// Milliseconds, each right to three digits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub count: u64,

@@ -1,7 +1,7 @@
 //! The report: one JSON object, versioned, and the page that people read on the terminal. Pure; `run` fills it in.
 //!
 //! # Shape, `"schema": "tocsin.loadtest/1"`
-//! Fields are added, never renamed or removed, within one number. Times end in `_ms` (milliseconds, to the microsecond), sizes
+//! Fields are added, never renamed or removed, within one number. Times end in `_ms` (milliseconds, three digits), sizes
 //! in `_bytes`; a figure that was not measured is `null`, never 0.
 //!
 //! | field | what |

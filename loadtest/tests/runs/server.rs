@@ -108,7 +108,8 @@ impl Server {
     #[expect(clippy::result_large_err, reason = "tungstenite's callback is made so")]
     fn admit(&self, request: &Request, user: &mut String) -> Result<(), ErrorResponse> {
         let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-        *user = request.uri().query().and_then(|query| query.split("user=").nth(1)).unwrap_or("").to_owned();
+        let named = request.uri().query().and_then(|query| query.split("user=").nth(1));
+        named.unwrap_or("").clone_into(user);
         let mut seen = self.seen();
         if let Some(authorization) = authorization {
             seen.authorizations.push(authorization.to_owned());
@@ -177,12 +178,11 @@ impl Server {
     fn page(&self, user: &str, said: &Value) -> Value {
         let seen = self.seen();
         let inbox = seen.inboxes.get(user).cloned().unwrap_or_default();
-        let from = match said["cursor"].as_str() {
-            Some(cursor) => cursor.parse().expect("our cursor"),
-            None => {
-                let last = said["last_seen_at"].as_str().expect("a date");
-                inbox.iter().position(|n| n["created_at"].as_str() >= Some(last)).unwrap_or(inbox.len())
-            }
+        let from = if let Some(cursor) = said["cursor"].as_str() {
+            cursor.parse().expect("our cursor")
+        } else {
+            let last = said["last_seen_at"].as_str().expect("a date");
+            inbox.iter().position(|n| n["created_at"].as_str() >= Some(last)).unwrap_or(inbox.len())
         };
         let to = (from + PAGE).min(inbox.len());
         json!({ "type": "sync_batch", "notifications": inbox[from..to], "cursor": to.to_string(),
