@@ -35,7 +35,8 @@ let retryTimer = 0;
 let cursor = null;
 let lastSeen = null;
 let syncing = false;
-const seen = new Map(); // id -> its <li>, or null once scrolled out
+let shownUser = null; // whose notifications the list holds
+const seen = new Map(); // id -> its <li>
 
 // ---- connection ----------------------------------------------------------------------------------------
 
@@ -218,6 +219,16 @@ function notificationItem(one) {
   return item;
 }
 
+/** Another user: nothing of the former one stays on the page. */
+function forget() {
+  shownUser = at("user").value;
+  cursor = lastSeen = null;
+  seen.clear();
+  at("notifications").replaceChildren();
+  at("topics").textContent = "";
+  tally();
+}
+
 function acted(type, items) {
   const ids = items.map((item) => item.dataset.id);
   for (let from = 0; from < ids.length; from += 200) say({ type, ids: ids.slice(from, from + 200) });
@@ -351,7 +362,7 @@ function build() {
   for (const channel of CHANNELS) {
     const box = make("input", { type: "checkbox", id: "channel-" + channel, checked: channel === "inapp" });
     box.dataset.test = "send-channels-" + channel;
-    at("channels").append(make("label", {}, box, channel === "inapp" ? "in-app" : channel));
+    at("channels").append(make("label", {}, box, { inapp: "in-app", email: "e-mail", sms: "SMS" }[channel] ?? channel));
   }
   for (const [channel, title] of Object.entries(OUTBOXES)) {
     const list = make("ol", { id: "outbox-" + channel });
@@ -361,6 +372,7 @@ function build() {
   at("connect-form").onsubmit = (event) => {
     event.preventDefault();
     if (wanted) return disconnect();
+    if (shownUser !== at("user").value) forget();
     wanted = true;
     attempt = 0;
     connect();
