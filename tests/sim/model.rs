@@ -152,6 +152,22 @@ impl Model {
         faults
     }
 
+    /// How many deliveries the promises are by channel, fallbacks at most: one a person, one a broadcast.
+    pub(crate) fn deliveries(&self) -> BTreeMap<Channel, u64> {
+        let mut deliveries: BTreeMap<Channel, u64> =
+            Channel::ALL.into_iter().map(|channel| (channel, 0)).collect();
+        for Promise { request, .. } in &self.promises {
+            let people = match &request.to {
+                Target::Users(users) => users.len() as u64,
+                Target::User(_) | Target::Topic(_) | Target::All(_) => 1,
+            };
+            for channel in request.channels.iter().chain(&request.fallback) {
+                *deliveries.entry(*channel).or_default() += people;
+            }
+        }
+        deliveries
+    }
+
     /// How many a client that was always there should have had live and had not.
     pub(crate) fn not_live(&self, client: &Client) -> usize {
         let theirs = self.promises.iter().filter(|promise| Model::is_for(promise, &client.user));

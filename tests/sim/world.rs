@@ -2,6 +2,8 @@
 //! wrong, and an end in which all is calm and every promise is checked.
 
 use router::owner::Owner;
+use router::record::Channel;
+use router::store::Store;
 use wire::time::Wall;
 
 use crate::client::Client;
@@ -289,7 +291,7 @@ impl World {
             }
             Fault::Crash if router.is_up() => router.crash(links, events),
             Fault::PowerCut if router.is_up() => router.cut_power(links, events),
-            Fault::FailCommits => {
+            Fault::FailCommits if router.is_up() => {
                 let count = events.between(1, 5);
                 router.store.fail_commits(count as u32);
             }
@@ -301,7 +303,7 @@ impl World {
                     events.within(0, 100, Event::ClientEnds { socket });
                 }
             }
-            Fault::Crash | Fault::PowerCut | Fault::Restart => {}
+            Fault::Crash | Fault::PowerCut | Fault::FailCommits | Fault::Restart => {}
         }
         self.plan_fault();
     }
@@ -313,7 +315,7 @@ impl World {
             faults.push(format!("{} records are not committed", self.router.journal.lag()));
         }
         let Some(owner) = &self.router.owner else { return vec!["the router is down at the end".to_owned()] };
-        faults.extend(ledger_faults(owner, &self.model));
+        faults.extend(ledger_faults(owner, &self.model, self.events.wall()));
         // A provider is called once for each delivery, but for what a crash left in doubt; that is marked.
         let doubled = self.router.provided.iter().filter(|(_, provided)| provided.first > 1);
         if !matches!(self.faults, Faults::Power | Faults::All) {
@@ -337,7 +339,37 @@ impl World {
     }
 }
 
-/// The equation, by its own word and by a recount.
-fn ledger_faults<S: router::store::Store>(_owner: &Owner<S>, _model: &Model) -> Vec<String> {
-    Vec::new()
+/// The equation: by its own word, by a recount of every row, and by what was promised outside.
+fn ledger_faults<S: Store>(owner: &Owner<S>, model: &Model, now: Wall) -> Vec<String> {
+    let view = owner.view();
+    let told = view.reconcile(now, 0).expect("the store can be read");
+    let (counters, recount) = (view.counters(), view.recount());
+    let counted = counters.expect("the store can be read").deliveries();
+    let recounted = recount.expect("the store can be read").deliveries();
+    let mut faults = Vec::new();
+    if !told.balanced
+        || told.unaccounted != 0
+        || told.missing != 0
+        || told.total.accounted() != told.total.accepted
+    {
+        faults.push(format!("the equation does not hold: {told:?}"));
+    }
+    if counted != recounted {
+        faults.push(format!("the counters say {counted:?}, the rows {recounted:?}"));
+    }
+    if told.total.open != 0 {
+        faults.push(format!("{} deliveries are open after all deadlines", told.total.open));
+    }
+    for (channel, promised) in model.deliveries() {
+        let accepted = counted.channel(channel).accepted;
+        // Push and e-mail are only fallen back to in these stories: at most as often as was asked for.
+        let right = match channel {
+            Channel::Push | Channel::Email => accepted <= promised,
+            _ => accepted == promised,
+        };
+        if !right {
+            faults.push(format!("{channel:?}: {promised} deliveries were promised, {accepted} accepted"));
+        }
+    }
+    faults
 }
