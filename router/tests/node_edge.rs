@@ -16,6 +16,9 @@ mod ingest_idempotency;
 mod links_credit;
 #[path = "edge/links_delivery.rs"]
 mod links_delivery;
+#[cfg(feature = "kafka")]
+#[path = "edge/node_kafka.rs"]
+mod node_kafka;
 #[path = "edge/node_restart.rs"]
 mod node_restart;
 #[path = "edge/node_start.rs"]

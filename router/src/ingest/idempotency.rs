@@ -142,15 +142,17 @@ mod tests {
         Accepted { id, seq: 1, durable_in: DurableIn::Journal, status_url: "/x".to_owned() }
     }
 
-    fn attempt(begun: Begun) -> Attempt {
-        let Begun::New(attempt) = begun else { panic!("{begun:?}") };
-        attempt
+    fn attempt(begun: Result<Begun, StoreError>) -> Attempt {
+        match begun {
+            Ok(Begun::New(attempt)) => attempt,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn the_same_request_gets_the_same_answer_and_another_is_refused() {
         let (rows, id) = (rows(), Uuid::from_u128(1));
-        let begun = attempt(rows.begin(id, [1; 32], Wall(0)).unwrap());
+        let begun = attempt(rows.begin(id, [1; 32], Wall(0)));
         rows.finish(begun, &accepted(id)).unwrap();
         assert_eq!(rows.begin(id, [1; 32], Wall(1)), Ok(Begun::Answered(accepted(id))));
         assert_eq!(rows.begin(id, [2; 32], Wall(1)), Ok(Begun::OtherBody));
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn a_crash_before_the_answer_still_knows_the_body() {
         let (rows, id) = (rows(), Uuid::from_u128(1));
-        let begun = attempt(rows.begin(id, [1; 32], Wall(0)).unwrap());
+        let begun = attempt(rows.begin(id, [1; 32], Wall(0)));
         assert_eq!(rows.begin(id, [2; 32], Wall(1)), Ok(Begun::OtherBody));
         assert_eq!(rows.begin(id, [1; 32], Wall(1)), Ok(Begun::New(begun)));
     }
@@ -167,10 +169,10 @@ mod tests {
     #[test]
     fn a_key_is_free_again_after_its_time() {
         let (rows, id) = (rows(), Uuid::from_u128(1));
-        let begun = attempt(rows.begin(id, [1; 32], Wall(0)).unwrap());
+        let begun = attempt(rows.begin(id, [1; 32], Wall(0)));
         rows.finish(begun, &accepted(id)).unwrap();
         let later = Wall(0) + HOUR;
-        let again = attempt(rows.begin(id, [2; 32], later).unwrap());
+        let again = attempt(rows.begin(id, [2; 32], later));
         rows.finish(again, &accepted(id)).unwrap();
         assert_eq!(rows.sweep(later + Duration::from_secs(1)), Ok(1));
         assert_eq!(

@@ -66,6 +66,7 @@ pub(super) fn open(
     let config = section.checked().map_err(|error| fault(&error))?;
     let (journal, reader) =
         runtime.block_on(KafkaJournal::open(config.clone())).map_err(|error| fault(&error))?;
+    let _consumers_need_it = runtime.enter();
     let assigned = reader.ownership();
     let journal = Arc::new(journal);
     let import = match sources {

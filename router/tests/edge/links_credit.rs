@@ -68,8 +68,6 @@ fn what_a_full_queue_drops_is_told_as_a_gap_and_found_by_sync() {
         let headers = [("authorization", "Bearer dev")];
         let answer = node.request("POST", "/v1/notifications/batch", &headers, chunk.join("\n").as_bytes());
         assert!(answer.text.lines().all(|line| line.contains("\"status\":202")));
-        // A shard that is silent for long is dead, and this one has nothing else to say.
-        shard.say(&Frame::Ping { t: 0 });
     }
     node.eventually("/v1/reconcile", |answer| answer["deliveries"]["accepted"] == count);
     shard.credit(u32::MAX);

@@ -76,6 +76,7 @@ fn a_link_lost_and_made_again_loses_nothing() {
     assert_eq!(title(&shard.delivered()), "before");
     drop(shard);
     ids.push(node.accepted("ada", "between"));
+    node.eventually("/v1/reconcile", |answer| answer["deliveries"]["accepted"] == 2);
     let mut shard = Shard::dial(&node);
     shard.credit(100);
     shard.announce("ada");

@@ -51,8 +51,7 @@ fn an_orderly_end_leaves_nothing_to_read_again() {
         node.accepted("ada", &i.to_string());
     }
     let node = node.restart();
-    let status = node.get("/v1/status").json();
-    assert_eq!(status["figures"]["journal_waiting"], 0, "{status}");
+    node.eventually("/v1/status", |status| status["figures"]["journal_waiting"] == 0);
     let repeated: u64 = node.get("/v1/reconcile").json()["lanes"]
         .as_array()
         .unwrap()

@@ -1,7 +1,8 @@
 //! A router to test against, an HTTP client for it, and a shard that is none.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -156,8 +157,16 @@ fn parse(raw: &[u8]) -> Answer {
 /// A gateway's shard, as far as a router can tell.
 pub struct Shard {
     stream: TcpStream,
+    /// Writes come from the test and from the thread that keeps the link alive.
+    writing: Arc<Mutex<TcpStream>>,
     buffer: BytesMut,
     clock: Clock,
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        let _closed_already = self.stream.shutdown(Shutdown::Both);
+    }
 }
 
 impl Shard {
@@ -177,19 +186,32 @@ impl Shard {
         for partition in partitions {
             shard.say(&Frame::SnapshotEnd { partition });
         }
+        shard.keep_alive();
         shard
+    }
+
+    /// Says something now and then, as a shard does: one that is silent for long is dead.
+    fn keep_alive(&self) {
+        let writing = Arc::clone(&self.writing);
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+                if write(&writing, &Frame::Ping { t: 0 }).is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     pub fn dial_silently(links: SocketAddr) -> Shard {
         let stream = TcpStream::connect(links).expect("it listens");
         stream.set_nodelay(true).expect("a socket");
-        Shard { stream, buffer: BytesMut::new(), clock: Clock::start() }
+        let writing = Arc::new(Mutex::new(stream.try_clone().expect("a handle")));
+        Shard { stream, writing, buffer: BytesMut::new(), clock: Clock::start() }
     }
 
     pub fn say(&mut self, frame: &Frame) {
-        let mut out = BytesMut::new();
-        frame.encode(&mut out);
-        self.stream.write_all(&out).expect("it reads");
+        write(&self.writing, frame).expect("it reads");
     }
 
     pub fn credit(&mut self, frames: u32) {
@@ -279,6 +301,12 @@ impl Shard {
             }
         }
     }
+}
+
+fn write(to: &Mutex<TcpStream>, frame: &Frame) -> std::io::Result<()> {
+    let mut out = BytesMut::new();
+    frame.encode(&mut out);
+    to.lock().expect("nobody panics while writing").write_all(&out)
 }
 
 /// The title of a `Deliver` or `Broadcast`.

@@ -1,0 +1,123 @@
+//! The whole router on Kafka, against librdkafka's mock brokers: what services send and what foreign topics hold ends
+//! in inboxes, once, also over a restart.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use router::config::{Config, JournalConfig, KafkaSection, SourceSection};
+use router::node;
+use serde_json::json;
+
+use crate::support::{Node, http};
+
+const PARTITIONS: u32 = 4;
+const FOREIGN: &str = "orders";
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster() -> Cluster {
+    let cluster = MockCluster::new(1).expect("mock brokers start");
+    let ours = ["critical", "high", "normal", "low", "events", "ledger", "overflow", "dlq", "status"];
+    for topic in ours.map(|name| format!("notifications.{name}")).iter().map(String::as_str).chain([FOREIGN])
+    {
+        cluster.create_topic(topic, PARTITIONS.cast_signed(), 1).expect("a topic");
+    }
+    cluster
+}
+
+fn on(cluster: &Cluster, config: &mut Config) {
+    let fields = [("user", "/who"), ("title", "/what"), ("id", "/number")];
+    let source = SourceSection {
+        topic: Some(FOREIGN.to_owned()),
+        service: "orders".to_owned(),
+        fields: fields.map(|(field, place)| (field.to_owned(), place.to_owned())).into_iter().collect(),
+        ..SourceSection::default()
+    };
+    let kafka = KafkaSection {
+        brokers: vec![cluster.bootstrap_servers()],
+        partitions: PARTITIONS,
+        topics: BTreeMap::new(),
+        properties: BTreeMap::new(),
+        source: Vec::new(),
+    };
+    config.journal = JournalConfig::Kafka { kafka: Box::new(kafka), sources: vec![source] };
+}
+
+fn produce(cluster: &Cluster, texts: &[String]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .create()
+        .expect("a producer");
+    for text in texts {
+        producer.send(BaseRecord::<(), _>::to(FOREIGN).payload(text)).expect("it is queued");
+    }
+    producer.flush(Duration::from_secs(10)).expect("it is produced");
+}
+
+#[test]
+fn http_and_foreign_topics_meet_in_one_inbox_and_nothing_comes_twice() {
+    let cluster = cluster();
+    let node = Node::start_with(|config| on(&cluster, config));
+    let answer = node.send_with_key("k", &json!({"to": {"user": "ada"}, "title": "by HTTP"}));
+    assert_eq!((answer.status, &answer.json()["durable_in"]), (202, &json!("kafka")), "{}", answer.text);
+    produce(
+        &cluster,
+        &[
+            json!({"who": "ada", "what": "by Kafka", "number": 7}).to_string(),
+            "nonsense".to_owned(),
+            json!({"who": "ada", "what": "again", "number": 7}).to_string(),
+            json!({"who": "ada", "what": "behind the nonsense", "number": 8}).to_string(),
+        ],
+    );
+    let titles = |inbox: &serde_json::Value| {
+        let all = inbox["notifications"].as_array().expect("a list").iter();
+        all.map(|one| one["title"].as_str().expect("a title").to_owned()).collect::<Vec<_>>()
+    };
+    let inbox = node.eventually("/v1/users/ada/inbox", |inbox| titles(inbox).len() == 3);
+    assert!(titles(&inbox).contains(&"by HTTP".to_owned()));
+    let status = node.eventually("/v1/status", |status| {
+        status["kafka"]["import"]["imported"] == 3 && status["kafka"]["import"]["dead_lettered"] == 1
+    });
+    assert_eq!(status["kafka"]["import"]["topics"], json!([FOREIGN]));
+    let reconciled = node.eventually("/v1/reconcile", |answer| answer["journal_lag"] == 0);
+    assert_eq!((&reconciled["balanced"], &reconciled["missing"]), (&json!(true), &json!(0)), "{reconciled}");
+
+    let Node { router, data } = node;
+    router.shutdown();
+    let mut config = Config::on_free_ports(data.path());
+    on(&cluster, &mut config);
+    let node = Node { router: node::start(&config).expect("it starts again"), data };
+    node.accepted("ada", "after the restart");
+    let inbox = node.eventually("/v1/users/ada/inbox", |inbox| titles(inbox).len() >= 4);
+    assert_eq!(titles(&inbox).len(), 4, "none twice: {:?}", titles(&inbox));
+    // librdkafka tells its lag once a second.
+    let shown = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        let page = http(node.router.admin, "GET", "/metrics", &[], b"").text;
+        page.contains("tocsin_router_kafka_lag{lane=\"normal\"") && page.contains("tocsin_router_import_lag")
+    });
+    assert!(shown, "lag is exported by lane and partition");
+}
+
+#[test]
+fn brokers_that_are_not_there_and_settings_that_make_no_sense_are_one_line() {
+    let data = tempfile::tempdir().expect("a folder");
+    let start = |change: &dyn Fn(&mut KafkaSection)| {
+        let mut config = Config::on_free_ports(data.path());
+        let mut kafka = KafkaSection { brokers: vec!["127.0.0.1:1".to_owned()], ..KafkaSection::default() };
+        change(&mut kafka);
+        config.journal = JournalConfig::Kafka { kafka: Box::new(kafka), sources: Vec::new() };
+        let error = node::start(&config).map(|_| ()).expect_err("it does not start").to_string();
+        assert!(!error.contains('\n'), "{error}");
+        error
+    };
+    let error = start(&|_| {});
+    assert!(error.contains("127.0.0.1:1"), "{error}");
+    let error = start(&|kafka| {
+        kafka.properties.insert("acks".to_owned(), "1".to_owned());
+    });
+    assert!(error.contains("acks"), "{error}");
+}
