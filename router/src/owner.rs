@@ -231,7 +231,7 @@ impl<S: Store> Owner<S> {
             Input::LinkFrame(link, frame) => clients::frame(desk, presence, *link, frame, now),
             Input::LinkDown(link) => {
                 presence.link_down(*link);
-                desk.flights.link_down(*link, desk.stamps.last);
+                desk.flights.link_down(*link, desk.stamps.last.unwrap_or_default());
                 Ok(())
             }
             Input::Ownership(ownership) => {

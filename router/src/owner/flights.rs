@@ -38,7 +38,7 @@ struct Line {
 pub struct Flights {
     next_tag: u64,
     lines: HashMap<LinkId, Line>,
-    down: VecDeque<((String, u16), Option<Wall>)>,
+    down: VecDeque<((String, u16), Wall)>,
     /// For shards that were not seen since the start.
     before_start: Option<Wall>,
 }
@@ -53,26 +53,23 @@ impl Flights {
     pub fn link_up(&mut self, link: LinkId, node: &str, shard: u16) {
         let shard = (node.to_owned(), shard);
         let known = self.down.iter().position(|(name, _)| *name == shard).and_then(|i| self.down.remove(i));
-        let gap_since = known.map_or(self.before_start, |(_, since)| since);
+        let gap_since = known.map_or(self.before_start, |(_, since)| Some(since));
         let line = Line { shard, flights: BTreeMap::new(), forgotten: None, gap_since, told: false };
         self.lines.insert(link, line);
     }
 
     /// `last`: the newest stamp there is; what is answered was not newer.
-    pub fn link_down(&mut self, link: LinkId, last: Option<Wall>) {
+    pub fn link_down(&mut self, link: LinkId, last: Wall) {
         let Some(line) = self.lines.remove(&link) else { return };
         let oldest = line.flights.values().map(|flight| flight.created_at).chain(line.forgotten).min();
-        let lacking = oldest.map(|at| Wall(at.0.saturating_sub(1))).or(last);
+        let lacking = oldest.map_or(last, |at| Wall(at.0.saturating_sub(1)));
         // A link that was lost before the earlier gap was told keeps that gap.
-        let since = match (lacking, line.gap_since.filter(|_| !line.told)) {
-            (Some(lacking), Some(earlier)) => Some(lacking.min(earlier)),
-            (lacking, earlier) => lacking.or(earlier),
-        };
+        let since = line.gap_since.filter(|_| !line.told).map_or(lacking, |earlier| lacking.min(earlier));
         self.down.push_back((line.shard, since));
         if self.down.len() > DOWN_MAX
             && let Some((_, since)) = self.down.pop_front()
         {
-            self.before_start = self.before_start.min(since);
+            self.before_start = Some(self.before_start.map_or(since, |at| at.min(since)));
         }
     }
 
@@ -131,7 +128,7 @@ mod tests {
         let tags: Vec<u64> = (10..13).map(|at| flights.launch(LINK, b"k", Wall(at))).collect();
         assert_eq!(flights.land(LINK, tags[0]).map(|flight| flight.created_at), Some(Wall(10)));
         assert_eq!(flights.land(LINK, tags[0]), None, "an answer counts once");
-        flights.link_down(LINK, Some(Wall(12)));
+        flights.link_down(LINK, Wall(12));
         flights.link_up(LinkId(2), "n", 0);
         assert_eq!(flights.gap_since(LinkId(2)), Some(Wall(10)));
         flights.link_up(LinkId(3), "n", 1);
@@ -144,10 +141,10 @@ mod tests {
         flights.link_up(LINK, "n", 0);
         assert_eq!(flights.gap_since(LINK), Some(Wall(3)), "nobody knows what the run before sent");
         flights.gap_told(LINK);
-        flights.link_down(LINK, Some(Wall(20)));
+        flights.link_down(LINK, Wall(20));
         flights.link_up(LINK, "n", 0);
         assert_eq!(flights.gap_since(LINK), Some(Wall(20)));
-        flights.link_down(LINK, Some(Wall(30)));
+        flights.link_down(LINK, Wall(30));
         flights.link_up(LINK, "n", 0);
         assert_eq!(flights.gap_since(LINK), Some(Wall(20)), "it was never told");
         assert!(flights.tell_shard(LINK) && !flights.tell_shard(LINK));
@@ -161,7 +158,7 @@ mod tests {
             flights.launch(LINK, b"k", Wall(at));
         }
         assert_eq!(flights.lines[&LINK].flights.len(), FLIGHTS_MAX);
-        flights.link_down(LINK, None);
+        flights.link_down(LINK, Wall(0));
         flights.link_up(LINK, "n", 0);
         assert_eq!(flights.gap_since(LINK), Some(Wall(-1)));
     }

@@ -1,0 +1,15 @@
+//! What the owner promises, one file a subject.
+
+#[path = "owner/world.rs"]
+mod world;
+
+#[path = "owner/clients.rs"]
+mod clients;
+#[path = "owner/commands.rs"]
+mod commands;
+#[path = "owner/syncing.rs"]
+mod syncing;
+#[path = "owner/turns.rs"]
+mod turns;
+#[path = "owner/walk.rs"]
+mod walk;
