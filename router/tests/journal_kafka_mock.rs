@@ -218,7 +218,7 @@ async fn a_backlog_of_low_never_stands_before_critical() {
         }
         seen += entries.len();
         // librdkafka fetches in the background: let it, as a busy owner would.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(seen < 2_000, "{seen} low records came first");
 }
@@ -244,7 +244,7 @@ async fn poison_goes_to_the_dead_letters_and_the_partition_moves_on() {
 async fn when_the_brokers_are_gone_an_append_is_refused_in_time() {
     let (cluster, config) = cluster();
     let Some(cluster) = cluster.mock() else { return };
-    let (journal, _reader) = open(&config).await;
+    let (journal, mut reader) = open(&config).await;
     journal.append(draft(1, "u", Priority::Normal)).await.expect("it is durable");
     cluster.broker_down(1).expect("it goes down");
     let refused =
@@ -254,6 +254,56 @@ async fn when_the_brokers_are_gone_an_append_is_refused_in_time() {
     cluster.broker_up(1).expect("it comes back");
     let back = async { while journal.append(draft(3, "u", Priority::Normal)).await.is_err() {} };
     tokio::time::timeout(PATIENCE, back).await.expect("it takes records again");
+    let mut seen = Vec::new();
+    while !(seen.contains(&1) && seen.contains(&3)) {
+        seen.extend(read(&mut reader, 1).await.iter().map(|entry| record(entry).id.as_u128()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_router_takes_its_share_from_the_commits_of_the_first() {
+    let (_cluster, config) = cluster();
+    let (journal, mut first) = open(&config).await;
+    owned(&first).await;
+    for n in 0..80 {
+        journal.append(draft(n, &format!("user-{n}"), Priority::High)).await.expect("it is durable");
+    }
+    // The first router finishes the first half of what each partition holds.
+    let mut by_partition: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+    for entry in read(&mut first, 80).await {
+        by_partition.entry(entry.position.partition).or_default().push(entry);
+    }
+    let mut open_ids = std::collections::BTreeSet::new();
+    for entries in by_partition.values() {
+        let half = entries.len() / 2;
+        first.commit(&positions(&entries[..half])).await.expect("it commits");
+        open_ids.extend(entries[half..].iter().map(|entry| record(entry).id.as_u128()));
+    }
+    let (_second_journal, mut second) = open(&config).await;
+    let (mut one, mut other) = (first.ownership(), second.ownership());
+    let shared = async {
+        loop {
+            let (mine, yours) = (one.borrow_and_update().clone(), other.borrow_and_update().clone());
+            if mine.partitions.len() == 2 && yours.partitions.len() == 2 {
+                assert!(mine.partitions.is_disjoint(&yours.partitions));
+                break;
+            }
+            tokio::select! { _ = one.changed() => {}, _ = other.changed() => {} }
+        }
+    };
+    tokio::time::timeout(PATIENCE, shared).await.expect("the group shares out");
+    let mut again = std::collections::BTreeSet::new();
+    while again.len() < open_ids.len() {
+        let entries = tokio::select! {
+            entries = first.read(100) => entries,
+            entries = second.read(100) => entries,
+            () = tokio::time::sleep(PATIENCE) => panic!("{again:?} of {open_ids:?}"),
+        };
+        again.extend(entries.expect("it reads").iter().map(|entry| record(entry).id.as_u128()));
+    }
+    assert_eq!(again, open_ids, "what was open is read again, what was committed is not");
+    second.close().await;
+    owned(&first).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

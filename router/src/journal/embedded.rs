@@ -102,8 +102,8 @@ pub struct EmbeddedJournal {
 }
 
 impl EmbeddedJournal {
-    /// Opens or makes the folder, recovers what is there and starts the writer thread. Blocks for as long as
-    /// recovery takes (about a second for each few GB). `partitions` is only written into the records.
+    /// Opens or makes the folder, recovers what is there and starts the writer thread. Blocks until every segment
+    /// was read once. `partitions` is only written into the records.
     pub fn open(
         dir: &Path,
         partitions: u32,

@@ -29,7 +29,7 @@ pub use recover::{Damaged, Recovery, Torn};
 pub const RECORD_BYTES_MAX: usize = 900 * 1024;
 /// Bytes staged for one commit; a record more than this waits for the next one.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A wholly committed active segment smaller than this is not worth a new file.
+/// A wholly committed active segment smaller than this is not worth a new file, unless the budget is tight.
 const TRIM_ACTIVE_BYTES_MIN: u64 = 64 * 1024;
 
 const _: () = assert!(RECORD_BYTES_MAX + RECORD_HEADER_BYTES <= BATCH_BYTES_MAX);
@@ -49,6 +49,11 @@ impl Budget {
 
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether every byte counts.
+    fn is_tight(&self) -> bool {
+        self.used() > self.bytes_max / 4 * 3
     }
 
     fn take(&self, bytes: u64, urgent: bool) -> Result<(), LogError> {
@@ -326,7 +331,8 @@ impl SegmentLog {
         let oldest = segments.front().copied().filter(|oldest| oldest.end <= committed)?;
         let is_active = self.active.as_ref().is_some_and(|active| active.first == oldest.first);
         let is_poisoned = self.poison.as_ref().is_some_and(|poison| poison.first == oldest.first);
-        let worthwhile = oldest.bytes >= TRIM_ACTIVE_BYTES_MIN.min(self.config.segment_bytes);
+        let worthwhile =
+            self.budget.is_tight() || oldest.bytes >= TRIM_ACTIVE_BYTES_MIN.min(self.config.segment_bytes);
         let busy = is_poisoned || is_active && (self.staged_records > 0 || !worthwhile);
         (!busy).then_some(oldest)
     }

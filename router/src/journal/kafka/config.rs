@@ -179,14 +179,18 @@ impl KafkaConfig {
         &self.topics
     }
 
-    /// Brokers and the operator's properties, which are for all clients alike. librdkafka warns of those that
-    /// only the other kind of client has; they are left out instead.
+    /// What all clients have in common.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", &self.brokers).set("client.id", "tocsin-router");
+        client
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "tocsin-router")
+            .set("socket.nagle.disable", "true");
         client
     }
 
+    /// The operator's properties are for all clients alike. librdkafka warns of those that only another kind of
+    /// client has; they are left out instead.
     fn with_properties(&self, client: &mut ClientConfig, not_for_it: &[&str]) {
         for (property, value) in &self.properties {
             if !not_for_it.iter().any(|prefix| property.starts_with(prefix)) {
