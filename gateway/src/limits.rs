@@ -76,8 +76,10 @@ pub const OUTPUTS_PER_TURN: usize = 8_192;
 pub const WAIT_MAX: Duration = Duration::from_millis(250);
 /// How long a drained shard waits for its last sockets to close.
 pub const LAST_CLOSES_WAIT: Duration = Duration::from_millis(500);
-/// Commands to a shard that it has not read yet.
-pub const COMMANDS_MAX: usize = 16;
+/// Commands to a shard that it has not read yet. Most of them say which device connected to a sibling.
+pub const COMMANDS_MAX: usize = 8_192;
+/// Devices that a shard's siblings have not been told of yet, because their commands are full.
+pub const NAMED_PENDING_MAX: usize = 65_536;
 /// Bytes one connection brings in one turn, and so the pace of a link.
 pub const RECV_BUFFER_BYTES: u32 = 32 * 1024;
 /// Receive buffers of a shard.

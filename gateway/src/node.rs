@@ -18,7 +18,7 @@ use crate::auth::{Authenticator, Beliefs};
 use crate::config::{ConfigError, Gateway};
 use crate::io::admin::{Admin, Operator};
 use crate::io::listener;
-use crate::io::shard_loop::{Command, ShardLoop};
+use crate::io::shard_loop::{Command, ShardLoop, Sibling};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::shard::drain::DrainKind;
@@ -94,7 +94,7 @@ pub struct RunningNode {
 /// The means to tell all shards something. Cloned into the signal thread.
 #[derive(Debug, Clone)]
 pub struct Control {
-    shards: Vec<(Sender<Command>, Notifier)>,
+    shards: Vec<Sibling>,
     admission: Arc<Admission>,
     clients: SocketAddr,
 }
@@ -141,8 +141,9 @@ pub fn start(
         let (table, notifier) = started.recv().map_err(|_| ended())??;
         shards.push(handle);
         tables.push(table);
-        channels.push((commands, notifier));
+        channels.push(Sibling { commands, notifier });
     }
+    introduce(&channels);
     let control = Control { shards: channels, admission: Arc::clone(&admission), clients: clients_address };
     let drainer = control.clone();
     let operator = Operator {
@@ -160,6 +161,17 @@ pub fn start(
         shards,
         _admin: admin,
     })
+}
+
+/// Tells each shard who the others are.
+fn introduce(shards: &[Sibling]) {
+    for (place, shard) in shards.iter().enumerate() {
+        let others = shards.iter().enumerate().filter(|(other, _)| *other != place);
+        let siblings = others.map(|(_, sibling)| sibling.clone()).collect();
+        // It has just started: its commands are empty.
+        let _heard = shard.commands.try_send(Command::Siblings(siblings));
+        shard.notifier.wake();
+    }
 }
 
 /// A shard whose thread runs, and where it says how that went.
@@ -300,8 +312,8 @@ impl Control {
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
-        for (commands, notifier) in &self.shards {
-            // Full: it has not read the last sixteen, and will do the same for them. Closed: it has ended.
+        for Sibling { commands, notifier } in &self.shards {
+            // Closed: it has ended. Full: it has not read thousands, and is beyond being told.
             let _unheard = commands.try_send(command());
             notifier.wake();
         }

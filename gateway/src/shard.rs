@@ -25,6 +25,7 @@ mod sockets;
 mod timeouts;
 pub mod timers;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,10 +128,21 @@ pub enum Output {
     Close { key: Key, hard: bool },
     /// Put a frame on a link.
     Link { router: RouterIndex, frame: Frame },
+    /// Tell the node's other shards, which [`Shard::handle_named`] it. Only after [`Shard::set_siblings`].
+    Named(Named),
     /// Close a link and make it anew; report `handle_link_up` then.
     CutLink { router: RouterIndex, why: &'static str },
     /// The drain is over and every session is closed.
     Drained,
+}
+
+/// A device of a user connected to a shard: the same device's older connections end, wherever on the node they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub user: String,
+    pub device: String,
+    /// When, and on which shard: the later naming wins, at the same time that of the higher shard.
+    pub stamp: (Mono, u16),
 }
 
 /// See the module.
@@ -150,6 +162,9 @@ pub struct Shard {
     due: Vec<u32>,
     finished: Vec<fanout::Finished>,
     is_drained_reported: bool,
+    has_siblings: bool,
+    /// Devices that siblings are to be told of.
+    named: VecDeque<Named>,
 }
 
 /// Where a drain stands.
@@ -178,6 +193,8 @@ impl Shard {
             due: Vec::new(),
             finished: Vec::new(),
             is_drained_reported: false,
+            has_siblings: false,
+            named: VecDeque::new(),
             config,
         }
     }
@@ -289,6 +306,26 @@ impl Shard {
         self.draining = Some(Draining { pace, next_to_advise: 0, next_to_close: 0, next_look: now.mono });
     }
 
+    /// Whether the node has other shards.
+    pub fn set_siblings(&mut self, any: bool) {
+        self.has_siblings = any;
+    }
+
+    /// A device connected to a sibling: its older connections here are replaced.
+    pub fn handle_named(&mut self, named: &Named, now: Now) {
+        let Some(user) = self.registry.find(&named.user) else { return };
+        let own = self.config.shard;
+        let older = |connection: &connection::Connection| {
+            let extra = connection.extra.as_ref();
+            extra.is_some_and(|extra| {
+                extra.device.as_deref() == Some(&named.device) && (extra.named_at, own) < named.stamp
+            })
+        };
+        for key in self.keys_of(user, older) {
+            self.close_session(key, CloseCode::Replaced, "", now);
+        }
+    }
+
     /// Whether a link takes less than it is given: then snapshots pause.
     pub fn set_links_congested(&mut self, congested: bool) {
         self.links.set_congested(congested);
@@ -339,6 +376,9 @@ impl Shard {
                     Output::CutLink { router, why }
                 }
             });
+        }
+        if let Some(named) = self.named.pop_front() {
+            return Some(Output::Named(named));
         }
         if let Some(output) = self.sockets.poll_output() {
             return Some(output);
@@ -440,7 +480,14 @@ impl Shard {
             return;
         };
         let user = connection.user;
-        connection.extra().device = Some(device.into());
+        let extra = connection.extra();
+        extra.device = Some(device.into());
+        extra.named_at = now.mono;
+        if self.has_siblings {
+            let user = self.registry.user_name(user).to_owned();
+            let stamp = (now.mono, self.config.shard);
+            self.named.push_back(Named { user, device: device.to_owned(), stamp });
+        }
         let replaced = self.keys_of(user, |other| other.key != key && other.device() == Some(device));
         for older in replaced {
             self.close_session(older, CloseCode::Replaced, "", now);

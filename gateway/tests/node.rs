@@ -213,6 +213,29 @@ fn a_lost_link_is_made_again_and_told_who_is_here() {
 }
 
 #[test]
+fn a_device_is_connected_once_whichever_shard_it_comes_to() {
+    let mut router = Router::start();
+    let node = start(&Gateway { shards: 4, ..settings() }, &router);
+    (0..4).for_each(|_| _ = router.greet());
+    let mut latest = connect(node.clients, "/v1/connect?user=ada&device=phone");
+    text(&mut latest);
+    for _ in 0..12 {
+        let mut older =
+            std::mem::replace(&mut latest, connect(node.clients, "/v1/connect?user=ada&device=phone"));
+        text(&mut latest);
+        let close = loop {
+            match older.read() {
+                Ok(Message::Close(close)) => break close.expect("a code"),
+                Ok(_) => {}
+                Err(why) => panic!("no close: {why}"),
+            }
+        };
+        assert_eq!(u16::from(close.code), 4409);
+    }
+    node.stop();
+}
+
+#[test]
 fn a_large_message_arrives_whole_and_a_burst_in_order() {
     let mut router = Router::start();
     let node = start(&Gateway { shards: 1, ..settings() }, &router);

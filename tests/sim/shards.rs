@@ -194,7 +194,7 @@ impl Shards {
                     links.cut(link, events);
                 }
             }
-            Output::Drained => {}
+            Output::Named(_) | Output::Drained => {}
         }
     }
 

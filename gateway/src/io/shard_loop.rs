@@ -3,11 +3,12 @@
 //! Runs in a glommio executor of its own; all sockets, links to routers included, are on the shard's rings. Time is read once a
 //! turn. Decides nothing. Started by `node`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, TryRecvError};
-use gateway_ring::{Conn, Event, Rings, SendOutcome};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError};
+use gateway_ring::{Conn, Event, Notifier, Rings, SendOutcome};
 use ops::clock::Clock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -19,7 +20,7 @@ use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::shard::drain::DrainKind;
 use crate::shard::links::RouterIndex;
-use crate::shard::{Key, Now, Output, Settings, Shard};
+use crate::shard::{Key, Named, Now, Output, Settings, Shard};
 
 /// What the rest of the process may tell a shard.
 #[derive(Debug)]
@@ -29,8 +30,19 @@ pub enum Command {
         authenticator: Arc<Authenticator>,
         settings: Box<Settings>,
     },
+    /// The node's other shards. Said once, when all have started.
+    Siblings(Vec<Sibling>),
+    /// A device connected to a sibling.
+    Named(Arc<Named>),
     /// Ends the loop now; sockets are closed by the kernel.
     Stop,
+}
+
+/// Another shard of the node.
+#[derive(Debug, Clone)]
+pub struct Sibling {
+    pub commands: Sender<Command>,
+    pub notifier: Notifier,
 }
 
 /// A shard and its street.
@@ -43,6 +55,9 @@ pub struct ShardLoop {
     metrics: Arc<ShardMetrics>,
     next_gauges: Mono,
     drained_at: Option<Mono>,
+    siblings: Vec<Sibling>,
+    /// By sibling's place: what it has not been told yet.
+    untold: VecDeque<(usize, Arc<Named>)>,
 }
 
 /// All but the rings, which are borrowed while they report.
@@ -70,7 +85,17 @@ impl ShardLoop {
         let links = routers.iter().map(|address| Link::new(*address, now)).collect();
         let random = SmallRng::seed_from_u64(ops::random::seed());
         let street = Street { shard, links, random, to_cut: Vec::new() };
-        ShardLoop { rings, street, commands, clock, metrics, next_gauges: now, drained_at: None }
+        ShardLoop {
+            rings,
+            street,
+            commands,
+            clock,
+            metrics,
+            next_gauges: now,
+            drained_at: None,
+            siblings: Vec::new(),
+            untold: VecDeque::new(),
+        }
     }
 
     /// Runs until the shard is drained or told to stop.
@@ -123,6 +148,11 @@ impl ShardLoop {
                     self.street.shard.set_authenticator(authenticator);
                     self.street.shard.set_settings(*settings);
                 }
+                Ok(Command::Siblings(siblings)) => {
+                    self.street.shard.set_siblings(!siblings.is_empty());
+                    self.siblings = siblings;
+                }
+                Ok(Command::Named(named)) => self.street.shard.handle_named(&named, now),
                 // Without anybody to tell it anything, a shard is left over from a start that failed.
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return true,
                 Err(TryRecvError::Empty) => return false,
@@ -159,11 +189,34 @@ impl ShardLoop {
                     tracing::warn!(router = %address, why, "link cut");
                     self.street.to_cut.push(router);
                 }
+                Output::Named(named) => {
+                    let named = Arc::new(named);
+                    let to_all = (0..self.siblings.len()).map(|sibling| (sibling, Arc::clone(&named)));
+                    self.untold.extend(to_all);
+                }
                 Output::Drained => self.drained_at = Some(now.mono),
             }
         }
         self.tend_links(now);
+        self.tell_siblings();
         outputs
+    }
+
+    fn tell_siblings(&mut self) {
+        while let Some((place, named)) = self.untold.pop_front() {
+            let sibling = &self.siblings[place];
+            let told = sibling.commands.try_send(Command::Named(Arc::clone(&named)));
+            sibling.notifier.wake();
+            if matches!(told, Err(TrySendError::Full(_))) {
+                self.untold.push_front((place, named));
+                break;
+            }
+        }
+        if self.untold.len() > limits::NAMED_PENDING_MAX {
+            let lost = self.untold.len() - limits::NAMED_PENDING_MAX;
+            tracing::warn!(lost, "a shard does not hear its siblings: devices may be connected twice");
+            self.untold.drain(..lost);
+        }
     }
 
     fn send(&mut self, key: Key, now: Now) {

@@ -112,6 +112,8 @@ impl Flags {
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     pub(super) device: Option<Box<str>>,
+    /// When it said which device it is.
+    pub(super) named_at: Mono,
     /// Ids sent while a sync is under way, to be taken out of its pages. `None`: no sync is.
     pub(super) sent_while_syncing: Option<Vec<Uuid>>,
     /// Since when the outbox is over its budget.

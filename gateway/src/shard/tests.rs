@@ -36,6 +36,7 @@ struct House {
     /// Frames for the router.
     frames: Vec<Frame>,
     cuts: Vec<&'static str>,
+    named: Vec<Named>,
     is_drained: bool,
 }
 
@@ -83,6 +84,7 @@ impl House {
             closed: HashMap::new(),
             frames: Vec::new(),
             cuts: Vec::new(),
+            named: Vec::new(),
             is_drained: false,
         };
         house.link_up();
@@ -135,6 +137,7 @@ impl House {
             }
             Output::Link { frame, .. } => self.frames.push(frame),
             Output::CutLink { why, .. } => self.cuts.push(why),
+            Output::Named(named) => self.named.push(named),
             Output::Drained => self.is_drained = true,
         }
     }

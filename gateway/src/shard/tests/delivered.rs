@@ -82,6 +82,33 @@ fn the_same_device_replaces_its_older_connection() {
 }
 
 #[test]
+fn a_device_is_connected_once_on_the_whole_node() {
+    let mut here = House::new();
+    here.shard.set_siblings(true);
+    let old = here.websocket("/v1/connect?user=ada&device=phone");
+    let laptop = here.websocket("/v1/connect?user=ada&device=laptop");
+    let first = here.named[0].clone();
+    let mut there = House::new();
+    there.shard.set_siblings(true);
+    there.pass(Duration::from_secs(1));
+    let new = there.websocket("/v1/connect?user=ada&device=phone");
+    let second = there.named[0].clone();
+    assert!(second.stamp > first.stamp);
+    let now = there.now;
+    there.shard.handle_named(&first, now);
+    there.settle();
+    assert!(there.heard(new).1.is_none(), "the older one replaces nobody");
+    here.shard.handle_named(&second, now);
+    here.settle();
+    assert_eq!(here.heard(old).1.map(|close| close.0), Some(4409));
+    assert!(here.heard(laptop).1.is_none());
+    // At the very same time, one of the two wins on both shards.
+    let (low, high) =
+        (Named { stamp: (Mono(9), 3), ..first.clone() }, Named { stamp: (Mono(9), 4), ..first });
+    assert!(low.stamp < high.stamp);
+}
+
+#[test]
 fn first_and_last_are_told_to_the_router() {
     let mut house = House::new();
     let one = house.user("ada");
