@@ -47,6 +47,7 @@ const DUE_PER_TURN_MAX: usize = 256;
 /// Unfinished calls of the run before that one call takes up again.
 const RESUMED_PER_TURN_MAX: usize = 128;
 
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are entries")]
 #[derive(Debug)]
 enum Input {
     Entry(Entry),
@@ -84,12 +85,13 @@ impl<S: Store> Owner<S> {
             config.owned = (0..config.partitions).collect();
         }
         let owned = config.owned.iter().copied().collect();
+        let desk = Desk::open(store, config.clone(), seed, now.wall)?;
         Ok(Owner {
             presence: Presence::new(config.partitions, owned, now.mono),
             meter: Meter::new(config.global_per_s, config.shed_low_percent),
             limits: Limits { push_per_user_hour: config.push_per_user_hour },
-            steady: Steady::new(now),
-            desk: Desk::open(store, config, seed, now.wall)?,
+            steady: Steady::new(now, desk.reached()),
+            desk,
             waiting: VecDeque::new(),
             resume: Some(Vec::new()),
         })
@@ -154,7 +156,9 @@ impl<S: Store> Owner<S> {
             self.resume = match timers::unfinished_calls(&self.desk, after_key, RESUMED_PER_TURN_MAX) {
                 Ok(calls) => {
                     let next = calls.last().filter(|_| calls.len() == RESUMED_PER_TURN_MAX).cloned();
-                    calls.into_iter().for_each(|key| self.take(Input::Resume(key), now));
+                    for key in calls {
+                        self.take(Input::Resume(key), now);
+                    }
                     next
                 }
                 Err(_) => Some(after),
@@ -166,7 +170,7 @@ impl<S: Store> Owner<S> {
     /// more, and call it again.
     pub fn commit(&mut self) -> Result<(), StoreError> {
         while let Some((input, now)) = self.waiting.pop_front() {
-            if let Err((error, input)) = self.attempt(input, now) {
+            if let Err(error) = self.attempt(&input, now) {
                 self.waiting.push_front((input, now));
                 return Err(error);
             }
@@ -190,28 +194,24 @@ impl<S: Store> Owner<S> {
     }
 
     fn take(&mut self, input: Input, now: Now) {
-        if !self.waiting.is_empty() {
-            self.waiting.push_back((input, now));
-        } else if let Err((_, input)) = self.attempt(input, now) {
+        if !self.waiting.is_empty() || self.attempt(&input, now).is_err() {
             self.waiting.push_back((input, now));
         }
     }
 
-    /// All of one input or nothing. `Err`: the store failed; the input is given back.
-    fn attempt(&mut self, input: Input, now: Now) -> Result<(), (StoreError, Input)> {
+    /// All of one input or nothing. `Err`: the store failed.
+    fn attempt(&mut self, input: &Input, now: Now) -> Result<(), StoreError> {
         let tick = self.steady.tick(now);
+        self.desk.steady = tick.steady;
         self.desk.mark();
-        let mut result = self.apply(&input, tick);
+        let mut result = self.apply(input, tick);
         if let Err(damage @ StoreError::Damaged { .. }) = &result {
             let damage = damage.to_string();
             self.desk.undo();
             self.desk.mark();
-            result = self.refuse(&input, &damage, tick);
+            result = self.refuse(input, &damage, tick);
         }
-        result.map_err(|error| {
-            self.desk.undo();
-            (error, input)
-        })
+        result.inspect_err(|_| self.desk.undo())
     }
 
     fn apply(&mut self, input: &Input, now: Tick) -> Result<(), StoreError> {

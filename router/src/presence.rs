@@ -320,7 +320,9 @@ mod tests {
     fn lost_partitions_are_forgotten_and_new_ones_awaited() {
         let mut presence = calm();
         let users: Vec<String> = (0..40).map(|i| format!("u{i}")).collect();
-        users.iter().for_each(|user| presence.announce(ONE, user));
+        for user in &users {
+            presence.announce(ONE, user);
+        }
         presence.take_over(4, [0, 1].into(), CALM);
         let known = |presence: &Presence, user: &str| !at(presence, user).is_empty();
         assert!(users.iter().all(|user| known(&presence, user) == (partition_of(user, 4) < 2)));

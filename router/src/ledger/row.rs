@@ -144,7 +144,8 @@ impl Delivery {
 /// Cuts a text to [`DETAIL_BYTES_MAX`], between two characters.
 pub fn cut(text: &mut String) {
     if text.len() > DETAIL_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(DETAIL_BYTES_MAX));
+        let end = (0..=DETAIL_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
     }
 }
 
@@ -362,7 +363,9 @@ mod tests {
         };
         for (i, state) in states.into_iter().enumerate() {
             let mut delivery = Delivery::new(Channel::ALL[i % Channel::ALL.len()]);
-            What::ALL.into_iter().for_each(|what| delivery.note(Wall(i as i64), what, what.name()));
+            for what in What::ALL {
+                delivery.note(Wall(i as i64), what, what.name());
+            }
             row.deliveries.push(Delivery { state, attempts: i as u32, ..delivery });
         }
         let bytes = row.encode();

@@ -309,9 +309,9 @@ fn parse_key(key: &[u8]) -> Result<(Producer, Option<u64>), StoreError> {
 fn encode_head(head: &Head) -> Bytes {
     let mut row = Encoder::new(VERSION);
     row.u64(head.through).u64(head.max).wall(head.since).wall(head.seen_at);
-    head.lanes.iter().for_each(|lane| {
-        row.u64(*lane);
-    });
+    for lane in head.lanes {
+        row.u64(lane);
+    }
     row.finish()
 }
 
@@ -327,9 +327,9 @@ fn decode_head(row: Bytes) -> Result<Head, StoreError> {
 
 fn encode_bits(bits: &[u64; WORDS]) -> Bytes {
     let mut row = Encoder::new(VERSION);
-    bits.iter().for_each(|word| {
+    for word in bits {
         row.u64(*word);
-    });
+    }
     row.finish()
 }
 
@@ -390,7 +390,9 @@ mod tests {
     #[test]
     fn a_hole_is_awaited_while_the_journal_holds_more_and_missing_when_it_does_not() {
         let mut desk = Desk::new(MemoryStore::new());
-        [1, 2, 5, 9_000].into_iter().for_each(|seq| desk.note(seq, Priority::High));
+        for seq in [1, 2, 5, 9_000] {
+            desk.note(seq, Priority::High);
+        }
         let found = desk.commit();
         assert_eq!(shown(&found), [(3, 4), (6, 8_999)]);
         assert_eq!((found.missing, found.awaited), (2 + 8_994, 0));

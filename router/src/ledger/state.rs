@@ -162,17 +162,21 @@ impl State {
             Event::Doubt => State::Unknown,
             Event::Replay => State::Open { due_at: None },
         };
-        let allowed = match (self, event) {
-            (State::Dropped(reason), Event::Replay) => reason.is_replayable(),
-            (State::DeadLettered(_), Event::Replay) => true,
-            (_, Event::Replay) => false,
-            (State::Open { .. }, _) => true,
-            // Better evidence than there was.
-            (State::HandedOver | State::FellBack | State::Unknown, Event::Receipt) => true,
-            (State::Unknown, Event::Taken | Event::Drop(Reason::Provider(_))) => true,
-            // The inbox held it until it was over, replaced or taken back; nobody had acted on it.
-            (State::HandedOver, Event::Expire | Event::Drop(Reason::Collapsed | Reason::Cancelled)) => true,
-            _ => false,
+        let allowed = match self {
+            State::Dropped(reason) => *event == Event::Replay && reason.is_replayable(),
+            State::DeadLettered(_) => *event == Event::Replay,
+            State::Open { .. } => *event != Event::Replay,
+            // Better evidence than there was; or the inbox held it until it was over, replaced or taken back, and
+            // nobody had acted on it.
+            State::HandedOver => matches!(
+                event,
+                Event::Receipt | Event::Expire | Event::Drop(Reason::Collapsed | Reason::Cancelled)
+            ),
+            State::FellBack => *event == Event::Receipt,
+            State::Unknown => {
+                matches!(event, Event::Receipt | Event::Taken | Event::Drop(Reason::Provider(_)))
+            }
+            State::Delivered | State::Expired => false,
         };
         allowed.then_some(next)
     }

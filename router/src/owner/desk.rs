@@ -30,6 +30,9 @@ const VERSION: u8 = 1;
 pub(super) const COUNTERS_KEY: &[u8] = b"counters";
 const STAMP_KEY: &[u8] = b"stamp";
 const BOOTS_KEY: &[u8] = b"boots";
+const STEADY_KEY: &[u8] = b"steady";
+/// How far ahead the reach of the steady clock is written down, in microseconds: one row so often at most.
+const REACH_US: i64 = 100_000;
 /// How much of what was stamped before a stop may not have reached the shards, in microseconds.
 const UNSENT_US: i64 = 10 * 60 * 1_000_000;
 
@@ -74,6 +77,9 @@ pub(super) struct Desk<S> {
     pub(super) config: OwnerConfig,
     /// Counts the starts; calls of an earlier one are provided again.
     pub(super) boot: u64,
+    /// How far the steady clock has come, and how far it was written down to have come.
+    pub(super) steady: Wall,
+    reached: Option<Wall>,
     /// Nothing is due before.
     pub(super) due_from: Option<Wall>,
     pub(super) revocations: Revocations,
@@ -95,6 +101,7 @@ impl<S: Store> Desk<S> {
         let counters = Counters::decode(store.get(Space::Meta, COUNTERS_KEY)?.as_ref())?;
         let stamps = Stamps { last: meta(&store, STAMP_KEY)?.map(|stamp| Wall(stamp.cast_signed())) };
         let boot = meta(&store, BOOTS_KEY)?.unwrap_or(0) + 1;
+        let reached = meta(&store, STEADY_KEY)?.map(|reached| Wall(reached.cast_signed()));
         let numbers =
             [logs::next_number(&store, Space::Overflow)?, logs::next_number(&store, Space::DeadLetters)?];
         let unsent = stamps.last.map(|last| Wall(last.0.saturating_sub(UNSENT_US)));
@@ -112,6 +119,8 @@ impl<S: Store> Desk<S> {
             flights: Flights::new(seed, unsent),
             config,
             boot,
+            steady: Wall(i64::MIN),
+            reached,
             due_from: Some(Wall(i64::MIN)),
             revocations: Revocations::default(),
             must_persist: false,
@@ -159,6 +168,11 @@ impl<S: Store> Desk<S> {
         {
             put_meta(&mut self.turn, STAMP_KEY, last.0.cast_unsigned());
         }
+        if Some(self.steady) > self.reached {
+            let ahead = Wall(self.steady.0.saturating_add(REACH_US));
+            put_meta(&mut self.turn, STEADY_KEY, ahead.0.cast_unsigned());
+            self.reached = Some(ahead);
+        }
         self.turn.commit()?;
         if self.must_persist {
             self.turn.store().persist()?;
@@ -171,6 +185,11 @@ impl<S: Store> Desk<S> {
             self.ready.push_back(Output::Committed(Position { priority, partition, offset }));
         }
         Ok(())
+    }
+
+    /// How far the steady clock may have come before this run.
+    pub(super) fn reached(&self) -> Option<Wall> {
+        self.reached
     }
 
     pub(super) fn poll(&mut self) -> Option<Output> {

@@ -39,7 +39,13 @@ pub(super) fn entry<S: Store>(
 ) -> Result<(), StoreError> {
     match &entry.record {
         Ok(taken) => {
-            desk.sequences.note(&desk.turn, taken.sequence, entry.position.priority, now.wall)?;
+            match desk.sequences.note(&desk.turn, taken.sequence, entry.position.priority, now.wall) {
+                // A gap may go unseen, which is told; that is no reason to hold the record back.
+                Err(damage @ StoreError::Damaged { .. }) => {
+                    desk.alert("store_row_damaged", true, damage.to_string());
+                }
+                result => result?,
+            }
             record(desk, rules, taken, entry.position, now)?;
         }
         Err(Poison { reason, bytes }) => dead_letter(desk, entry.position, reason, None, bytes, now.wall)?,

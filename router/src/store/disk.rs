@@ -102,6 +102,7 @@ fn check_format(database: &Database) -> Result<(), FormatError> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn io(error: fjall::Error) -> StoreError {
     StoreError::Io(format!("{error:?}"))
 }

@@ -11,6 +11,13 @@ use bytes::Bytes;
 
 use super::{Batch, Order, Range, Row, Space, Store, StoreError};
 
+/// What a key's staged write was, if there was one.
+#[derive(Debug)]
+enum Before {
+    Nothing,
+    Staged(Option<Bytes>),
+}
+
 type Staged = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 #[derive(Debug)]
@@ -18,7 +25,7 @@ pub struct Turn<S> {
     store: S,
     staged: [Staged; Space::ALL.len()],
     /// What stood before each write since [`Turn::mark`].
-    undo: Vec<(Space, Vec<u8>, Option<Option<Bytes>>)>,
+    undo: Vec<(Space, Vec<u8>, Before)>,
 }
 
 impl<S: Store> Turn<S> {
@@ -47,7 +54,7 @@ impl<S: Store> Turn<S> {
 
     fn write(&mut self, space: Space, key: Vec<u8>, value: Option<Bytes>) {
         let before = self.staged[space as usize].insert(key.clone(), value);
-        self.undo.push((space, key, before));
+        self.undo.push((space, key, before.map_or(Before::Nothing, Before::Staged)));
     }
 
     /// From here on, writes can be undone.
@@ -60,8 +67,8 @@ impl<S: Store> Turn<S> {
         while let Some((space, key, before)) = self.undo.pop() {
             let staged = &mut self.staged[space as usize];
             match before {
-                Some(before) => staged.insert(key, before),
-                None => staged.remove(&key),
+                Before::Staged(before) => staged.insert(key, before),
+                Before::Nothing => staged.remove(&key),
             };
         }
     }
@@ -227,7 +234,9 @@ mod tests {
         ) {
             let store = MemoryStore::new();
             let mut batch = Batch::default();
-            stored.iter().for_each(|(key, value)| batch.put(Space::Due, vec![*key], vec![*value]));
+            for (key, value) in &stored {
+                batch.put(Space::Due, vec![*key], vec![*value]);
+            }
             store.commit(&batch).expect("memory");
             let mut turn = Turn::new(store.snapshot());
             for (key, value) in &writes {

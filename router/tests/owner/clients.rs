@@ -17,7 +17,7 @@ fn the_first_act_dismisses_it_on_the_other_devices_once() {
     world.link(3, &["bob"]);
     let id = world.to("ann");
     for (kind, times) in [("ack", 1), ("ack", 1), ("read", 1)] {
-        world.says(one, 5, "ann", json!({"type": kind, "ids": [id]}));
+        world.says(one, 5, "ann", &json!({"type": kind, "ids": [id]}));
         let tells: Vec<_> = world
             .seen
             .frames
@@ -48,7 +48,7 @@ fn nobody_acts_on_what_is_anothers() {
     let link = world.link(1, &["ann", "eve"]);
     let id = world.to("ann");
     let topic = world.send(json!({"to": {"topic": "secret"}}));
-    world.says(link, 5, "eve", json!({"type": "read", "ids": [id, topic, uuid::Uuid::nil()]}));
+    world.says(link, 5, "eve", &json!({"type": "read", "ids": [id, topic, uuid::Uuid::nil()]}));
     assert_eq!(
         (world.state(id, Channel::Inapp), world.state(topic, Channel::Inapp)),
         ("handed_over", "handed_over")
@@ -78,13 +78,13 @@ fn an_act_on_a_topics_notification_is_each_users_own() {
     let mut world = World::new();
     let link = world.link(1, &["ann", "bob"]);
     for user in ["ann", "bob"] {
-        world.says(link, 1, user, json!({"type": "subscribe", "topics": ["t"]}));
+        world.says(link, 1, user, &json!({"type": "subscribe", "topics": ["t"]}));
     }
     let id = world.send(json!({"to": {"topic": "t"}}));
     assert_eq!((world.inbox("ann").unread, world.inbox("bob").unread), (1, 1));
-    world.says(link, 1, "ann", json!({"type": "read", "ids": [id]}));
+    world.says(link, 1, "ann", &json!({"type": "read", "ids": [id]}));
     assert_eq!((world.inbox("ann").unread, world.inbox("bob").unread), (0, 1));
-    world.says(link, 1, "bob", json!({"type": "ack", "ids": [id]}));
+    world.says(link, 1, "bob", &json!({"type": "ack", "ids": [id]}));
     let delivery = world.delivery(id, Channel::Inapp);
     assert_eq!((delivery.state, delivery.acknowledgements), ("delivered", 2));
     assert_eq!(world.balanced().total().accepted, 1);
@@ -94,7 +94,7 @@ fn an_act_on_a_topics_notification_is_each_users_own() {
 fn subscriptions_last_and_every_shard_of_the_user_hears_of_them() {
     let mut world = World::new();
     let (one, two) = (world.link(1, &["ann"]), world.link(2, &["ann"]));
-    let reply = world.ask(one, 5, "ann", json!({"type": "subscribe", "topics": ["a", "b"]}));
+    let reply = world.ask(one, 5, "ann", &json!({"type": "subscribe", "topics": ["a", "b"]}));
     assert_eq!(reply, json!({"type": "subscribed", "topics": ["a", "b"]}));
     let topics = |world: &World, link: LinkId| {
         let told = world.seen.frames.iter().rev().find_map(|(to, frame)| match frame {
@@ -107,7 +107,7 @@ fn subscriptions_last_and_every_shard_of_the_user_hears_of_them() {
         (topics(&world, one), topics(&world, two)),
         (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()])
     );
-    let reply = world.ask(two, 1, "ann", json!({"type": "unsubscribe", "topics": ["a"]}));
+    let reply = world.ask(two, 1, "ann", &json!({"type": "unsubscribe", "topics": ["a"]}));
     assert_eq!(reply["topics"], json!(["b"]));
     world.crash();
     let three = world.link(3, &[]);
@@ -123,11 +123,11 @@ fn one_topic_too_many_is_refused_and_changes_nothing() {
     let link = world.link(1, &["ann"]);
     for chunk in (0..TOPICS_PER_USER_MAX).collect::<Vec<_>>().chunks(64) {
         let topics: Vec<_> = chunk.iter().map(|i| format!("t{i}")).collect();
-        world.ask(link, 1, "ann", json!({"type": "subscribe", "topics": topics}));
+        world.ask(link, 1, "ann", &json!({"type": "subscribe", "topics": topics}));
     }
-    let reply = world.ask(link, 1, "ann", json!({"type": "subscribe", "topics": ["more"]}));
+    let reply = world.ask(link, 1, "ann", &json!({"type": "subscribe", "topics": ["more"]}));
     assert_eq!((&reply["type"], &reply["code"]), (&json!("error"), &json!("too_many")));
-    let reply = world.ask(link, 1, "ann", json!({"type": "subscribe", "topics": ["t0"]}));
+    let reply = world.ask(link, 1, "ann", &json!({"type": "subscribe", "topics": ["t0"]}));
     assert_eq!(reply["topics"].as_array().map(Vec::len), Some(TOPICS_PER_USER_MAX));
 }
 
@@ -143,7 +143,7 @@ fn nonsense_is_answered_with_its_code() {
         (json!({"type": "subscribe", "topics": [""]}), "bad_field"),
     ];
     for (message, code) in cases {
-        assert_eq!(world.ask(link, 1, "ann", message.clone())["code"], code, "{message}");
+        assert_eq!(world.ask(link, 1, "ann", &message)["code"], code, "{message}");
     }
     let text = bytes::Bytes::from_static(b"\xff\xfe");
     world.frame(link, Frame::ClientMessage { user: "ann".into(), session: SessionKey(9), text });

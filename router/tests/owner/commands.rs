@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use router::owner::{Answer, Command, LinkId, Outcome, OwnerConfig};
 use router::record::Channel;
+use router::store::{Batch, Order, Range, Space, Store, keys};
 use router::tickets;
 use serde_json::json;
 use uuid::Uuid;
@@ -47,7 +48,6 @@ fn a_ticket_lets_in_once_and_not_for_long() {
     assert_eq!(redeem(&mut world, link, "three"), None);
     issue(&mut world, "four", "ann");
     world.pass(Duration::from_secs(61));
-    use router::store::{Order, Range, Space, Store};
     assert_eq!(world.store.scan(Space::Tickets, &Range::all(), Order::Forward, 9), Ok(vec![]));
     assert_eq!(world.store.scan(Space::Due, &Range::all(), Order::Forward, 9), Ok(vec![]));
 }
@@ -164,7 +164,6 @@ fn a_delivery_that_was_given_up_can_be_tried_again() {
 
 #[test]
 fn poison_stays_poison_and_a_record_that_was_hurt_by_a_row_comes_back() {
-    use router::store::{Batch, Space, Store, keys};
     let mut world = World::new();
     let link = world.link(1, &["ann"]);
     let poison = world.poison(b"nonsense");

@@ -16,7 +16,9 @@ fn thousands_come_in_pages_each_once_and_in_order() {
     let link = world.link(1, &["ann"]);
     let entries: Vec<_> = (0..2_345).map(|_| world.record(json!({"to": {"user": "ann"}}))).collect();
     let ids: Vec<Uuid> = entries.iter().map(|entry| entry.record.as_ref().expect("a record").id).collect();
-    entries.into_iter().for_each(|entry| world.owner.handle_entry(entry, world.now()));
+    for entry in entries {
+        world.owner.handle_entry(entry, world.now());
+    }
     world.turn();
     for limit in [50, 7] {
         assert_eq!(world.sync_all(link, "ann", json!({}), limit), ids);
@@ -30,20 +32,20 @@ fn a_page_that_holds_exactly_the_rest_says_so() {
     for _ in 0..50 {
         world.to("ann");
     }
-    let page = world.ask(link, 1, "ann", json!({"type": "sync"}));
+    let page = world.ask(link, 1, "ann", &json!({"type": "sync"}));
     assert_eq!(
         (page["has_more"].as_bool(), page["notifications"].as_array().map(Vec::len)),
         (Some(false), Some(50))
     );
-    let next = world.ask(link, 1, "ann", json!({"type": "sync", "cursor": page["cursor"]}));
+    let next = world.ask(link, 1, "ann", &json!({"type": "sync", "cursor": page["cursor"]}));
     assert_eq!(
         (next["has_more"].as_bool(), next["notifications"].as_array().map(Vec::len)),
         (Some(false), Some(0))
     );
     let id = world.to("ann");
-    let again = world.ask(link, 1, "ann", json!({"type": "sync", "cursor": next["cursor"]}));
+    let again = world.ask(link, 1, "ann", &json!({"type": "sync", "cursor": next["cursor"]}));
     assert_eq!(again["notifications"][0]["id"], json!(id));
-    let asked_for_more = world.ask(link, 1, "ann", json!({"type": "sync", "limit": 5_000}));
+    let asked_for_more = world.ask(link, 1, "ann", &json!({"type": "sync", "limit": 5_000}));
     assert_eq!(asked_for_more["notifications"].as_array().map(Vec::len), Some(50));
 }
 
@@ -53,7 +55,7 @@ fn last_seen_at_is_strict_and_of_one_microsecond() {
     let link = world.link(1, &["ann"]);
     // No time goes by: stamps differ all the same.
     let ids: Vec<_> = (0..10).map(|_| world.to("ann")).collect();
-    let page = world.ask(link, 1, "ann", json!({"type": "sync"}));
+    let page = world.ask(link, 1, "ann", &json!({"type": "sync"}));
     let stamps: Vec<String> = page["notifications"]
         .as_array()
         .expect("a list")
@@ -74,7 +76,7 @@ fn a_cursor_wins_over_last_seen_at() {
     let mut world = World::new();
     let link = world.link(1, &["ann"]);
     let ids: Vec<_> = (0..4).map(|_| world.to("ann")).collect();
-    let page = world.ask(link, 1, "ann", json!({"type": "sync", "limit": 1}));
+    let page = world.ask(link, 1, "ann", &json!({"type": "sync", "limit": 1}));
     let ask = json!({"cursor": page["cursor"], "last_seen_at": "2000-01-01T00:00:00Z"});
     assert_eq!(world.sync_all(link, "ann", ask, 50), ids[1..]);
 }
@@ -87,7 +89,7 @@ fn what_was_accepted_before_and_drained_after_is_not_missed() {
     let late_id = late.record.as_ref().expect("a record").id;
     world.step(Duration::from_secs(600));
     world.to("ann");
-    let page = world.ask(link, 1, "ann", json!({"type": "sync"}));
+    let page = world.ask(link, 1, "ann", &json!({"type": "sync"}));
     let seen = page["notifications"][0]["created_at"].clone();
     world.owner.handle_entry(late, world.now());
     world.turn();
@@ -100,7 +102,7 @@ fn stamps_rise_over_restarts_and_clocks_that_go_back() {
     let mut world = World::new();
     let link = world.link(1, &["ann"]);
     let mut ids = vec![world.to("ann")];
-    let page = world.ask(link, 1, "ann", json!({"type": "sync"}));
+    let page = world.ask(link, 1, "ann", &json!({"type": "sync"}));
     world.wall -= 3_600_000_000;
     ids.push(world.to("ann"));
     world.crash();
@@ -117,7 +119,7 @@ fn topics_and_everybodys_are_merged_by_time() {
     let link = world.link(1, &["ann"]);
     let before = world.send(json!({"to": {"topic": "t"}}));
     let mut all = vec![world.send(json!({"to": {"all": true}}))];
-    world.ask(link, 1, "ann", json!({"type": "subscribe", "topics": ["t", "u"]}));
+    world.ask(link, 1, "ann", &json!({"type": "subscribe", "topics": ["t", "u"]}));
     for round in 0..40 {
         let to = match round % 4 {
             0 => json!({"topic": "t"}),
@@ -141,15 +143,15 @@ fn a_topic_of_a_later_subscription_begins_there() {
     let mut world = World::new();
     let link = world.link(1, &["ann"]);
     world.to("ann");
-    let page = world.ask(link, 1, "ann", json!({"type": "sync"}));
+    let page = world.ask(link, 1, "ann", &json!({"type": "sync"}));
     world.send(json!({"to": {"topic": "t"}}));
-    world.ask(link, 1, "ann", json!({"type": "subscribe", "topics": ["t"]}));
+    world.ask(link, 1, "ann", &json!({"type": "subscribe", "topics": ["t"]}));
     let first = world.send(json!({"to": {"topic": "t"}}));
     assert_eq!(world.sync_all(link, "ann", json!({"cursor": page["cursor"]}), 50), [first]);
-    world.ask(link, 1, "ann", json!({"type": "unsubscribe", "topics": ["t"]}));
+    world.ask(link, 1, "ann", &json!({"type": "unsubscribe", "topics": ["t"]}));
     world.send(json!({"to": {"topic": "t"}}));
     assert!(world.sync_all(link, "ann", json!({"cursor": page["cursor"]}), 50).is_empty());
-    world.ask(link, 1, "ann", json!({"type": "subscribe", "topics": ["t"]}));
+    world.ask(link, 1, "ann", &json!({"type": "subscribe", "topics": ["t"]}));
     assert!(world.sync_all(link, "ann", json!({"cursor": page["cursor"]}), 50).is_empty());
 }
 
@@ -157,11 +159,11 @@ fn a_topic_of_a_later_subscription_begins_there() {
 fn topics_are_read_again_from_a_little_before_a_bare_last_seen_at() {
     let mut world = World::new();
     let link = world.link(1, &["ann"]);
-    world.ask(link, 1, "ann", json!({"type": "subscribe", "topics": ["t"]}));
+    world.ask(link, 1, "ann", &json!({"type": "subscribe", "topics": ["t"]}));
     let early = world.send(json!({"to": {"topic": "t"}}));
     world.step(Duration::from_secs(4));
     let own = world.to("ann");
-    let page = world.ask(link, 1, "ann", json!({"type": "sync"}));
+    let page = world.ask(link, 1, "ann", &json!({"type": "sync"}));
     let seen = page["notifications"][1]["created_at"].clone();
     assert_eq!(page["notifications"][1]["id"], json!(own));
     assert_eq!(world.sync_all(link, "ann", json!({"last_seen_at": seen}), 50), [early]);
@@ -183,7 +185,7 @@ fn what_is_over_is_not_served_and_has_more_does_not_count_it() {
     }
     // Its time has come, and nobody has swept yet.
     world.step(Duration::from_secs(5));
-    let page = world.ask(link, 1, "ann", json!({"type": "sync", "limit": 1}));
+    let page = world.ask(link, 1, "ann", &json!({"type": "sync", "limit": 1}));
     assert_eq!((&page["notifications"][0]["id"], &page["has_more"]), (&json!(kept), &json!(false)));
     world.pass(Duration::from_secs(1));
     assert_eq!(world.inbox_ids("ann"), [kept]);

@@ -28,7 +28,7 @@ fn an_acknowledgement_in_time_ends_it() {
     let id = world.send(request(&["inapp"], &["push", "email"]));
     assert_eq!(world.state(id, Channel::Inapp), "open");
     world.pass(seconds(9));
-    world.says(link, 5, "ann", json!({"type": "ack", "ids": [id]}));
+    world.says(link, 5, "ann", &json!({"type": "ack", "ids": [id]}));
     world.pass(seconds(100));
     assert_eq!((world.state(id, Channel::Inapp), called(&world)), ("delivered", vec![]));
     world.balanced();
@@ -60,7 +60,7 @@ fn a_late_acknowledgement_is_a_receipt_and_stops_the_rest() {
     let link = world.link(1, &["ann"]);
     let id = world.send(request(&["inapp"], &["push", "email"]));
     world.pass(seconds(10));
-    world.says(link, 5, "ann", json!({"type": "ack", "ids": [id]}));
+    world.says(link, 5, "ann", &json!({"type": "ack", "ids": [id]}));
     world.pass(seconds(100));
     assert_eq!((world.state(id, Channel::Inapp), called(&world)), ("delivered", vec!["push"]));
     world.balanced();
@@ -254,7 +254,7 @@ fn a_newer_one_takes_the_place_of_the_older_with_its_collapse_key() {
     assert_eq!((world.inbox_ids("ann"), world.inbox_ids("bob")), (vec![ids[2], other], vec![bobs]));
     assert_eq!(world.inbox("ann").unread, 2);
     assert_eq!(world.delivery(ids[0], Channel::Inapp).reason.as_deref(), Some("collapsed"));
-    world.says(link, 1, "ann", json!({"type": "ack", "ids": [ids[2]]}));
+    world.says(link, 1, "ann", &json!({"type": "ack", "ids": [ids[2]]}));
     let last = world.send(request);
     assert_eq!(world.state(ids[2], Channel::Inapp), "delivered", "she had acted on it");
     assert_eq!(world.inbox_ids("ann"), [other, last]);

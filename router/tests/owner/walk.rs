@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use router::owner::Outcome;
 use router::record::Channel;
+use router::store::{Batch, Space, Store, keys};
 use serde_json::json;
 use wire::link::{DeliveryResult, Frame};
 use wire::message::{Notification, ServerMessage};
@@ -155,7 +156,9 @@ fn a_record_given_again_changes_nothing() {
         })
         .collect();
     let handle = |world: &mut World, entries: Vec<router::journal::Entry>| {
-        entries.into_iter().for_each(|entry| world.owner.handle_entry(entry, world.now()));
+        for entry in entries {
+            world.owner.handle_entry(entry, world.now());
+        }
         world.turn();
     };
     handle(&mut world, entries);
@@ -193,7 +196,6 @@ fn poison_and_nonsense_are_dead_lettered_and_the_rest_goes_on() {
 
 #[test]
 fn a_damaged_row_stops_its_record_only() {
-    use router::store::{Batch, Space, Store, keys};
     let mut world = World::new();
     world.link(1, &["ann", "bob"]);
     let mut batch = Batch::default();

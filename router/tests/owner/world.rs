@@ -210,7 +210,7 @@ impl<S: Store> World<S> {
         self.turn();
     }
 
-    pub fn says(&mut self, link: LinkId, session: u64, user: &str, message: Value) {
+    pub fn says(&mut self, link: LinkId, session: u64, user: &str, message: &Value) {
         let text = Bytes::from(message.to_string());
         self.frame(link, Frame::ClientMessage { user: user.to_owned(), session: SessionKey(session), text });
     }
@@ -229,7 +229,7 @@ impl<S: Store> World<S> {
     }
 
     /// Asks and takes the one reply.
-    pub fn ask(&mut self, link: LinkId, session: u64, user: &str, message: Value) -> Value {
+    pub fn ask(&mut self, link: LinkId, session: u64, user: &str, message: &Value) -> Value {
         self.replies(link, session);
         self.says(link, session, user, message);
         let mut replies = self.replies(link, session);
@@ -244,7 +244,7 @@ impl<S: Store> World<S> {
         for _ in 0..10_000 {
             ask["type"] = json!("sync");
             ask["limit"] = json!(limit);
-            let page = self.ask(link, 1, user, ask);
+            let page = self.ask(link, 1, user, &ask);
             assert_eq!(page["type"], "sync_batch", "{page}");
             let shown = page["notifications"].as_array().expect("a list");
             assert!(shown.len() <= limit);
