@@ -168,15 +168,23 @@ stage_sim() {
     test_target sim
 }
 
+# The programs as the sources are now; nothing to do behind the build stage.
+programs() {
+    cargo build "${WORKSPACE[@]}"
+}
+
 stage_e2e() {
+    programs
     test_target e2e --test-threads 4
 }
 
 stage_kafka() {
+    programs
     test_target kafka --test-threads 2
 }
 
 stage_browser() {
+    programs
     test_target browser --test-threads 1
 }
 

@@ -19,7 +19,7 @@ fn guarded() -> &'static Tocsin {
 #[test]
 fn a_token_names_the_user_in_a_header_or_a_subprotocol() {
     let tocsin = guarded();
-    let token = tocsin.setup.token("ada");
+    let token = tocsin.setup.token("auth-ada");
     let connects = [
         Connect::default().bearer(&token),
         Connect::default().protocol("tocsin.v1").protocol(&format!("bearer.{token}")),
@@ -27,7 +27,7 @@ fn a_token_names_the_user_in_a_header_or_a_subprotocol() {
     for (i, connect) in connects.iter().enumerate() {
         let mut client = connect.to(tocsin.clients()).unwrap_or_else(|refused| panic!("{i}: {refused:?}"));
         assert!(!client.protocol.clone().unwrap_or_default().contains("bearer"), "a token is never echoed");
-        let id = tocsin.api().accepted(&to_user("ada", "to me"));
+        let id = tocsin.api().accepted(&to_user("auth-ada", "to me"));
         expect_id(&mut client, &id);
     }
 }
@@ -122,7 +122,8 @@ fn only_pages_of_the_list_may_connect() {
             Ok(_) => 101,
             Err(refused) => refused.status(),
         };
-        assert_eq!(status, 403, "{bad}");
+        // What is no ASCII is no header either.
+        assert!(status == 403 || !bad.is_ascii() && status == 400, "{bad}: {status}");
     }
     let doubled = Connect::default().query("user", "ada");
     let doubled = doubled.header("origin", "https://app.example").header("origin", "https://evil.test");

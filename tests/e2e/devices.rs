@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tests::client::id_of;
-use tests::until;
+use tests::{Setup, until};
 
 use crate::support::{expect_id, expect_nothing_before_now, shared, to_user};
 
@@ -77,7 +77,8 @@ fn nobody_acts_on_another_person_s_notifications() {
 
 #[test]
 fn the_same_device_again_replaces_the_older_connection() {
-    let tocsin = shared();
+    // One shard: a shard knows its own connections only.
+    let tocsin = Setup::standalone().set("gateway.shards", 1).start();
     let mut old = tocsin.connect_device("devices-same", "phone");
     let mut new = tocsin.connect_device("devices-same", "phone");
     assert_eq!(old.closed(tests::deadline::PATIENCE).0, 4409);

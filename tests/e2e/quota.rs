@@ -41,11 +41,11 @@ fn a_service_past_its_quota_is_429_and_others_are_not() {
         Setup::standalone().service("a", "key-a", rights(10)).service("b", "key-b", rights(1_000)).start();
     let answers: Vec<_> = (0..30).map(|_| tocsin.api().with_key("key-a").post(&to_user("u", "x"))).collect();
     let taken = answers.iter().filter(|answer| answer.status == 202).count();
-    assert!((10..=12).contains(&taken), "{taken} of 30 with 10 a minute");
+    assert_eq!(taken, 10, "of 30, with 10 a minute");
     let refused = answers.iter().find(|answer| answer.status == 429).expect("one is over");
     refused.problem(429);
     let wait: u64 = refused.header("retry-after").and_then(|wait| wait.parse().ok()).expect("whole seconds");
-    assert!((1..=60).contains(&wait), "{wait}");
+    assert!((1..=61).contains(&wait), "{wait}");
     for _ in 0..30 {
         tocsin.api().with_key("key-b").post(&to_user("u", "x")).expect(202);
     }

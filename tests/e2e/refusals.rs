@@ -53,7 +53,7 @@ fn what_is_too_large_is_413() {
 #[test]
 fn who_has_no_key_is_401() {
     let tocsin = shared();
-    for api in [tocsin.api().with_key(""), tocsin.api().with_key("wrong"), tocsin.api().with_key("dev ")] {
+    for api in [tocsin.api().with_key(""), tocsin.api().with_key("wrong"), tocsin.api().with_key("deV")] {
         api.post(&to_user("u", "x")).problem(401);
         for path in ["/v1/reconcile", "/v1/outbox", "/v1/status", "/v1/users/u/inbox", "/v1/overflow"] {
             api.get(path).problem(401);

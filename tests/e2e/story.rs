@@ -24,7 +24,8 @@ fn the_status_url_leads_from_acceptance_to_acknowledgement() {
         let delivery = story["deliveries"][0].clone();
         ["handed_over", "delivered"].contains(&delivery["state"].as_str()?).then_some(delivery)
     });
-    assert_eq!((handed["channel"].as_str(), handed["recipient"].as_str()), (Some("inapp"), Some("user:ada")));
+    assert_eq!(handed["channel"], "inapp");
+    assert!(handed["recipient"].as_str().is_some_and(|recipient| recipient.ends_with("ada")), "{handed}");
     client.ack(&[&id]);
     let delivered = until("it is delivered", || {
         let delivery = story(&api, &url)["deliveries"][0].clone();

@@ -1,8 +1,8 @@
 //! A notification reaches whom it names: a user, users, a topic's subscribers, everyone; and nobody else.
 
 use serde_json::json;
-use tests::Setup;
 use tests::client::id_of;
+use tests::{Equation, Setup};
 
 use crate::support::{expect_id, expect_nothing_before_now, shared};
 
@@ -77,9 +77,9 @@ fn a_subscription_outlives_the_connection() {
     client.recv("subscribed");
     drop(client);
     let missed = tocsin.api().accepted(&json!({ "to": { "topic": "targets-back" }, "title": "missed" }));
+    Equation::settled(&tocsin.api());
     let mut client = tocsin.connect("targets-back");
-    // The socket's topics are told when the owner has heard of the device.
-    client.recv("subscribed");
+    // The owner tells the shard the user's topics before it answers.
     let (page, _) = client.sync_all(&json!({}));
     assert_eq!(page.iter().map(id_of).collect::<Vec<_>>(), [missed]);
     let live = tocsin.api().accepted(&json!({ "to": { "topic": "targets-back" }, "title": "live" }));

@@ -215,6 +215,7 @@ impl Client {
                     self.pings += 1;
                     let _ = self.socket.flush();
                 }
+                Ok(Message::Pong(_)) => {}
                 Ok(other) => panic!("the server said {other:?}"),
                 Err(tungstenite::Error::Io(error)) if is_timeout(&error) => return Event::Nothing,
                 Err(error) => return Event::Lost(error.to_string()),
@@ -314,7 +315,7 @@ impl Client {
             if batch["has_more"] == false {
                 return (all, pages);
             }
-            request = json!({ "cursor": batch["cursor"] });
+            request["cursor"] = batch["cursor"].clone();
         }
         panic!("more than {PAGES_MAX} pages: {pages:?}");
     }
