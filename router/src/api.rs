@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::http::header;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use ops::clock::Clock;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -151,6 +151,7 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("post", "/v1/notifications", post(ingest::http::post)),
         ("post", "/v1/notifications/batch", post(ingest::batch::post)),
         ("get", "/v1/notifications/{id}", get(notifications::timeline)),
+        ("delete", "/v1/notifications/{id}", delete(notifications::cancel)),
         ("get", "/v1/users/{user}/inbox", get(inbox::page)),
         ("post", "/v1/users/{user}/inbox/read", post(inbox::mark_read)),
         ("get", "/v1/outbox", get(operations::outbox)),

@@ -87,6 +87,8 @@ pub const LINK_HELLO_WITHIN: Duration = Duration::from_secs(5);
 
 /// Journal entries, link frames, outcomes and commands that are handled between two commits.
 pub const TURN_INPUTS_MAX: usize = 512;
+/// Deliveries that the journal entries of one turn may come to (and the entry that crosses it).
+pub const TURN_DELIVERIES_MAX: usize = 4_096;
 /// Journal entries read at once.
 pub const READ_ENTRIES_MAX: usize = 256;
 /// Batches of entries that wait for the owner.
@@ -99,8 +101,9 @@ pub const PROVIDER_CALLS_WAITING_MAX: usize = 10_000;
 pub const PROVIDER_CALLS_AT_ONCE_MAX: usize = 64;
 /// Provider calls that wait for one channel's workers.
 pub const PROVIDER_QUEUE_MAX: usize = 1_024;
-/// How often what the owner wrote is forced to the disk, and the journal told.
-pub const PERSIST_EVERY: Duration = Duration::from_millis(250);
+/// How often what the owner wrote is forced to the disk, and the journal told. The store takes no batch meanwhile, so
+/// oftener would be felt in the slowest deliveries.
+pub const PERSIST_EVERY: Duration = Duration::from_secs(1);
 /// How long the owner waits before it tries a failed commit again.
 pub const COMMIT_RETRY: Duration = Duration::from_millis(500);
 /// How long the reader waits before it tries a failed read again.
@@ -109,6 +112,9 @@ pub const READ_RETRY: Duration = Duration::from_millis(500);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long an orderly end may take before what is left is cut off.
 pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Threads for looking things up in the store and for the disk.
+pub const BLOCKING_THREADS_MAX: usize = 32;
 
 // What is kept.
 

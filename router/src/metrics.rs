@@ -103,6 +103,12 @@ impl Metrics {
         }
     }
 
+    /// Requests of all services that were refused so.
+    pub fn refused(&self, kind: Kind) -> u64 {
+        let Some(i) = REFUSALS.iter().position(|known| *known == kind) else { return 0 };
+        self.ingest.iter().map(|service| service.refused[i].get()).sum()
+    }
+
     /// Counts one request, or one line of a batch.
     pub fn count_ingest(&self, service: Option<&str>, taken: Taken) {
         let name = service.unwrap_or(NOBODY);

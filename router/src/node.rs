@@ -24,7 +24,9 @@ use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
 use crate::journal::embedded::OpenError;
 use crate::journal::{Entry, JournalReader};
-use crate::limits::{ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX, SHUTDOWN_WITHIN};
+use crate::limits::{
+    BLOCKING_THREADS_MAX, ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX, SHUTDOWN_WITHIN,
+};
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::owner::{Now, Owner, OwnerConfig};
@@ -117,6 +119,7 @@ pub fn start_on(
     let store = DiskStore::open(&config.store_dir())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("router")
         .enable_all()
         .build()

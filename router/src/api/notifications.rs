@@ -12,6 +12,7 @@ use super::not_found;
 use super::problem::Problem;
 use super::query::Named;
 use crate::owner::view::{DeliveryView, Moment, Timeline};
+use crate::owner::{Answer, Command};
 use crate::record::Channel;
 use crate::store::StoreError;
 
@@ -34,8 +35,9 @@ pub(super) struct Story {
 
 #[derive(Serialize)]
 struct Delivery {
-    /// The user, `topic:…` or `all`.
+    /// The user, `topic:…` or `all`: for people. A program reads `to`.
     recipient: String,
+    to: To,
     channel: Channel,
     state: &'static str,
     reason: Option<String>,
@@ -45,6 +47,15 @@ struct Delivery {
     acknowledgements: u32,
     attempts: u32,
     timeline: Vec<Event>,
+}
+
+/// The recipient as a request names it, so that a user called `all` is still a user.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum To {
+    User(String),
+    Topic(String),
+    All(bool),
 }
 
 #[derive(Serialize)]
@@ -69,6 +80,27 @@ pub(super) async fn timeline(
         Some(timeline) => Ok(axum::Json(story(timeline))),
         None if app.intake.has_accepted(id) => Ok(axum::Json(waiting(id))),
         None => Err(not_found()),
+    }
+}
+
+/// What became of a cancellation.
+#[derive(Serialize)]
+pub(super) struct Cancellation {
+    id: Uuid,
+    /// Deliveries that will not go out.
+    cancelled: u32,
+    /// Deliveries that had gone out, or had ended.
+    too_late: u32,
+}
+
+pub(super) async fn cancel(
+    State(app): State<App>,
+    _caller: Caller,
+    Named(id): Named<Uuid>,
+) -> Result<axum::Json<Cancellation>, Problem> {
+    match app.command(Command::Cancel { id }).await? {
+        Answer::Cancelled { cancelled, too_late } => Ok(axum::Json(Cancellation { id, cancelled, too_late })),
+        _ => Err(not_found()),
     }
 }
 
@@ -102,8 +134,18 @@ fn story(timeline: Timeline) -> Story {
 }
 
 fn delivery(view: DeliveryView) -> Delivery {
+    let to = match view.recipient.split_once(':') {
+        Some(("user", user)) => To::User(user.to_owned()),
+        Some(("topic", topic)) => To::Topic(topic.to_owned()),
+        _ => To::All(true),
+    };
+    let recipient = match &to {
+        To::User(user) => user.clone(),
+        To::Topic(_) | To::All(_) => view.recipient,
+    };
     Delivery {
-        recipient: view.recipient.strip_prefix("user:").map_or(view.recipient.clone(), str::to_owned),
+        recipient,
+        to,
         channel: view.channel,
         state: view.state,
         reason: view.reason,

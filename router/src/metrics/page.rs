@@ -4,8 +4,9 @@ use ops::metrics::Text;
 
 use super::{IngestCounters, REFUSALS};
 use crate::api::App;
+use crate::api::problem::Kind as ProblemKind;
 use crate::ledger::state::Kind;
-use crate::ledger::{Counters, Reconciliation};
+use crate::ledger::{Counters, Reason, Reconciliation};
 use crate::record::Channel;
 
 pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconciliation>) -> String {
@@ -74,7 +75,15 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
     }
     let standing = app.watch.lock().alerts.standing_count();
     text.gauge("tocsin_router_alerts", "Alerts that stand.", &[], standing as u64);
+    // Outboxes never fail, so theirs is always closed.
+    text.gauge(
+        "tocsin_router_breaker_state",
+        "A provider's breaker: 0 closed, 1 half open, 2 open.",
+        &[("provider", "outbox")],
+        0,
+    );
     if let Some(counters) = counters {
+        limited(&mut text, metrics.refused(ProblemKind::QuotaSpent), counters);
         deliveries(&mut text, counters);
     }
     if let Some(reconciled) = reconciled {
@@ -123,6 +132,23 @@ fn ingest(text: &mut Text, service: &IngestCounters) {
             "Requests to take something in, by service and outcome.",
             &[("service", &service.service), ("outcome", outcome)],
             count.get(),
+        );
+    }
+}
+
+/// The three layers of limits, outermost first.
+fn limited(text: &mut Text, quota_spent: u64, counters: &Counters) {
+    let dropped = |reason: &Reason| counters.dropped().nth(reason.index()).map_or(0, |(_, count)| count);
+    for (layer, count) in [
+        ("service_quota", quota_spent),
+        ("user_push", dropped(&Reason::PushLimit)),
+        ("global_shed", dropped(&Reason::Shed)),
+    ] {
+        text.counter(
+            "tocsin_router_limited_total",
+            "What a limit refused or held back, by layer.",
+            &[("layer", layer)],
+            count,
         );
     }
 }

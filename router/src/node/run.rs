@@ -17,12 +17,12 @@ use super::board::Watch;
 use super::inputs::Input;
 use super::reader::Positions;
 use crate::journal::Entry;
-use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_INPUTS_MAX};
+use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
 use crate::links::Outbound;
 use crate::metrics::Metrics;
 use crate::owner::{Answer, LinkId, Now, Output, Owner, ProviderCall};
 use crate::provider::Queues;
-use crate::record::Channel;
+use crate::record::{Channel, Target};
 use crate::store::DiskStore;
 
 /// How long the thread sleeps when nothing is due.
@@ -46,6 +46,8 @@ struct State {
     links: HashMap<LinkId, Arc<Outbound>>,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     next_token: u64,
+    /// Read, and not yet handled: one turn takes no more than a bounded number of deliveries.
+    backlog: VecDeque<Entry>,
     /// Calls that their channel's queue has no room for yet.
     waiting: VecDeque<ProviderCall>,
     /// Deliveries that a full link gave back: the owner hears of them in the next turn.
@@ -69,6 +71,7 @@ impl Run {
             links: HashMap::new(),
             answers: HashMap::new(),
             next_token: 0,
+            backlog: VecDeque::new(),
             waiting: VecDeque::new(),
             slow: Vec::new(),
             positions: Positions::new(),
@@ -99,8 +102,9 @@ impl State {
         let due = self.run.owner.poll_timeout().map_or(IDLE, |due| due.since(now));
         let paused = self.run.owner.reading_pause(self.now());
         let reads = self.reads();
+        let fetches = reads && self.backlog.is_empty();
         let wake = due.min(paused.unwrap_or(IDLE));
-        if !self.slow.is_empty() {
+        if !self.slow.is_empty() || (reads && !fetches) {
             return Woken::Time;
         }
         let blocked = self.waiting.front().map(|call| call.delivery.channel);
@@ -108,7 +112,7 @@ impl State {
         tokio::select! {
             biased;
             _ = run.inputs.recv_many(inputs, TURN_INPUTS_MAX) => Woken::Inputs,
-            batch = run.entries.recv(), if reads => Woken::Entries(batch),
+            batch = run.entries.recv(), if fetches => Woken::Entries(batch),
             () = room(&run.providers, blocked), if blocked.is_some() => Woken::Room,
             () = sleep(wake) => Woken::Time,
         }
@@ -116,16 +120,16 @@ impl State {
 
     /// True when this was the last turn.
     fn handle(&mut self, woken: Woken, inputs: &mut Vec<Input>) -> bool {
-        let mut entries = None;
         let mut ended = false;
         match woken {
-            Woken::Entries(batch) => {
-                ended = batch.is_none();
-                entries = batch;
-            }
+            Woken::Entries(Some(batch)) => self.backlog.extend(batch),
+            Woken::Entries(None) => ended = true,
             // A busy link never keeps the journal waiting: both come in every turn.
-            Woken::Inputs | Woken::Room if self.reads() => entries = self.run.entries.try_recv().ok(),
-            Woken::Inputs | Woken::Room | Woken::Time => {}
+            Woken::Inputs | Woken::Room | Woken::Time => {
+                if self.backlog.is_empty() && self.reads() {
+                    self.backlog.extend(self.run.entries.try_recv().into_iter().flatten());
+                }
+            }
         }
         while inputs.len() < TURN_INPUTS_MAX
             && let Ok(input) = self.run.inputs.try_recv()
@@ -139,9 +143,7 @@ impl State {
         for input in inputs.drain(..) {
             self.take(input, now);
         }
-        for entry in entries.into_iter().flatten() {
-            self.run.owner.handle_entry(entry, now);
-        }
+        self.take_entries(now);
         if self.run.owner.poll_timeout().is_some_and(|due| due <= now.mono) {
             self.run.owner.handle_timeout(now);
         }
@@ -173,6 +175,15 @@ impl State {
                 self.answers.insert(self.next_token, answer);
                 owner.handle_command(self.next_token, command, now);
             }
+        }
+    }
+
+    fn take_entries(&mut self, now: Now) {
+        let mut deliveries = 0;
+        while deliveries < TURN_DELIVERIES_MAX && self.reads() {
+            let Some(entry) = self.backlog.pop_front() else { return };
+            deliveries += weight(&entry);
+            self.run.owner.handle_entry(entry, now);
         }
     }
 
@@ -243,6 +254,16 @@ impl State {
     fn now(&self) -> Now {
         Now { mono: self.run.clock.mono(), wall: self.run.clock.wall() }
     }
+}
+
+/// How many deliveries an entry may come to.
+fn weight(entry: &Entry) -> usize {
+    let Ok(record) = &entry.record else { return 1 };
+    let recipients = match &record.request.to {
+        Target::Users(users) => users.len(),
+        _ => 1,
+    };
+    recipients * record.request.channels.len().max(1)
 }
 
 async fn room(providers: &Queues, channel: Option<Channel>) {

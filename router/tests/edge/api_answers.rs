@@ -33,6 +33,40 @@ fn a_story_is_told_from_the_promise_on() {
 }
 
 #[test]
+fn what_has_not_gone_out_can_be_cancelled() {
+    let node = Node::start();
+    let body = json!({"to": {"user": "ada"}, "title": "t", "ack_within_s": 3600, "fallback": ["push"]});
+    let id = node.send(&body).id();
+    let path = format!("/v1/notifications/{id}");
+    node.eventually(&path, |story| story["state"] == "open");
+    let answer = node.request("DELETE", &path, &[("authorization", "Bearer dev")], b"");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let answer = answer.json();
+    assert_eq!(answer["cancelled"].as_u64().unwrap() + answer["too_late"].as_u64().unwrap(), 1, "{answer}");
+    let gone = "/v1/notifications/00000000-0000-0000-0000-000000000001";
+    node.request("DELETE", gone, &[("authorization", "Bearer dev")], b"").is_problem(404, "not_found");
+    node.request("DELETE", &path, &[], b"").is_problem(401, "unauthenticated");
+    assert_eq!(node.get("/v1/reconcile").json()["balanced"], true);
+}
+
+#[test]
+fn lists_of_a_thousand_users_are_taken_a_turn_at_a_time() {
+    let node = Node::start();
+    let users: Vec<String> = (0..1_000).map(|i| format!("u{i}")).collect();
+    for _ in 0..6 {
+        let body = json!({"to": {"users": users}, "title": "t", "channels": ["inapp", "email"]});
+        assert_eq!(node.send(&body).status, 202);
+    }
+    let reconciled = node.eventually("/v1/reconcile", |answer| {
+        answer["deliveries"]["accepted"] == 12_000 && answer["deliveries"]["open"] == 0
+    });
+    assert_eq!(
+        (&reconciled["balanced"], &reconciled["deliveries"]["handed_over"]),
+        (&json!(true), &json!(12_000))
+    );
+}
+
+#[test]
 fn an_inbox_is_paged_counted_and_read() {
     let node = Node::start();
     let ids: Vec<String> = (0..7).map(|i| node.accepted("ada", &i.to_string())).collect();

@@ -22,6 +22,7 @@ fn a_notification_reaches_the_shard_that_has_the_user_and_its_ack_the_ledger() {
     shard.tell("ada", &json!({"type": "ack", "ids": [id]}));
     let told = node.eventually(&path, |answer| answer["deliveries"][0]["state"] == "delivered");
     assert_eq!(told["deliveries"][0]["recipient"], "ada");
+    assert_eq!(told["deliveries"][0]["to"], json!({"user": "ada"}));
     assert_eq!(told["deliveries"][0]["channel"], "inapp");
     assert!(!told["deliveries"][0]["timeline"].as_array().unwrap().is_empty());
     let reconciled = node.get("/v1/reconcile").json();

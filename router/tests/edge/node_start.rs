@@ -68,6 +68,10 @@ fn a_ready_router_says_so_and_shows_its_metrics() {
         "tocsin_router_delivery_seconds_count{channel=\"push\"} 0",
         "tocsin_router_deliveries_total{channel=\"inapp\",outcome=\"handed_over\"}",
         "tocsin_router_dropped_total{reason=",
+        "tocsin_router_limited_total{layer=\"service_quota\"} 0",
+        "tocsin_router_limited_total{layer=\"user_push\"} 0",
+        "tocsin_router_limited_total{layer=\"global_shed\"} 0",
+        "tocsin_router_breaker_state{provider=\"outbox\"} 0",
         "tocsin_router_ledger_unaccounted 0",
     ] {
         assert!(page.contains(sample), "{sample} is not in\n{page}");
