@@ -154,6 +154,8 @@ pub struct Shard {
     registry: Registry,
     fanout: Fanout,
     links: Links,
+    /// By router: since when its frames may have been lost with the link, until the sockets are told.
+    lost_since: Vec<Option<Wall>>,
     draining: Option<Draining>,
     /// Open WebSockets and event streams.
     open_websockets: u64,
@@ -187,6 +189,7 @@ impl Shard {
             registry: Registry::new(seed.rotate_left(7) ^ 0x7265_6769),
             fanout: Fanout::new(seed.rotate_left(13) ^ 0x726f_6f6d),
             links: Links::new(&config.node, config.shard, config.boot, config.routers),
+            lost_since: vec![None; config.routers],
             draining: None,
             open_websockets: 0,
             open_events: 0,
@@ -289,9 +292,10 @@ impl Shard {
         self.links.handle_up(router, now.mono);
     }
 
-    /// A link is gone.
-    pub fn handle_link_down(&mut self, router: RouterIndex, _now: Now) {
+    /// A link is gone, and with it what was under way on it: up to the silence after which a link counts as dead.
+    pub fn handle_link_down(&mut self, router: RouterIndex, now: Now) {
         self.links.handle_down(router);
+        self.lost_since[usize::from(router)].get_or_insert(now.wall - limits::LINK_SILENCE_MAX);
         self.metrics().link_cuts.inc();
     }
 
@@ -356,6 +360,7 @@ impl Shard {
         self.look_at_due(now);
         self.continue_fanout(now);
         self.links.continue_snapshots(&self.registry);
+        self.tell_what_links_lost(now);
         self.links.handle_timeout(now.mono);
         while let Some(session) = self.links.poll_overdue(now.mono) {
             self.tell_busy(Key(session.0), now);

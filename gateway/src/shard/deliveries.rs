@@ -119,6 +119,18 @@ impl Shard {
         let _refused = self.fanout.start(Room::Everyone, message, None, now.mono);
     }
 
+    /// A link that was lost stands again and its router knows who is here: what was lost on the way is in the inbox, and a
+    /// sync finds it.
+    pub(super) fn tell_what_links_lost(&mut self, now: Now) {
+        for router in 0..self.lost_since.len() {
+            if self.links.has_told_all(router as RouterIndex)
+                && let Some(since) = self.lost_since[router].take()
+            {
+                self.tell_gap(since, now);
+            }
+        }
+    }
+
     fn handle_redeemed(&mut self, key: Key, user: Option<&str>, now: Now) {
         let Some(connection) = self.sockets.slab.get(key) else { return };
         if !matches!(connection.state, State::Redeeming(_)) {

@@ -362,6 +362,11 @@ impl Links {
             && self.routers.iter().any(|router| router.snapshot.as_ref().is_some_and(Snapshot::is_under_way))
     }
 
+    /// Whether the router said what it owns and was told all who are here.
+    pub fn has_told_all(&self, router: RouterIndex) -> bool {
+        self.routers[router as usize].snapshot.as_ref().is_some_and(|snapshot| !snapshot.is_under_way())
+    }
+
     pub fn poll_timeout(&self) -> Option<Mono> {
         let pings = self.routers.iter().filter(|router| router.is_up).map(|router| router.next_ping);
         let overdue = self.waiting.front().map(|message| message.since + limits::LINK_PENDING_WAIT);

@@ -250,6 +250,23 @@ fn a_routers_gap_is_told_to_every_socket() {
 }
 
 #[test]
+fn after_a_lost_link_every_socket_is_told_to_sync_once_the_router_knows_it_again() {
+    let mut house = House::new();
+    let ada = house.user("ada");
+    house.shard.handle_link_down(0, house.now);
+    let lost = house.now.wall - limits::LINK_SILENCE_MAX;
+    house.pass(Duration::from_secs(1));
+    house.shard.handle_link_up(0, house.now);
+    house.settle();
+    assert!(house.texts(ada).is_empty(), "the router does not know who is here yet");
+    house.link_up();
+    let gap = format!(r#"{{"type":"gap","since":"{lost}"}}"#);
+    assert_eq!(house.texts(ada), [gap]);
+    house.pass(Duration::from_secs(30));
+    assert!(house.texts(ada).iter().all(|text| !text.contains("gap")), "once");
+}
+
+#[test]
 fn a_reply_to_a_session_that_is_gone_goes_nowhere() {
     let mut house = House::new();
     let ada = house.user("ada");
