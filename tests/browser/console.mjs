@@ -76,7 +76,7 @@ const scenarios = {
     await shown(one, id).waitFor();
     await shown(two, id).waitFor();
     await hook(shown(one, id), "ack").click();
-    await until("the other window knows", async () => (await shown(two, id).getAttribute("data-acked")) === "true");
+    await until("the other window knows", async () => (await shown(two, id).getAttribute("class"))?.includes("dismissed"));
     await picture(two, "dismissed");
     return [one, two];
   },

@@ -1,5 +1,5 @@
 //! A real Kafka 4: foreign topics are imported, delivered, dead-lettered when unreadable, and carried on with after a
-//! restart. One broker serves all tests here; each has topics of its own.
+//! restart. Each test has a broker of its own, so that consumer groups of one never wait for members of another.
 #![forbid(unsafe_code)]
 
 mod foreign;

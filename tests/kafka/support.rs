@@ -1,34 +1,24 @@
-//! A system that reads from the shared broker, with its own names for everything in it.
-
-use std::sync::atomic::{AtomicU32, Ordering};
+//! A broker and a system that reads from it.
 
 use serde_json::Value;
-use tests::kafka::{self, Kafka};
-use tests::{Setup, Tocsin};
+use tests::deadline::PATIENCE;
+use tests::kafka::Kafka;
+use tests::{Setup, Tocsin, until_within};
 use toml::Table;
 
-/// A system on Kafka.
+/// A system on Kafka. The system goes first, then its broker.
 pub(crate) struct OnKafka {
-    pub(crate) kafka: &'static Kafka,
     pub(crate) tocsin: Tocsin,
-    /// What its topics begin with.
-    pub(crate) prefix: String,
+    pub(crate) kafka: Kafka,
 }
 
-const OURS: [&str; 9] =
-    ["critical", "high", "normal", "low", "events", "ledger", "overflow", "dlq", "status"];
-
-/// A name that no other test uses.
-pub(crate) fn unique(name: &str) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
-}
+/// A topic that was there before us.
+pub(crate) const SHOP: &str = "shop.orders";
 
 /// `[[kafka.source]]` that maps a shop's records.
-pub(crate) fn shop_source(topic: &str) -> Table {
-    let text = format!(
-        r#"
-        topic = "{topic}"
+fn shop_source() -> Table {
+    let text = r#"
+        topic = "shop.orders"
         service = "shop"
         priority = "high"
         category = "orders"
@@ -37,35 +27,47 @@ pub(crate) fn shop_source(topic: &str) -> Table {
         title = "/what"
         body = "/details/text"
         id = "/order"
-        "#
-    );
+    "#;
     text.parse().expect("a source")
 }
 
-/// Settings with topics of their own on the shared broker.
-pub(crate) fn setup(prefix: &str) -> Setup {
-    let kafka = kafka::shared();
-    let mut setup =
-        Setup::standalone().set("kafka.brokers", vec![kafka.broker.to_string()]).set("kafka.partitions", 3);
-    for topic in OURS {
-        setup = setup.set(&format!("kafka.topics.{topic}"), format!("{prefix}.{topic}"));
-    }
-    setup
+/// A record of the shop's, one line.
+pub(crate) fn order(id: &str, user: &str, what: &str) -> String {
+    serde_json::json!({ "order": id, "actor": { "id": user }, "what": what }).to_string() + "\n"
+}
+
+pub(crate) fn on(kafka: &Kafka) -> Setup {
+    Setup::standalone().set("kafka.brokers", vec![kafka.broker.to_string()]).set("kafka.partitions", 3)
 }
 
 impl OnKafka {
-    pub(crate) fn start(name: &str, with: impl FnOnce(Setup, &str) -> Setup) -> OnKafka {
-        let prefix = unique(name);
-        let tocsin = with(setup(&prefix), &prefix).start();
-        OnKafka { kafka: kafka::shared(), tocsin, prefix }
+    /// With Kafka as the journal, and no foreign topic.
+    pub(crate) fn start(with: impl FnOnce(Setup) -> Setup) -> OnKafka {
+        let kafka = Kafka::start();
+        OnKafka { tocsin: with(on(&kafka)).start(), kafka }
+    }
+
+    /// With the shop's topic beside it.
+    pub(crate) fn with_shop(partitions: u32) -> OnKafka {
+        let kafka = Kafka::start();
+        kafka.create_topic(SHOP, partitions);
+        OnKafka { tocsin: on(&kafka).push("kafka.source", shop_source()).start(), kafka }
     }
 
     /// A topic of ours, whole, one JSON value a record.
     pub(crate) fn records(&self, topic: &str) -> Vec<Value> {
-        let lines = self.kafka.consume(&format!("{}.{topic}", self.prefix), "%s\n");
+        let lines = self.kafka.consume(&format!("notifications.{topic}"), "%s\n");
         lines
             .iter()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.clone())))
             .collect()
+    }
+
+    /// Waits until a user's inbox holds so many.
+    pub(crate) fn wait_for_inbox(&self, user: &str, count: usize) {
+        until_within(4 * PATIENCE, &format!("{count} in the inbox of {user}"), || {
+            let page = self.tocsin.api().get(&format!("/v1/users/{user}/inbox?limit=200")).expect(200).json();
+            (page["notifications"].as_array()?.len() >= count).then_some(())
+        });
     }
 }

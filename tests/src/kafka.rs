@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use tempfile::TempDir;
 
 use crate::deadline::until_within;
@@ -28,12 +28,6 @@ pub struct Kafka {
     folder: TempDir,
 }
 
-/// The one broker that all tests of a process share. It ends with the process.
-pub fn shared() -> &'static Kafka {
-    static SHARED: OnceLock<Kafka> = OnceLock::new();
-    SHARED.get_or_init(Kafka::start)
-}
-
 fn classpath() -> String {
     format!("{}/*", paths::prepared("servers/kafka/libs").display())
 }
@@ -46,8 +40,8 @@ impl Kafka {
         let (broker, controller) = (ports::free(), ports::free());
         let properties = folder.path().join("server.properties");
         std::fs::write(&properties, settings(broker, controller, folder.path())).expect("a file");
-        let id = tool("kafka.tools.StorageTool", &["random-uuid"]);
-        let id = id.lines().last().unwrap_or_default().trim().to_owned();
+        let id =
+            BASE64URL_NOPAD.encode(uuid::Uuid::from_u128(1 << 100 | u128::from(broker.port())).as_bytes());
         let file = properties.display().to_string();
         tool("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &file]);
         let process = Process::start(
