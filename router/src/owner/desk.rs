@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 use wire::link::Frame;
 use wire::message::Priority;
@@ -20,7 +22,7 @@ use crate::journal::Position;
 use crate::ledger::sequences::{self, Sequences};
 use crate::ledger::{Counters, LedgerRow};
 use crate::presence::LinkId;
-use crate::record::{Channel, RECORD_VERSION, Record, Request};
+use crate::record::{Channel, RECORD_VERSION, Record, Sequence, Target};
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
 use crate::store::turn::Turn;
@@ -227,22 +229,7 @@ impl<S: Store> Desk<S> {
     }
 
     pub(super) fn keep_record(&mut self, record: &Record, with_texts: bool) {
-        let slim;
-        let kept = if with_texts {
-            record
-        } else {
-            slim = Record {
-                v: record.v,
-                id: record.id,
-                service: record.service.clone(),
-                accepted_at: record.accepted_at,
-                sequence: record.sequence,
-                request: shallow(&record.request),
-            };
-            &slim
-        };
-        let json = serde_json::to_vec(kept).expect("a record serializes");
-        let row = Encoder::new(VERSION).rest(&json).finish();
+        let row = Encoder::new(VERSION).json(&Kept::new(record, with_texts)).finish();
         self.turn.put(Space::Notifications, record.id.as_bytes().to_vec(), row);
     }
 
@@ -310,20 +297,57 @@ pub(super) fn decode_record(row: Bytes) -> Result<Record, StoreError> {
     if record.v == RECORD_VERSION { Ok(record) } else { Err(row.damaged(format!("record {}", record.v))) }
 }
 
-/// The request without its texts.
-fn shallow(request: &Request) -> Request {
-    Request {
-        to: request.to.clone(),
-        priority: request.priority,
-        category: request.category.clone(),
-        title: None,
-        body: None,
-        data: None,
-        channels: request.channels.clone(),
-        fallback: request.fallback.clone(),
-        ack_within_s: request.ack_within_s,
-        ttl_s: request.ttl_s,
-        collapse_key: request.collapse_key.clone(),
+/// A [`Record`] as it is kept: the same JSON, with or without its texts.
+#[derive(Serialize)]
+struct Kept<'a> {
+    v: u8,
+    id: Uuid,
+    service: &'a str,
+    accepted_at: Wall,
+    sequence: Sequence,
+    request: KeptRequest<'a>,
+}
+
+#[derive(Serialize)]
+struct KeptRequest<'a> {
+    to: &'a Target,
+    priority: Priority,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    channels: &'a [Channel],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    fallback: &'a [Channel],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack_within_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collapse_key: Option<&'a str>,
+}
+
+impl<'a> Kept<'a> {
+    fn new(record: &'a Record, with_texts: bool) -> Kept<'a> {
+        let Record { v, id, service, accepted_at, sequence, request } = record;
+        let request = KeptRequest {
+            to: &request.to,
+            priority: request.priority,
+            category: request.category.as_deref(),
+            title: request.title.as_deref().filter(|_| with_texts),
+            body: request.body.as_deref().filter(|_| with_texts),
+            data: request.data.as_deref().filter(|_| with_texts),
+            channels: &request.channels,
+            fallback: &request.fallback,
+            ack_within_s: request.ack_within_s,
+            ttl_s: request.ttl_s,
+            collapse_key: request.collapse_key.as_deref(),
+        };
+        Kept { v: *v, id: *id, service, accepted_at: *accepted_at, sequence: *sequence, request }
     }
 }
 
@@ -334,4 +358,26 @@ fn meta<S: Store>(store: &S, key: &[u8]) -> Result<Option<u64>, StoreError> {
 
 fn put_meta<S: Store>(turn: &mut Turn<S>, key: &[u8], value: u64) {
     turn.put(Space::Meta, key.to_vec(), Encoder::new(VERSION).u64(value).finish());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `Record` has a field that `Kept` lacks: it would be forgotten in the store.
+    #[test]
+    fn a_record_is_kept_with_every_field() {
+        let text = r#"{"v":1,"id":"00000000-0000-0000-0000-000000000001","service":"s","accepted_at":"2026-01-01T00:00:00Z",
+            "sequence":{"boot":1,"partition":2,"seq":3},"request":{"to":{"users":["a","b"]},"priority":"high","category":"c",
+            "title":"t","body":"b","data":{"k":1},"channels":["inapp","push"],"fallback":["sms"],"ack_within_s":4,"ttl_s":5,
+            "collapse_key":"k"}}"#;
+        let record: Record = serde_json::from_str(text).expect("a record");
+        let json = |value| serde_json::to_value(value).expect("JSON");
+        let kept = serde_json::to_value(Kept::new(&record, true)).expect("JSON");
+        assert_eq!(kept, json(&record));
+        let row = Encoder::new(VERSION).json(&Kept::new(&record, false)).finish();
+        let slim = decode_record(row).expect("a record");
+        assert_eq!((slim.request.title, slim.request.body, slim.request.data.is_none()), (None, None, true));
+        assert_eq!((slim.request.fallback, slim.request.ttl_s), (record.request.fallback, Some(5)));
+    }
 }

@@ -3,9 +3,13 @@
 //! Owns the primitives only; each row's own file owns its fields. A reader never panics on damaged bytes.
 
 use bytes::Bytes;
+use serde::Serialize;
 use wire::time::Wall;
 
 use super::{Space, StoreError};
+
+/// Bytes that most rows fit into.
+const ROW_BYTES: usize = 160;
 
 /// A row that is being written.
 #[derive(Debug)]
@@ -15,7 +19,9 @@ pub struct Encoder {
 
 impl Encoder {
     pub fn new(version: u8) -> Encoder {
-        Encoder { bytes: vec![version] }
+        let mut bytes = Vec::with_capacity(ROW_BYTES);
+        bytes.push(version);
+        Encoder { bytes }
     }
 
     pub fn u8(&mut self, value: u8) -> &mut Encoder {
@@ -62,6 +68,12 @@ impl Encoder {
         self
     }
 
+    /// The last field, as JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> &mut Encoder {
+        serde_json::to_writer(&mut self.bytes, value).expect("rows have names for keys and no floats");
+        self
+    }
+
     pub fn finish(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.bytes))
     }
@@ -72,12 +84,14 @@ impl Encoder {
 pub struct Decoder {
     space: Space,
     bytes: Bytes,
+    /// What was read.
+    at: usize,
 }
 
 impl Decoder {
     /// Checks the version byte.
     pub fn new(space: Space, bytes: Bytes, version: u8) -> Result<Decoder, StoreError> {
-        let mut decoder = Decoder { space, bytes };
+        let mut decoder = Decoder { space, bytes, at: 0 };
         let found = decoder.u8()?;
         if found == version { Ok(decoder) } else { Err(decoder.damaged(format!("version {found}"))) }
     }
@@ -86,16 +100,22 @@ impl Decoder {
         StoreError::Damaged { space: self.space, what: what.into() }
     }
 
-    fn take(&mut self, count: usize) -> Result<Bytes, StoreError> {
-        if self.bytes.len() < count {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let Some(bytes) = self.bytes[self.at..].first_chunk::<N>().copied() else {
             return Err(self.damaged("it ends inside its fields"));
-        }
-        Ok(self.bytes.split_to(count))
+        };
+        self.at += N;
+        Ok(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
-        let bytes = self.take(N)?;
-        Ok(std::array::from_fn(|i| bytes[i]))
+    /// The next bytes, where they lie.
+    fn take(&mut self, count: usize) -> Result<std::ops::Range<usize>, StoreError> {
+        if self.bytes.len() - self.at < count {
+            return Err(self.damaged("it ends inside its fields"));
+        }
+        let range = self.at..self.at + count;
+        self.at = range.end;
+        Ok(range)
     }
 
     pub fn u8(&mut self) -> Result<u8, StoreError> {
@@ -120,14 +140,13 @@ impl Decoder {
         Ok(present.then_some(value))
     }
 
-    pub fn run(&mut self) -> Result<Bytes, StoreError> {
-        let count = self.u32()? as usize;
-        self.take(count)
-    }
-
     pub fn text(&mut self) -> Result<String, StoreError> {
-        let run = self.run()?;
-        String::from_utf8(run.into()).map_err(|_| self.damaged("a text is not UTF-8"))
+        let count = self.u32()? as usize;
+        let range = self.take(count)?;
+        match std::str::from_utf8(&self.bytes[range]) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(self.damaged("a text is not UTF-8")),
+        }
     }
 
     pub fn optional_text(&mut self) -> Result<Option<String>, StoreError> {
@@ -138,13 +157,13 @@ impl Decoder {
 
     /// All that is left.
     pub fn rest(&mut self) -> Bytes {
-        std::mem::take(&mut self.bytes)
+        self.bytes.split_off(self.at)
     }
 
     /// A count of items that each have `bytes_min` at least: a damaged count reserves no memory.
     pub fn count(&mut self, bytes_min: usize) -> Result<usize, StoreError> {
         let count = self.u32()? as usize;
-        if count > self.bytes.len() / bytes_min.max(1) {
+        if count > (self.bytes.len() - self.at) / bytes_min.max(1) {
             return Err(self.damaged("a count is larger than its row"));
         }
         Ok(count)

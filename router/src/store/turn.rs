@@ -128,17 +128,22 @@ impl<S: Store> Turn<S> {
 
     /// Everything at once.
     pub fn commit(&mut self) -> Result<(), StoreError> {
+        self.undo.clear();
         let mut batch = Batch::default();
         for space in Space::ALL {
-            let staged = &self.staged[space as usize];
-            batch.writes.extend(staged.iter().map(|(key, value)| (space, key.clone(), value.clone())));
+            let staged = std::mem::take(&mut self.staged[space as usize]);
+            batch.writes.extend(staged.into_iter().map(|(key, value)| (space, key, value)));
         }
-        if !batch.is_empty() {
-            self.store.commit(&batch)?;
+        if batch.is_empty() {
+            return Ok(());
         }
-        self.staged.iter_mut().for_each(BTreeMap::clear);
-        self.undo.clear();
-        Ok(())
+        let committed = self.store.commit(&batch);
+        if committed.is_err() {
+            for (space, key, value) in batch.writes {
+                self.staged[space as usize].insert(key, value);
+            }
+        }
+        committed
     }
 }
 
