@@ -39,6 +39,8 @@ pub struct RingConfig {
     pub turn_completions: u32,
     /// How long `wait` spins before it sleeps, at most 1 ms.
     pub spin: Duration,
+    /// The longest `wait` in glommio, 1 ms to 1 min: the most that a task is late which glommio slept over (see `wait`).
+    pub sleep_max: Duration,
 }
 
 impl Default for RingConfig {
@@ -54,6 +56,7 @@ impl Default for RingConfig {
             accepts: 64,
             turn_completions: 2_048,
             spin: Duration::from_micros(10),
+            sleep_max: Duration::from_millis(25),
         }
     }
 }
@@ -144,6 +147,9 @@ impl RingConfig {
             }
             c if c.spin > Duration::from_millis(1) => {
                 out("spin in µs", c.spin.as_micros() as u64, "0..=1000")
+            }
+            c if !(1..=60_000).contains(&c.sleep_max.as_millis()) => {
+                out("sleep_max in ms", c.sleep_max.as_millis() as u64, "1..=60000")
             }
             _ => None,
         }

@@ -8,7 +8,7 @@
 //! Called by the gateway's shards (server role) and by the load tester (client role):
 //!
 //! ```text
-//! loop { rings.turn(&mut |event| …); act on what was learned: send, close, …; if nothing happened { rings.wait(…).await } }
+//! loop { rings.turn(&mut |event| …); act on what was learned: send, close, …; if nothing happened { rings.wait(…).await } else { rings.give_way().await } }
 //! ```
 //!
 //! The walk of a connection: `accept` reserves a slot → the kernel installs the socket in it → [`Event::Accepted`] →

@@ -42,7 +42,8 @@ pub(crate) struct Shared {
 /// Where events go.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(Event<'_>);
 
-/// One io_uring instance and its file table.
+/// One io_uring instance and its file table. Its queues are bounded by the table: a slot has at most one poll, read, send, connect
+/// and close, and a cancel for each, under way.
 pub(crate) struct Ring {
     io: IoUring,
     /// Index of slot 0 in the shard's numbering.

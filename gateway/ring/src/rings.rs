@@ -12,6 +12,7 @@ use bytes::Bytes;
 use socket2::SockRef;
 
 use crate::accept::{Door, roomiest};
+use crate::clock::{self, Nanos};
 use crate::config::{Plan, RingConfig, Table};
 use crate::conn::{Conn, Event, SendOutcome};
 use crate::connect::{self, Addresses, ConnectError};
@@ -34,6 +35,9 @@ pub struct Rings {
     pub(crate) door: Door,
     pub(crate) doorbell: Doorbell,
     pub(crate) spin: Duration,
+    pub(crate) sleep_max: Duration,
+    /// When glommio's other tasks last had the thread.
+    pub(crate) gave_way: Nanos,
     plan: Plan,
     turn_completions: usize,
     /// The ring that the next turn begins with.
@@ -73,6 +77,8 @@ impl Rings {
             door: Door::new(config.accepts),
             doorbell,
             spin: config.spin,
+            sleep_max: config.sleep_max,
+            gave_way: clock::now(),
             plan,
             turn_completions: config.turn_completions as usize,
             first: 0,
@@ -163,7 +169,8 @@ impl Rings {
         self.close_as(conn, 0);
     }
 
-    /// The same with a reset instead of an orderly end: nothing lingers in the kernel. For refusals and for the client role.
+    /// The same with a reset instead of an orderly end: nothing lingers in the kernel. For refusals and for the
+    /// client role. Before Linux 6.7 it is an orderly end.
     pub fn close_hard(&mut self, conn: Conn) {
         self.close_as(conn, RESET);
     }

@@ -3,6 +3,9 @@
 //!
 //! Why none is lost: before sleep the rings are told to ring, then a full fence, then every ring is looked at once more. The
 //! kernel publishes its work, then reads whether to ring. One of the two sees the other.
+//!
+//! glommio's part: in rare cases its executor goes to sleep although a task can run, until some I/O completes (see
+//! `PREEMPT_TIMER` in `open`). So no sleep in glommio, not even that of `give_way`, is longer than [`crate::RingConfig::sleep_max`].
 
 use std::fs::File;
 use std::future::Future;
@@ -24,6 +27,8 @@ use crate::rings::Rings;
 
 /// Bytes of an eventfd's counter.
 const COUNTER_BYTES: usize = 8;
+/// `give_way` steps aside when the shard has kept the thread for this long.
+const KEEP_THREAD_NS: u64 = 1_000_000;
 
 /// The eventfd, and whether a notifier has rung it since the shard last looked.
 #[derive(Debug)]
@@ -44,7 +49,13 @@ impl Notifier {
         if self.bell.notified.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Err(error) = (&self.bell.file).write_all(&1u64.to_ne_bytes()) {
+        self.bell.ring();
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        if let Err(error) = (&self.file).write_all(&1u64.to_ne_bytes()) {
             tracing::warn!(%error, "cannot ring a shard's eventfd");
         }
     }
@@ -90,28 +101,37 @@ impl Doorbell {
 
     /// Sleeps in glommio until the bell rings (true) or `at_most` has passed.
     async fn sleep(&mut self, at_most: Duration) -> bool {
+        let late = async {
+            glommio::timer::sleep(at_most).await;
+            false
+        };
+        future::or(self.rung(), late).await
+    }
+
+    /// Lets glommio look at its I/O, timers and other tasks, then comes back. A mere yield would not: glommio runs what can run
+    /// until its preemption timer expires. So this waits for a signal that it gives itself. True: the signal was taken.
+    async fn step_aside(&mut self, at_most: Duration) -> bool {
+        self.bell.ring();
+        self.sleep(at_most).await
+    }
+
+    /// True when glommio has read a signal from the eventfd.
+    async fn rung(&mut self) -> bool {
         let file = self.file.get_or_insert_with(|| {
             // SAFETY: the descriptor is open as long as `bell`, which outlives the file: `Doorbell` has both, and a read in
             // flight holds the kernel's own reference. `ManuallyDrop` keeps glommio from closing it.
             Rc::new(ManuallyDrop::new(unsafe { BufferedFile::from_raw_fd(self.bell.file.as_raw_fd()) }))
         });
-        let file = Rc::clone(file);
         let reading = self.reading.get_or_insert_with(|| {
+            let file = Rc::clone(file);
             Box::pin(async move {
                 if let Err(error) = file.read_at(0, COUNTER_BYTES).await {
                     tracing::debug!(%error, "reading a shard's eventfd failed; taken as a wake-up");
                 }
             })
         });
-        let rung = async {
-            reading.await;
-            true
-        };
-        let late = async {
-            glommio::timer::sleep(at_most).await;
-            false
-        };
-        future::or(rung, late).await
+        reading.await;
+        true
     }
 
     /// Sleeps in the kernel until the bell rings (true) or `at_most` has passed.
@@ -143,11 +163,30 @@ impl std::fmt::Debug for Doorbell {
 
 impl Rings {
     /// Returns when there is something for `turn` to do, when a notifier wakes the shard, or after `at_most`. Spins for a
-    /// moment, then sleeps in glommio. May return early for no reason. Only inside a glommio executor.
+    /// moment, then sleeps in glommio. May return early for no reason, and does so after
+    /// [`crate::RingConfig::sleep_max`]. Only inside a glommio executor.
     pub async fn wait(&mut self, at_most: Duration) {
-        let Some(at_most) = self.before_sleep(at_most) else { return };
-        let rung = self.doorbell.sleep(at_most).await;
+        let Some(at_most) = self.before_sleep(at_most) else {
+            // There may always be something to do that reports nothing: the executor's other tasks must run, too.
+            self.give_way().await;
+            return;
+        };
+        let rung = self.doorbell.sleep(at_most.min(self.sleep_max)).await;
+        self.gave_way = clock::now();
         self.after_sleep(rung);
+    }
+
+    /// Lets the executor's other tasks run if the shard has kept the thread for a millisecond. For busy loops, after each turn;
+    /// `wait` does it by itself. Look into your own queues afterwards, as after `wait`.
+    pub async fn give_way(&mut self) {
+        let now = clock::now();
+        if now.0 < self.gave_way.0 + KEEP_THREAD_NS {
+            return;
+        }
+        if self.doorbell.step_aside(self.sleep_max).await {
+            self.doorbell.taken();
+        }
+        self.gave_way = clock::now();
     }
 
     /// The same outside glommio: the thread sleeps in poll(2). One `Rings` uses one of the two.

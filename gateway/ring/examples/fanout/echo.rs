@@ -1,12 +1,12 @@
 //! What the way of sleeping costs: the same echo shard asleep in glommio and asleep in poll(2), and what a mass close costs.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gateway_ring::{Conn, Event, RingConfig, Rings, bind, executor};
 
-use crate::clients::Clients;
+use crate::clients::{Clients, source};
 use crate::machine::{self, Meter, median};
 
 const SERVER_CORE: usize = 0;
@@ -94,7 +94,7 @@ impl Echo {
         match (events, self.sleep) {
             (0, Sleep::Glommio) => self.rings.wait(Duration::from_millis(100)).await,
             (0, Sleep::Poll) => self.rings.wait_blocking(Duration::from_millis(100)),
-            (_, Sleep::Glommio) => glommio::yield_if_needed().await,
+            (_, Sleep::Glommio) => self.rings.give_way().await,
             (_, Sleep::Poll) => {}
         }
     }
@@ -147,8 +147,7 @@ pub fn pingers(arguments: &[String]) {
     let (mut begun, mut up, mut next) = (0, 0, Vec::new());
     loop {
         while begun < conns && begun - up < 256 {
-            let source = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1 + (begun / 20_000) as u8));
-            rings.connect(Some(source), to).expect("connect");
+            rings.connect(Some(source(begun)), to).expect("connect");
             begun += 1;
         }
         let events = rings.turn(&mut |event| match event {

@@ -42,7 +42,7 @@ fn main() {
             messages: number(4, 200_000, 1..=100_000_000),
             repeats: number(5, 9, 1..=1_001),
         }),
-        Some("idle") => idle::run(number(1, 10_000, 1..=15_000)),
+        Some("idle") => idle::run(number(1, 10_000, 1..=1_000_000)),
         Some("echo") => echo::run(number(1, 3_000, 1..=1_000_000), number(2, 200, 1..=1_000_000)),
         Some("pingers") => echo::pingers(&arguments[1..]),
         Some("clients") => clients::run(&arguments[1..]),

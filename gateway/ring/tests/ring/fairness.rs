@@ -91,7 +91,7 @@ fn another_task_of_the_executor_runs_while_the_rings_are_saturated() {
             if events == 0 {
                 server.rings.wait(Duration::from_millis(5)).await;
             } else {
-                glommio::yield_if_needed().await;
+                server.rings.give_way().await;
             }
         }
         beat.cancel().await;
@@ -106,7 +106,7 @@ fn another_task_of_the_executor_runs_while_the_rings_are_saturated() {
     for flooder in flooders {
         flooder.join().expect("flooders do not panic");
     }
-    assert!(beats >= 10, "the other task ran {beats} times in two seconds");
+    assert!(beats >= 20, "the other task ran {beats} times in two seconds");
     // A read on a closed server only fails; nothing hangs.
     assert!(TcpStream::connect(address).and_then(|mut socket| socket.read(&mut [0; 1])).is_err());
 }

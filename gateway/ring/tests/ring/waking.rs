@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_ring::{Conn, Event, Notifier, Rings, executor};
+use gateway_ring::{Conn, Event, Notifier, RingConfig, Rings, executor};
 
 use crate::support::{loopback, small};
 
@@ -56,7 +56,8 @@ fn shard(wait: Wait) -> Shard {
         let (stop, asked, saw) = (Arc::clone(&stop), Arc::clone(&asked), Arc::clone(&saw));
         move || {
             let run = move || async move {
-                let mut rings = Rings::open(&small(3, 200)).expect("io_uring");
+                let mut rings =
+                    Rings::open(&RingConfig { sleep_max: SLEEP, ..small(3, 200) }).expect("io_uring");
                 let listener = gateway_ring::bind(loopback(), 1_024, false).expect("bind");
                 let address = listener.local_addr().expect("bound");
                 rings.listen(listener).expect("listen");
@@ -66,7 +67,7 @@ fn shard(wait: Wait) -> Shard {
                     saw.store(asked.load(Ordering::SeqCst), Ordering::SeqCst);
                     if echo_turn(&mut rings, &mut replies, &mut gone) > 0 {
                         if matches!(wait, Wait::Glommio) {
-                            glommio::yield_if_needed().await;
+                            rings.give_way().await;
                         }
                         continue;
                     }
@@ -205,7 +206,7 @@ fn every_notification_is_seen_without_glommio() {
 fn a_wait_that_times_out_does_not_swallow_the_next_signal() {
     let executor = executor(None, "timeouts").make().expect("an executor");
     executor.run(async {
-        let mut rings = Rings::open(&small(1, 4)).expect("io_uring");
+        let mut rings = Rings::open(&RingConfig { sleep_max: SLEEP, ..small(1, 4) }).expect("io_uring");
         let notifier = rings.notifier();
         for round in 0..50 {
             rings.wait(Duration::from_millis(1)).await;
