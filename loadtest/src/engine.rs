@@ -259,7 +259,7 @@ impl Engine {
                 lag += self.clock.mono().since(now + at_most);
             }
             self.load.lag.record(lag);
-            glommio::yield_if_needed().await;
+            self.sockets.rings.give_way().await;
         }
         self.carry_out(shared, self.clock.mono());
         self.told = Mono::ZERO;

@@ -117,7 +117,7 @@ impl ShardLoop {
                 return;
             }
             if events + outputs > 0 {
-                glommio::yield_if_needed().await;
+                self.rings.give_way().await;
             } else {
                 self.sleep(now.mono).await;
             }
@@ -133,7 +133,7 @@ impl ShardLoop {
         let due = self.street.shard.poll_timeout().into_iter().chain(retries).min();
         let wait = due.map_or(limits::WAIT_MAX, |due| due.since(now)).min(limits::WAIT_MAX);
         if wait.is_zero() {
-            glommio::yield_if_needed().await;
+            self.rings.give_way().await;
         } else {
             self.rings.wait(wait).await;
         }
