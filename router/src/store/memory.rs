@@ -17,6 +17,7 @@ type Rows = BTreeMap<Vec<u8>, Bytes>;
 struct Content {
     spaces: [Rows; Space::ALL.len()],
     failing_commits: u32,
+    reads_before_failing: u32,
     failing_reads: u32,
     commits: u64,
 }
@@ -44,7 +45,13 @@ impl MemoryStore {
 
     /// The next `count` reads fail.
     pub fn fail_reads(&self, count: u32) {
-        self.content.write().expect("no writer panics").failing_reads = count;
+        self.fail_reads_after(0, count);
+    }
+
+    /// `good` reads go well, and the `count` behind them fail.
+    pub fn fail_reads_after(&self, good: u32, count: u32) {
+        let mut content = self.content.write().expect("no writer panics");
+        (content.reads_before_failing, content.failing_reads) = (good, count);
     }
 
     /// How many batches were committed.
@@ -56,7 +63,12 @@ impl MemoryStore {
         if self.content.read().expect("no writer panics").failing_reads == 0 {
             return Ok(());
         }
-        self.content.write().expect("no writer panics").failing_reads -= 1;
+        let mut content = self.content.write().expect("no writer panics");
+        if content.reads_before_failing > 0 {
+            content.reads_before_failing -= 1;
+            return Ok(());
+        }
+        content.failing_reads -= 1;
         Err(StoreError::Io("an injected failure of a read".to_owned()))
     }
 }

@@ -89,6 +89,30 @@ fn a_failed_read_keeps_the_input_and_what_comes_behind_it_in_order() {
 }
 
 #[test]
+fn a_read_that_fails_half_way_leaves_no_half() {
+    for good in 0..12 {
+        let mut world = World::new();
+        world.link(1, &["a", "b"]);
+        let request =
+            json!({"to": {"users": ["a", "b"]}, "channels": ["inapp", "push"], "collapse_key": "k"});
+        let older = world.send(request.clone());
+        let entry = world.record(request);
+        let id = entry.record.as_ref().expect("a record").id;
+        world.store.fail_reads_after(good, 1);
+        world.owner.handle_entry(entry, world.now());
+        while world.owner.commit().is_err() {}
+        world.store.fail_reads(0);
+        world.drain();
+        assert_eq!((world.delivered(id).len(), world.seen.calls.len()), (2, 4), "after {good}");
+        assert_eq!((world.inbox_ids("a"), world.inbox_ids("b")), (vec![id], vec![id]));
+        assert_eq!(world.timeline(older).deliveries[0].reason.as_deref(), Some("collapsed"));
+        assert_eq!(world.balanced().total().accepted, 8, "after {good}");
+        let lanes = world.view().reconcile(wire::time::Wall(world.wall), 0).expect("readable").lanes;
+        assert_eq!(lanes.iter().map(|lane| lane.lane.read).sum::<u64>(), 2);
+    }
+}
+
+#[test]
 fn a_list_of_users_is_one_delivery_each_and_doubles_are_one() {
     let mut world = World::new();
     world.link(1, &["a", "b", "c"]);
