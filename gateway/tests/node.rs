@@ -207,6 +207,7 @@ fn a_lost_link_is_made_again_and_told_who_is_here() {
         _ => None,
     });
     assert_eq!(told, ["ada"]);
+    assert!(text(&mut ada).contains("\"type\":\"gap\""), "what was on the lost link is in the inbox");
     deliver(&mut router, second, "ada", 6);
     assert!(text(&mut ada).contains("000000000006"));
     node.stop();
