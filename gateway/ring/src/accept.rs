@@ -66,9 +66,10 @@ impl Accepts {
         (record.slot, address.as_socket())
     }
 
-    fn armed(&self) -> impl Iterator<Item = Tag> + use<'_> {
+    /// The accepts in the kernel.
+    pub(crate) fn armed(&self) -> Vec<Tag> {
         let indices = self.armed.iter().enumerate().filter(|(_, armed)| **armed);
-        indices.map(|(index, _)| Tag::new(Op::Accept, index as u32, 0))
+        indices.map(|(index, _)| Tag::new(Op::Accept, index as u32, 0)).collect()
     }
 }
 
@@ -100,8 +101,7 @@ impl Door {
         self.open = open;
         if !open {
             for ring in rings {
-                let armed: Vec<Tag> = ring.accepts.armed().collect();
-                for tag in armed {
+                for tag in ring.accepts.armed() {
                     ring.push(&ops::cancel(tag), shared);
                 }
             }

@@ -244,14 +244,6 @@ impl Ring {
         true
     }
 
-    /// At the end of the rings nobody listens: counts what the kernel no longer points to. Records are dropped in one go.
-    pub(crate) fn settle_at_end(&mut self, completion: Completion) {
-        let Some(tag) = Tag::unpack(completion.user_data) else { return };
-        if matches!(tag.op, Op::Accept | Op::Connect | Op::Read | Op::Send) {
-            self.borrowed -= 1;
-        }
-    }
-
     pub(crate) fn set_paused(&mut self, index: u32, paused: bool) {
         let slot = self.slots.at(index);
         if paused {

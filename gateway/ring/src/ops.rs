@@ -142,11 +142,6 @@ pub(crate) fn cancel(what: Tag) -> squeue::Entry {
         .user_data(Tag::aside().pack())
 }
 
-/// Everything that is armed on the ring.
-pub(crate) fn cancel_all() -> squeue::Entry {
-    opcode::AsyncCancel2::new(types::CancelBuilder::any()).build().user_data(Tag::aside().pack())
-}
-
 /// The socket will be closed with a reset. Goes before `close`, which runs whether or not this is known to the kernel.
 pub(crate) fn linger_zero(slot: u32) -> squeue::Entry {
     static ZERO: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };

@@ -14,7 +14,7 @@ use crate::scratch::Scratch;
 use crate::sends::Sends;
 use crate::slots::{
     CLOSE_SENT, CLOSING, CONNECTING, ENDED, IN_KERNEL, PAUSED, POLL_LISTED, POLLING, READ_LISTED, READABLE,
-    READING, RESET, SENDING, Slots,
+    READING, RESET, SENDING, SILENT, Slots,
 };
 use crate::stats::RingStats;
 
@@ -22,8 +22,8 @@ use crate::stats::RingStats;
 const REAP_BATCH: usize = 128;
 /// Enters in one phase of a turn. The kernel runs at least 20 items of task work in each.
 const ENTERS_PER_PHASE_MAX: usize = 64;
-/// Enters in `drain` before it gives up and leaks.
-const DRAIN_ENTERS_MAX: usize = 10_000;
+/// Enters in `drain` that bring nothing before it gives up and leaks.
+const DRAIN_IDLE_ENTERS_MAX: usize = 10_000;
 /// `IORING_ENTER_GETEVENTS`: run what the kernel deferred to us.
 const ENTER_GETEVENTS: u32 = 1;
 
@@ -355,22 +355,28 @@ impl Ring {
         }
     }
 
-    /// Before the end: cancels everything and closes the sockets. False: the kernel may still point into our memory.
+    /// Before the end: closes every connection and takes every accept back. False: the kernel may still point into our memory.
     pub(crate) fn drain(&mut self, shared: &mut Shared) -> bool {
-        self.push(&ops::cancel_all(), shared);
-        for _ in 0..DRAIN_ENTERS_MAX {
-            self.unspill();
-            self.enter(shared);
-            while self.fill() {
-                let batch = std::mem::take(&mut self.batch);
-                for completion in &batch {
-                    self.settle_at_end(*completion);
+        for tag in self.accepts.armed() {
+            self.push(&ops::cancel(tag), shared);
+        }
+        let (mut idle, mut accepted) = (0, None);
+        while idle < DRAIN_IDLE_ENTERS_MAX {
+            // Again when an accept has brought one more.
+            if accepted != Some(shared.stats.accepted) {
+                accepted = Some(shared.stats.accepted);
+                for index in self.slots.unclosed() {
+                    self.begin_close(index, SILENT, shared);
                 }
-                self.batch = batch;
             }
-            if self.borrowed == 0 && !self.wants_enter() {
+            if self.borrowed == 0 && self.slots.live() == 0 {
                 break;
             }
+            self.unspill();
+            self.enter(shared);
+            let mut handled = 0;
+            while self.report_some(&mut handled, shared, &mut |_| {}).is_some() {}
+            idle = if handled == 0 { idle + 1 } else { 0 };
         }
         if let Err(error) = self.io.submitter().unregister_files() {
             tracing::warn!(%error, "cannot release a ring's file table; the kernel will");

@@ -138,6 +138,13 @@ impl Slots {
         (slot.generation == generation && slot.is(LIVE)).then_some(slot)
     }
 
+    /// Occupied slots that nobody has closed.
+    pub(crate) fn unclosed(&self) -> Vec<u32> {
+        let slots = self.made.iter().enumerate();
+        let unclosed = slots.filter(|(_, slot)| slot.is(LIVE) && !slot.is(CLOSING));
+        unclosed.map(|(index, _)| index as u32).collect()
+    }
+
     pub(crate) fn at(&mut self, index: u32) -> &mut Slot {
         &mut self.made[index as usize]
     }
