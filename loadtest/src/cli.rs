@@ -362,3 +362,51 @@ fn read_secret(flag: &str, path: &Path) -> Result<String, Usage> {
     }
     fs::read_to_string(path).map_err(|error| failed(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(words: &[&str]) -> RunConfig {
+        let cli = Cli::try_parse_from([&["loadtest"], words].concat()).expect("a good command line");
+        cli.command.settle(Wall(0), 7, String::new()).expect("good flags")
+    }
+
+    #[test]
+    fn urls_add_up_and_other_flags_replace() {
+        let config =
+            settled(&["hold", "--url", "ws://a:1", "--rate", "5", "--url", "ws://b:2", "--rate", "9"]);
+        assert_eq!(config.targets.len(), 2);
+        assert!((config.connect_rate - 9.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn without_flags_it_is_a_standalone_gateway_on_this_machine() {
+        let config = settled(&["latency"]);
+        let posting = config.scenario.posting().expect("it posts");
+        assert_eq!(
+            (config.targets[0].port, posting.api.as_str(), posting.key.as_str()),
+            (8080, "http://127.0.0.1:8090", "dev")
+        );
+        assert_eq!((posting.messages, posting.posters, posting.batch), (6_000, 4, 1));
+    }
+
+    #[test]
+    fn a_high_rate_gets_batches_and_threads_by_itself() {
+        let config = settled(&["latency", "--rate", "5000"]);
+        let posting = config.scenario.posting().expect("it posts");
+        assert_eq!((posting.posters, posting.batch), (100, 64));
+    }
+
+    #[test]
+    fn the_report_of_a_config_holds_no_secret() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "canary-secret\n").expect("a file");
+        let path = file.to_str().expect("UTF-8");
+        let config = settled(&["fanout", "--jwt-hs256", path, "--key-file", path]);
+        assert!(config.scenario.posting().is_some_and(|posting| posting.key == "canary-secret"));
+        assert!(!config.to_json().to_string().contains("canary"));
+        assert_eq!(config.to_json()["auth"], "hs256");
+    }
+}

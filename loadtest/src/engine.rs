@@ -185,7 +185,7 @@ impl Engines {
         self.wake();
     }
 
-    /// Waits for all threads; they end when every connection is closed.
+    /// Waits for all threads; they end when every connection is closed, so ask [`Shared::status`] first.
     pub fn join(self) -> Result<Vec<EngineResult>, StartError> {
         let results = self.threads.into_iter().map(|thread| match thread.join() {
             Ok(result) => result.map_err(StartError),

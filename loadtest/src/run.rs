@@ -154,7 +154,12 @@ impl Run<'_> {
         outcome.open_at_end = shared.status().counts.open;
         outcome.interrupted = self.interrupt.is_asked();
         outcome.ended = self.clock.mono();
-        self.say_goodbye(&engines, &shared);
+        if !self.say_goodbye(&engines, &shared) {
+            // To join it would hang, too. Its clients' figures are with it, so there is nothing to report.
+            return Err(RunError::Failed(
+                "a thread of the load tester hangs; its figures are lost".to_owned(),
+            ));
+        }
         outcome.engines = engines.join()?;
         Ok(outcome)
     }
@@ -277,7 +282,9 @@ impl Run<'_> {
     ) -> Mono {
         const SHORTLY: Duration = Duration::from_secs(2);
         let by = self.clock.mono() + if all_posted { settle } else { settle.min(SHORTLY) };
-        let accepted = posts.totals().accepted;
+        // Without an answer a message may have been taken or not: its copies are waited for, but not owed.
+        let totals = posts.totals();
+        let posted = totals.accepted + totals.unknown;
         let mut last = (0, self.clock.mono());
         loop {
             let (status, now) = (shared.status(), self.clock.mono());
@@ -285,7 +292,7 @@ impl Run<'_> {
                 last = (status.counts.received, now);
             }
             self.progress.show(status.counts.received, &copies(&status), now);
-            if status.counts.received >= accepted * self.copies_each(&status) || now >= by {
+            if status.counts.received >= posted * self.copies_each(&status) || now >= by {
                 return last.1;
             }
             std::thread::sleep(LOOK_EVERY);
@@ -315,7 +322,8 @@ impl Run<'_> {
         }
     }
 
-    fn say_goodbye(&mut self, engines: &Engines, shared: &Shared) {
+    /// False when a thread did not end in time.
+    fn say_goodbye(&mut self, engines: &Engines, shared: &Shared) -> bool {
         // The threads have the same bound for each step of theirs; twice that is a thread that hangs.
         let by = self.clock.mono() + CLOSE_WITHIN * 2;
         let open = shared.status().counts.open;
@@ -325,7 +333,7 @@ impl Run<'_> {
             let (status, now) = (shared.status(), self.clock.mono());
             self.progress.show(u64::from(open.saturating_sub(status.counts.open)), "", now);
             if status.closed || now >= by {
-                return;
+                return status.closed;
             }
             std::thread::sleep(LOOK_EVERY);
         }
