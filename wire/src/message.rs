@@ -205,7 +205,7 @@ pub enum ServerMessage {
     Reconnect {
         after_ms: u64,
     },
-    /// The user's topics, after a change and when a device connects.
+    /// The user's topics, after a change.
     Subscribed {
         topics: Vec<String>,
     },
