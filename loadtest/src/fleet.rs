@@ -3,6 +3,7 @@
 //!
 //! A client is known by its place in this thread; its number in the run is `lane.number(place)`.
 
+mod handshake;
 mod speech;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wire::close::{CloseCode, Comeback};
-use wire::http::{ConnectRequest, RefusedUpgrade, parse_response};
 use wire::reconnect::Reconnect;
 use wire::session::{Role, Session, SessionLimits};
 use wire::time::Mono;
@@ -21,8 +21,7 @@ use wire::ws;
 
 use crate::counts::Journal;
 use crate::limits::{
-    ANSWER_BYTES_MAX, CLOSE_WITHIN, CLOSES_A_TURN, HANDSHAKE_WITHIN, HANDSHAKES_AT_ONCE_MAX,
-    SERVER_MESSAGE_BYTES_MAX,
+    CLOSE_WITHIN, CLOSES_A_TURN, HANDSHAKE_WITHIN, HANDSHAKES_AT_ONCE_MAX, SERVER_MESSAGE_BYTES_MAX,
 };
 use crate::marker::Marker;
 use crate::posts::Posts;
@@ -312,28 +311,6 @@ impl Fleet {
         self.outputs.push_back(Output::Send { place, frame });
     }
 
-    /// Builds the upgrade request, the same one each time for one attempt.
-    fn with_request<T>(&self, place: u32, read: impl FnOnce(&ConnectRequest<'_>) -> T) -> T {
-        let client = &self.clients[place as usize];
-        let number = self.config.lane.number(place);
-        let at = (number as usize + client.attempts as usize - 1) % self.config.targets.len();
-        let target = &self.config.targets[at];
-        let token = self.config.users.token(number).map(|token| format!("Bearer {token}"));
-        let path = match &token {
-            Some(_) => target.path.clone(),
-            None => target.path_as(&self.config.users.name(number)),
-        };
-        let headers: Vec<(&str, &str)> =
-            token.iter().map(|token| ("Authorization", token.as_str())).collect();
-        read(&ConnectRequest {
-            host: &target.authority(),
-            target: &path,
-            key: speech::handshake_key(self.config.seed, number, client.epoch),
-            protocols: &["tocsin.v1"],
-            headers: &headers,
-        })
-    }
-
     /// No socket came about.
     pub fn handle_connect_failed(&mut self, place: u32, why: &str, now: Mono) {
         if self.clients[place as usize].phase.shakes_hands() {
@@ -349,53 +326,6 @@ impl Fleet {
                 self.read_frames(place, input, now);
             }
             Phase::Waiting | Phase::Connecting | Phase::Out => {}
-        }
-    }
-
-    fn read_answer(&mut self, place: u32, input: &mut [u8], now: Mono) {
-        let Some(mut kept) = self.partial.remove(&place) else {
-            return self.read_answer_head(place, input, now);
-        };
-        if kept.len() + input.len() > ANSWER_BYTES_MAX {
-            return self.lose(place, "upgrade: the answer is too long", Comeback::Backoff, now);
-        }
-        kept.extend_from_slice(input);
-        self.read_answer_head(place, &mut kept, now);
-    }
-
-    fn read_answer_head(&mut self, place: u32, input: &mut [u8], now: Mono) {
-        let head_bytes = match parse_response(input) {
-            Ok(None) => {
-                self.partial.insert(place, input.to_vec());
-                return;
-            }
-            Err(error) => return self.lose(place, &format!("upgrade: {error}"), Comeback::Backoff, now),
-            Ok(Some(head)) => match self.with_request(place, |request| head.check_upgrade(request).map(drop))
-            {
-                Ok(()) => head.head_bytes,
-                Err(refusal) => return self.handle_refusal(place, &refusal, now),
-            },
-        };
-        self.clients[place as usize].phase = Phase::Welcoming;
-        self.read_frames(place, &mut input[head_bytes..], now);
-    }
-
-    fn handle_refusal(&mut self, place: u32, refusal: &RefusedUpgrade, now: Mono) {
-        match refusal {
-            RefusedUpgrade::Status { status: 503 | 429, retry_after } => {
-                self.journal.counts.refused += 1;
-                if let Some(delay) = retry_after {
-                    let seconds = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
-                    *self.journal.retry_after_s.entry(seconds).or_default() += 1;
-                    self.clients[place as usize].reconnect.handle_advice(*delay);
-                }
-                self.lose_quietly(place, Comeback::Backoff, now);
-            }
-            // A client's fault: the same request would get the same answer.
-            RefusedUpgrade::Status { status: status @ 400..=499, .. } => {
-                self.lose(place, &format!("upgrade: status {status}"), Comeback::Never, now);
-            }
-            other => self.lose(place, &format!("upgrade: {other}"), Comeback::Backoff, now),
         }
     }
 

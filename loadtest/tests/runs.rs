@@ -1,11 +1,17 @@
 //! The load tester against a small server of the test's own, over real sockets on loopback: what it counts must be what the
 //! server did.
 
+#[path = "runs/drops.rs"]
 mod drops;
+#[path = "runs/hold.rs"]
 mod hold;
+#[path = "runs/messages.rs"]
 mod messages;
+#[path = "runs/server.rs"]
 mod server;
+#[path = "runs/signals.rs"]
 mod signals;
+#[path = "runs/usage.rs"]
 mod usage;
 
 use std::process::{Command, Output};
