@@ -8,7 +8,11 @@
 //! Called by the gateway's shards (server role) and by the load tester (client role):
 //!
 //! ```text
-//! loop { rings.turn(&mut |event| …); act on what was learned: send, close, …; if nothing happened { rings.wait(…).await } else { rings.give_way().await } }
+//! loop {
+//!     let events = rings.turn(&mut |event| note(event));
+//!     act(&mut rings);                                      // send, close, connect, …
+//!     if events == 0 { rings.wait(at_most).await } else { rings.give_way().await }
+//! }
 //! ```
 //!
 //! The walk of a connection: `accept` reserves a slot → the kernel installs the socket in it → [`Event::Accepted`] →

@@ -22,7 +22,6 @@ use futures_lite::future;
 use glommio::io::BufferedFile;
 
 use crate::clock::{self, Nanos};
-use crate::ring::Shared;
 use crate::rings::Rings;
 
 /// Bytes of an eventfd's counter.
@@ -61,6 +60,10 @@ impl Bell {
     }
 }
 
+/// The kernel sets its "work is there" flag before it looks whether to ring: x86 keeps that order. Elsewhere only the kernel's own
+/// list tells, so every ring is entered once before a sleep.
+const KERNEL_FLAG_IS_ORDERED: bool = cfg!(target_arch = "x86_64");
+
 type Reading = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The shard's end of the bell.
@@ -96,7 +99,8 @@ impl Doorbell {
     /// The signal was taken from the eventfd: notifiers write again from here on.
     fn taken(&mut self) {
         self.reading = None;
-        self.bell.notified.store(false, Ordering::SeqCst);
+        // A swap, not a store: it orders what a notifier wrote before its own swap before what the shard reads next.
+        self.bell.notified.swap(false, Ordering::SeqCst);
     }
 
     /// Sleeps in glommio until the bell rings (true) or `at_most` has passed.
@@ -189,7 +193,7 @@ impl Rings {
         self.gave_way = clock::now();
     }
 
-    /// The same outside glommio: the thread sleeps in poll(2). One `Rings` uses one of the two.
+    /// As `wait`, outside glommio: the thread sleeps in poll(2), for all of `at_most`. One `Rings` uses one of the two.
     pub fn wait_blocking(&mut self, at_most: Duration) {
         let Some(at_most) = self.before_sleep(at_most) else { return };
         let rung = self.doorbell.sleep_blocking(at_most);
@@ -219,7 +223,12 @@ impl Rings {
             ring.set_bell(true);
         }
         fence(Ordering::SeqCst);
-        look_into_kernel(self);
+        if !KERNEL_FLAG_IS_ORDERED {
+            let Rings { rings, shared, .. } = self;
+            for ring in rings {
+                ring.enter(shared);
+            }
+        }
         if at_most.is_zero() || self.ready() {
             self.set_bells_off();
             return None;
@@ -243,20 +252,4 @@ impl Rings {
             ring.set_bell(false);
         }
     }
-}
-
-/// Where the kernel's "work is there" flag is not ordered before its look at "ring the bell" (x86 orders it), only the kernel's
-/// own list tells: enter every ring once.
-#[cfg(not(target_arch = "x86_64"))]
-fn look_into_kernel(rings: &mut Rings) {
-    let Rings { rings, shared, .. } = rings;
-    for ring in rings {
-        let shared: &mut Shared = shared;
-        ring.enter(shared);
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn look_into_kernel(rings: &mut Rings) {
-    let _: &Shared = &rings.shared;
 }
