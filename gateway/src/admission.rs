@@ -1,9 +1,9 @@
 //! Whether a node takes another connection.
 //!
-//! Owns the count of live sockets over all shards and the accept budget. Both are atomics that every shard shares: a
-//! shard reserves a place before it looks at a connection, so that the hard limit is never passed by one. Never
-//! touches a socket, reads a clock or draws from global randomness. Called by each shard (`shard`) and by the
-//! admin listener.
+//! Owns the count of live sockets over all shards and the accept budget. Both are atomics that every shard
+//! shares: a shard reserves a place before it looks at a connection, so that the hard limit is never passed
+//! by one. Never touches a socket, reads a clock or draws from global randomness. Called by each shard
+//! (`shard`) and by the admin listener.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -114,7 +114,8 @@ impl Admission {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// Counts a socket from this address, unless there are `max` already. [`Admission::leave_from`] must follow.
+    /// Counts a socket from this address, unless there are `max` already. [`Admission::leave_from`] must
+    /// follow.
     pub fn enter_from(&self, address: IpAddr, max: u32) -> bool {
         let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
         let sockets = from.entry(address).or_default();
@@ -132,8 +133,8 @@ impl Admission {
         }
     }
 
-    /// What a connection that came now would be told, without taking anything. Whoever asks holds a place, which is
-    /// not counted.
+    /// What a connection that came now would be told, without taking anything. Whoever asks holds a place,
+    /// which is not counted.
     pub fn outlook(&self, now: Mono) -> Result<(), Refusal> {
         if self.is_draining() {
             Err(Refusal::Draining)

@@ -1,8 +1,8 @@
 //! Who a client is: tokens, tickets and, on a developer's own machine, a name.
 //!
-//! Owns the order in which credentials count, the checks of a token's claims, and whether an origin may connect. A token
-//! never reaches a log, an error or a metric. Never reads a file (`keys` is given their content) or a clock.
-//! Called by `shard` for every request that needs a user.
+//! Owns the order in which credentials count, the checks of a token's claims, and whether an origin may
+//! connect. A token never reaches a log, an error or a metric. Never reads a file (`keys` is given their
+//! content) or a clock. Called by `shard` for every request that needs a user.
 
 pub mod keys;
 pub mod origin;
@@ -109,8 +109,8 @@ pub struct Beliefs<'a> {
     pub audience: Option<&'a str>,
     /// Origins of pages that may connect.
     pub origins: &'a [String],
-    /// The origins under which this gateway itself is reached. A name is believed, and the console is told its
-    /// secrets, only under these: a page that had its own name resolve to loopback is under another.
+    /// The origins under which this gateway itself is reached. A name is believed, and the console is told
+    /// its secrets, only under these: a page that had its own name resolve to loopback is under another.
     pub own_origins: &'a [String],
     /// Whether `?user=NAME` is believed.
     pub local_user: bool,

@@ -1,7 +1,8 @@
-//! The gateway's settings: the `[gateway…]` tables of the configuration file, with units, bounds and defaults.
+//! The gateway's settings: the `[gateway…]` tables of the configuration file, with units, bounds and
+//! defaults.
 //!
-//! Owns what may be set and what is refused. Never reads a file or the environment itself (`ops::settings` does).
-//! Called by `main` and by tests; the rest of the gateway sees only checked values.
+//! Owns what may be set and what is refused. Never reads a file or the environment itself (`ops::settings`
+//! does). Called by `main` and by tests; the rest of the gateway sees only checked values.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -119,8 +120,8 @@ pub struct Auth {
     pub jwks: Option<PathBuf>,
     /// The `aud` that a token must carry. Absent: a token with an `aud` is refused.
     pub audience: Option<String>,
-    /// Origins of web pages that may connect, as `scheme://host[:port]`. Absent: only this gateway's own, when
-    /// it listens on loopback.
+    /// Origins of web pages that may connect, as `scheme://host[:port]`. Absent: only this gateway's own,
+    /// when it listens on loopback.
     pub allowed_origins: Option<Vec<String>>,
     /// Whether `?user=NAME` says who connects. Absent: in standalone on loopback without keys.
     pub local_user: Option<bool>,

@@ -33,10 +33,11 @@ pub const SENT_WHILE_SYNCING_MAX: usize = 256;
 pub const REPLAY_PAGES_MAX: u32 = 10_000;
 /// How long an event stream waits for a page of its replay, or a posted message for its reply.
 pub const REPLY_WAIT: Duration = Duration::from_secs(10);
-/// How long an answered client may go on sending before its socket is closed, so that the answer is not lost to a
-/// reset.
+/// How long an answered client may go on sending before its socket is closed, so that the answer is not lost
+/// to a reset.
 pub const LINGER_WAIT: Duration = Duration::from_millis(300);
-/// Rest of an answered request's body that is read and thrown away, so that the answer is not lost to a reset.
+/// Rest of an answered request's body that is read and thrown away, so that the answer is not lost to a
+/// reset.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// Due timers handled in one turn.

@@ -1,6 +1,8 @@
-//! The gateway as a program: alone beside routers, or (feature `standalone`) with a router in the same process.
+//! The gateway as a program: alone beside routers, or (feature `standalone`) with a router in the same
+//! process.
 //!
-//! The only place that names both. Reads the settings once, opens the doors before anything else, says what listens where.
+//! The only place that names both. Reads the settings once, opens the doors before anything else, says what
+//! listens where.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -17,8 +19,8 @@ use ops::logs::LogFormat;
 /// Exit code of bad usage, bad settings, or a start that cannot be.
 const BAD_START: u8 = 2;
 
-/// Holds clients' connections and fans notifications out. Without `[gateway.links]` it is standalone: gateway and
-/// router in one process, on embedded stores.
+/// Holds clients' connections and fans notifications out. Without `[gateway.links]` it is standalone: gateway
+/// and router in one process, on embedded stores.
 #[derive(Debug, Parser)]
 #[command(name = "gateway", version)]
 struct Arguments {

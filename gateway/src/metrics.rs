@@ -1,7 +1,7 @@
 //! What a node counts, and how Prometheus reads it.
 //!
-//! Each shard writes its own counters and nobody else's; the admin listener adds them up when it is asked. Never
-//! labels anything with a user, a token or a text. Called by `shard`, `io::shard_loop` and `io::admin`.
+//! Each shard writes its own counters and nobody else's; the admin listener adds them up when it is asked.
+//! Never labels anything with a user, a token or a text. Called by `shard`, `io::shard_loop` and `io::admin`.
 
 use ops::metrics::{Counter, Gauge, Histogram, Text};
 use wire::close::CloseCode;

@@ -1,7 +1,7 @@
 //! A node: its doors, its shards and its admin listener, started together and ended in order.
 //!
-//! Opens listeners first, so that a busy port is said before anything else is touched. One thread a shard, each with a glommio
-//! executor and rings of its own. Called by `main` and by tests.
+//! Opens listeners first, so that a busy port is said before anything else is touched. One thread a shard,
+//! each with a glommio executor and rings of its own. Called by `main` and by tests.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -220,7 +220,8 @@ fn open_rings(config: &RingConfig, listener: TcpListener) -> Result<Rings, Start
     Ok(rings)
 }
 
-/// Each shard has room for its share of the hard limit and a quarter more, since the kernel spreads by chance.
+/// Each shard has room for its share of the hard limit and a quarter more, since the kernel spreads by
+/// chance.
 fn ring_config(gateway: &Gateway, shards: usize) -> RingConfig {
     let hard = u32::try_from(gateway.hard_limit).unwrap_or(u32::MAX);
     let share = hard.div_ceil(u32::try_from(shards).unwrap_or(u32::MAX));
@@ -297,8 +298,8 @@ impl Control {
         self.tell(|| Command::Drain(kind));
     }
 
-    /// Takes keys, origins, limits and budgets over from new settings. What cannot change without a restart (listeners, shards,
-    /// node, links) stays. An error changes nothing.
+    /// Takes keys, origins, limits and budgets over from new settings. What cannot change without a restart
+    /// (listeners, shards, node, links) stays. An error changes nothing.
     pub fn reload(&self, gateway: &Gateway) -> Result<(), StartError> {
         gateway.check()?;
         let authenticator = Arc::new(authenticator(gateway, self.clients)?);

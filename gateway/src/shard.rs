@@ -1,13 +1,14 @@
 //! One core's share of a node: its connections, who they belong to, and what they are owed.
 //!
-//! A state machine without clock, I/O or threads. The porch (`io::shard_loop`, or a simulation) feeds it with what its sockets and links
-//! say, and carries out what [`Shard::poll_output`] answers; `poll_timeout` and `handle_timeout` stand for the clock.
-//! Everything is bounded: by `limits`, by the configuration, and by the credit that routers have.
+//! A state machine without clock, I/O or threads. The porch (`io::shard_loop`, or a simulation) feeds it with
+//! what its sockets and links say, and carries out what [`Shard::poll_output`] answers; `poll_timeout` and
+//! `handle_timeout` stand for the clock. Everything is bounded: by `limits`, by the configuration, and by the
+//! credit that routers have.
 //!
-//! The rooms: `handshake` and `request` (what does it want?), `connection` (what is it?), `conversation` (what does it say?),
-//! `events` and `posting` (the same without a WebSocket), `registry` (who is here?), `deliveries` and `fanout` (who gets this?),
-//! `sockets` and `outbox` (what is it owed?), `timeouts` and `timers` (is it still there?), `links` (what do routers
-//! know?), `drain` (how do we leave?).
+//! The rooms: `handshake` and `request` (what does it want?), `connection` (what is it?), `conversation`
+//! (what does it say?), `events` and `posting` (the same without a WebSocket), `presence` and `registry` (who
+//! is here?), `deliveries` and `fanout` (who gets this?), `sockets` and `outbox` (what is it owed?),
+//! `timeouts` and `timers` (is it still there?), `links` (what do routers know?), `drain` (how do we leave?).
 
 mod connection;
 mod conversation;
@@ -19,6 +20,7 @@ mod handshake;
 pub mod links;
 pub mod outbox;
 mod posting;
+mod presence;
 pub mod registry;
 pub mod request;
 mod sockets;
@@ -30,7 +32,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::{SeedableRng, rngs::SmallRng};
 use wire::close::CloseCode;
 use wire::link::Frame;
@@ -48,7 +49,7 @@ use drain::{Drain, DrainKind};
 use fanout::Fanout;
 use links::{LinkOutput, Links, RouterIndex};
 use outbox::{NextSend, Pool};
-use registry::{Registry, TopicChange, UserId};
+use registry::{Registry, TopicChange};
 use sockets::Sockets;
 use timers::Wheel;
 
@@ -122,7 +123,8 @@ impl From<&crate::config::Gateway> for Settings {
 /// What the porch must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Hand [`Shard::next_send`] of this connection to the kernel, and report `handle_sent` or `handle_failed`.
+    /// Hand [`Shard::next_send`] of this connection to the kernel, and report `handle_sent` or
+    /// `handle_failed`.
     Send { key: Key },
     /// Close the socket, `hard` with a reset; report `handle_closed`.
     Close { key: Key, hard: bool },
@@ -136,7 +138,8 @@ pub enum Output {
     Drained,
 }
 
-/// A device of a user connected to a shard: the same device's older connections end, wherever on the node they are.
+/// A device of a user connected to a shard: the same device's older connections end, wherever on the node
+/// they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub user: String,
@@ -292,7 +295,8 @@ impl Shard {
         self.links.handle_up(router, now.mono);
     }
 
-    /// A link is gone, and with it what was under way on it: up to the silence after which a link counts as dead.
+    /// A link is gone, and with it what was under way on it: up to the silence after which a link counts as
+    /// dead.
     pub fn handle_link_down(&mut self, router: RouterIndex, now: Now) {
         self.links.handle_down(router);
         self.lost_since[usize::from(router)].get_or_insert(now.wall - limits::LINK_SILENCE_MAX);
@@ -313,21 +317,6 @@ impl Shard {
     /// Whether the node has other shards.
     pub fn set_siblings(&mut self, any: bool) {
         self.has_siblings = any;
-    }
-
-    /// A device connected to a sibling: its older connections here are replaced.
-    pub fn handle_named(&mut self, named: &Named, now: Now) {
-        let Some(user) = self.registry.find(&named.user) else { return };
-        let own = self.config.shard;
-        let older = |connection: &connection::Connection| {
-            let extra = connection.extra.as_ref();
-            extra.is_some_and(|extra| {
-                extra.device.as_deref() == Some(&named.device) && (extra.named_at, own) < named.stamp
-            })
-        };
-        for key in self.keys_of(user, older) {
-            self.close_session(key, CloseCode::Replaced, "", now);
-        }
     }
 
     /// Whether a link takes less than it is given: then snapshots pause.
@@ -396,8 +385,8 @@ impl Shard {
         None
     }
 
-    /// The frames of a connection's next send, at most 64 and at most 256 KiB but for one longer frame. Whoever takes
-    /// them must report how it went.
+    /// The frames of a connection's next send, at most 64 and at most 256 KiB but for one longer frame.
+    /// Whoever takes them must report how it went.
     pub fn next_send(&mut self, key: Key) -> Option<NextSend<'_>> {
         self.sockets.next_send(key)
     }
@@ -432,43 +421,6 @@ impl Shard {
         &self.config.metrics
     }
 
-    /// Puts an open connection under its user, and tells the routers if it is the user's first.
-    fn join(&mut self, key: Key, user: &str, device: Option<String>, expires: Option<Wall>, now: Now) {
-        let (id, is_first) = self.registry.join(user, key.index());
-        if is_first {
-            self.links.announce(user);
-        }
-        if let Some(connection) = self.sockets.slab.get(key) {
-            connection.user = id;
-            connection.flags.set(Flags::JOINED);
-            // Rounded down, and never 0, which is "does not end".
-            connection.expires_s =
-                expires.map_or(0, |expires| u32::try_from(expires.0 / 1_000_000).unwrap_or(u32::MAX).max(1));
-        }
-        if let Some(device) = device {
-            self.name_device(key, &device, now);
-        }
-        self.arm_ping(key, now);
-    }
-
-    /// Takes an open connection from its user. Does nothing to one that is not open.
-    fn leave(&mut self, key: Key) {
-        let Some(connection) = self.sockets.slab.get(key).filter(|connection| connection.is_open()) else {
-            return;
-        };
-        connection.flags.clear(Flags::JOINED);
-        let user = connection.user;
-        if connection.flags.has(Flags::STREAM) {
-            self.open_events -= 1;
-        } else {
-            self.open_websockets -= 1;
-        }
-        if let Some((name, topics)) = self.registry.leave(user, key.index()) {
-            self.tell_topic_changes(topics);
-            self.links.withdraw(&name);
-        }
-    }
-
     fn tell_topic_changes(&mut self, changes: Vec<TopicChange>) {
         for change in changes {
             match change {
@@ -476,33 +428,6 @@ impl Shard {
                 TopicChange::Last(topic) => self.links.unsubscribe(&topic),
             }
         }
-    }
-
-    /// Says which device this is. The same device of the same user is connected once: an older connection is
-    /// replaced.
-    fn name_device(&mut self, key: Key, device: &str, now: Now) {
-        let Some(connection) = self.sockets.slab.get(key).filter(|connection| connection.is_open()) else {
-            return;
-        };
-        let user = connection.user;
-        let extra = connection.extra();
-        extra.device = Some(device.into());
-        extra.named_at = now.mono;
-        if self.has_siblings {
-            let user = self.registry.user_name(user).to_owned();
-            let stamp = (now.mono, self.config.shard);
-            self.named.push_back(Named { user, device: device.to_owned(), stamp });
-        }
-        let replaced = self.keys_of(user, |other| other.key != key && other.device() == Some(device));
-        for older in replaced {
-            self.close_session(older, CloseCode::Replaced, "", now);
-        }
-    }
-
-    fn keys_of(&mut self, user: UserId, wanted: impl Fn(&connection::Connection) -> bool) -> Vec<Key> {
-        let slab = &mut self.sockets.slab;
-        let of_user = self.registry.connections(user);
-        of_user.filter_map(|index| slab.at(index).filter(|c| wanted(c)).map(|c| c.key)).collect()
     }
 
     /// Ends a session: leaves, says why, and closes once that is sent.
@@ -529,11 +454,6 @@ impl Shard {
     fn session_of(&self, name: &str) -> Option<Key> {
         let key = name.rsplit('.').next().and_then(|key| u64::from_str_radix(key, 16).ok()).map(Key)?;
         (self.session_name(key) == name).then_some(key)
-    }
-
-    /// Texts of routers and of our own go out as they are; they are UTF-8 by contract.
-    fn bytes_of(text: String) -> Bytes {
-        Bytes::from(text)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Encoding and fan-out allocate nothing per recipient: a broadcast to ten times as many sockets allocates no more.
+//! Encoding and fan-out allocate nothing per recipient: a broadcast to ten times as many sockets allocates no
+//! more.
 //!
 //! A counting allocator stands under the whole test program, so this promise has a file of its own.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]

@@ -1,4 +1,5 @@
-//! A whole node on real sockets: a router of plain std TCP on one side, tungstenite and hand-written HTTP on the other.
+//! A whole node on real sockets: a router of plain std TCP on one side, tungstenite and hand-written HTTP on
+//! the other.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use std::io::{ErrorKind, Read, Write};

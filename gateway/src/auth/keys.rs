@@ -1,7 +1,7 @@
 //! The keys that tokens are checked with, from the content of key files or of a JWKS file.
 //!
-//! A key serves one algorithm only, so that no token can choose to have a public key taken for a secret. Never
-//! reads files itself; never shows key material. Called at start and on a reload (`node`).
+//! A key serves one algorithm only, so that no token can choose to have a public key taken for a secret.
+//! Never reads files itself; never shows key material. Called at start and on a reload (`node`).
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};

@@ -59,7 +59,8 @@ fn pem(label: &str, der: &[u8]) -> Vec<u8> {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")).into_bytes()
 }
 
-/// SubjectPublicKeyInfo of a P-256 point and of an Ed25519 key: a fixed prefix and the key (RFC 5480, RFC 8410).
+/// SubjectPublicKeyInfo of a P-256 point and of an Ed25519 key: a fixed prefix and the key (RFC 5480, RFC
+/// 8410).
 fn p256_pem(point: &[u8]) -> Vec<u8> {
     let mut der =
         data_encoding::HEXLOWER.decode(b"3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();

@@ -1,6 +1,7 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`, `POST /drain`.
 //!
-//! One thread, one request at a time, each with little time and few bytes: it is for operators on loopback. Started by `node`.
+//! One thread, one request at a time, each with little time and few bytes: it is for operators on loopback.
+//! Started by `node`.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -109,8 +110,9 @@ impl Operator {
         }
     }
 
-    /// 200 at the soft limit too: a load balancer must not answer in our place, since its 503 has no `Retry-After`. A router that
-    /// is lost later does not make the node unready either: its sockets stay, and there is no better node.
+    /// 200 at the soft limit too: a load balancer must not answer in our place, since its 503 has no
+    /// `Retry-After`. A router that is lost later does not make the node unready either: its sockets stay,
+    /// and there is no better node.
     fn readiness(&self) -> Bytes {
         if self.shards.iter().all(|shard| shard.links_ready.get() > 0) {
             self.was_linked.store(true, Ordering::Relaxed);

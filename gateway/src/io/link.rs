@@ -1,7 +1,7 @@
 //! A shard's connection to one router, on the shard's own rings.
 //!
-//! Dials, dials again with growing, jittered pauses, turns bytes into frames and frames into bytes, many in one send. What the
-//! frames mean is for `shard::links`. Called by `shard_loop`.
+//! Dials, dials again with growing, jittered pauses, turns bytes into frames and frames into bytes, many in
+//! one send. What the frames mean is for `shard::links`. Called by `shard_loop`.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! The listening sockets of a node.
 //!
-//! All shards listen on one port, each with a socket of its own, and the kernel spreads connections over them. A port that
-//! somebody else has is found out first: sockets that share a port would share it with another process of the same user, too.
-//! Called by `node`.
+//! All shards listen on one port, each with a socket of its own, and the kernel spreads connections over
+//! them. A port that somebody else has is found out first: sockets that share a port would share it with
+//! another process of the same user, too. Called by `node`.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::limits::LISTEN_BACKLOG;
 
-/// A node that was killed holds its port for a moment longer: the kernel takes its rings, and the sockets in them, down
-/// in the background. A supervisor that starts it again at once must not be told that the port is in use.
+/// A node that was killed holds its port for a moment longer: the kernel takes its rings, and the sockets in
+/// them, down in the background. A supervisor that starts it again at once must not be told that the port is
+/// in use.
 const RELEASE_TRIES: u32 = 40;
 const RELEASE_TRY_EVERY: Duration = Duration::from_millis(50);
 

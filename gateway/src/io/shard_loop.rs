@@ -1,7 +1,8 @@
-//! The one loop of a shard: what the kernel says goes to the shard, what the shard answers goes to the kernel.
+//! The one loop of a shard: what the kernel says goes to the shard, what the shard answers goes to the
+//! kernel.
 //!
-//! Runs in a glommio executor of its own; all sockets, links to routers included, are on the shard's rings. Time is read once a
-//! turn. Decides nothing. Started by `node`.
+//! Runs in a glommio executor of its own; all sockets, links to routers included, are on the shard's rings.
+//! Time is read once a turn. Decides nothing. Started by `node`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

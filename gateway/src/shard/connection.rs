@@ -1,8 +1,8 @@
 //! One connection as the shard holds it, and the slab of all of them.
 //!
-//! An idle connection is one entry of [`CONNECTION_BYTES_MAX`] bytes or less; whatever is needed only for a while (a
-//! half-read request, a replay, the ids of a sync) is boxed for that while. Never decides anything. Called by the
-//! other files of `shard`.
+//! An idle connection is one entry of [`CONNECTION_BYTES_MAX`] bytes or less; whatever is needed only for a
+//! while (a half-read request, a replay, the ids of a sync) is boxed for that while. Never decides anything.
+//! Called by the other files of `shard`.
 
 use std::collections::VecDeque;
 
@@ -15,8 +15,8 @@ use crate::shard::outbox::Queue;
 use crate::shard::registry::UserId;
 use crate::shard::request::Wish;
 
-/// One occupant of one place in the table. The low 32 bits are the place, a dense index; the high 32 bits differ for
-/// each occupant of it. It is also what routers know a session by.
+/// One occupant of one place in the table. The low 32 bits are the place, a dense index; the high 32 bits
+/// differ for each occupant of it. It is also what routers know a session by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub u64);
 

@@ -1,8 +1,8 @@
 //! What a client says on its WebSocket, and what it is answered.
 //!
-//! Pings, hellos and bad messages are answered here; all else goes to the router that owns the user, whose reply comes
-//! back by session. While a sync is under way, ids that were sent live are taken out of its pages, so that nothing
-//! comes twice. Called by `shard` and `handshake`.
+//! Pings, hellos and bad messages are answered here; all else goes to the router that owns the user, whose
+//! reply comes back by session. While a sync is under way, ids that were sent live are taken out of its
+//! pages, so that nothing comes twice. Called by `shard` and `handshake`.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,8 @@ impl Shard {
     /// Bytes of a WebSocket.
     pub(super) fn read_frames(&mut self, key: Key, data: &mut [u8], now: Now) {
         let Some(connection) = self.sockets.slab.get(key) else { return };
-        // The session is taken out, so that what it says may touch the whole shard; the state left behind is never seen.
+        // The session is taken out, so that what it says may touch the whole shard; the state left behind is
+        // never seen.
         let State::WebSocket(mut session) = std::mem::replace(&mut connection.state, State::Leaving) else {
             return;
         };

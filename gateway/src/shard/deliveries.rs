@@ -1,7 +1,7 @@
 //! What routers say to a shard: deliveries, broadcasts, replies, topics, revocations.
 //!
-//! Each delivery is answered with what became of it, each paid frame gives its credit back. Called by the porch for every
-//! link frame, and by `shard` for the work that a broadcast leaves.
+//! Each delivery is answered with what became of it, each paid frame gives its credit back. Called by the
+//! porch for every link frame, and by `shard` for the work that a broadcast leaves.
 
 use bytes::Bytes;
 use wire::close::CloseCode;
@@ -114,13 +114,14 @@ impl Shard {
     /// A router dropped frames: every socket is told to sync.
     fn tell_gap(&mut self, since: Wall, now: Now) {
         let gap = ServerMessage::Gap { since }.to_json();
-        let message = Encoded::message(Self::bytes_of(gap));
-        // Should there be too many broadcasts, they are of the same router, which will find out and say gap again.
+        let message = Encoded::message(Bytes::from(gap));
+        // Should there be too many broadcasts, they are of the same router, which will find out and say gap
+        // again.
         let _refused = self.fanout.start(Room::Everyone, message, None, now.mono);
     }
 
-    /// A link that was lost stands again and its router knows who is here: what was lost on the way is in the inbox, and a
-    /// sync finds it.
+    /// A link that was lost stands again and its router knows who is here: what was lost on the way is in the
+    /// inbox, and a sync finds it.
     pub(super) fn tell_what_links_lost(&mut self, now: Now) {
         for router in 0..self.lost_since.len() {
             if self.links.has_told_all(router as RouterIndex)

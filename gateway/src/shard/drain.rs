@@ -2,8 +2,8 @@
 //! those that stay.
 //!
 //! The window has three parts: for the first 70% clients are told `reconnect`, evenly; for the next 20% those
-//! still there are closed, evenly; the last 10% is for the closes to finish. Never touches a connection: it says
-//! how many. Called by `shard`.
+//! still there are closed, evenly; the last 10% is for the closes to finish. Never touches a connection: it
+//! says how many. Called by `shard`.
 
 use std::time::Duration;
 
@@ -48,7 +48,8 @@ impl Drain {
         Drain { kind, started: now, window, total, advised: 0, closed: 0 }
     }
 
-    /// How many more connections may be advised to move by now. The caller says what it did by [`Drain::advised`].
+    /// How many more connections may be advised to move by now. The caller says what it did by
+    /// [`Drain::advised`].
     pub fn to_advise(&self, now: Mono) -> u64 {
         self.share(now, 0, 70).saturating_sub(self.advised)
     }
@@ -80,7 +81,8 @@ impl Drain {
         self.started + self.window
     }
 
-    /// How much of the total is due at `now`, when the work is spread evenly between two percents of the window.
+    /// How much of the total is due at `now`, when the work is spread evenly between two percents of the
+    /// window.
     fn share(&self, now: Mono, from: u32, to: u32) -> u64 {
         let start = self.at_percent(from);
         if now < start {

@@ -1,9 +1,9 @@
 //! Event streams: the same notifications for clients that cannot have a WebSocket.
 //!
-//! A stream that says where it was (`Last-Event-ID`) is replayed from there: the shard itself asks the user's router for page
-//! after page and streams them as fast as the client reads. What arrives live meanwhile goes out at once, but without an
-//! event id, so that a client that is cut off during the replay comes back to where the replay was. Called by
-//! `handshake` and `conversation`.
+//! A stream that says where it was (`Last-Event-ID`) is replayed from there: the shard itself asks the user's
+//! router for page after page and streams them as fast as the client reads. What arrives live meanwhile goes
+//! out at once, but without an event id, so that a client that is cut off during the replay comes back to
+//! where the replay was. Called by `handshake` and `conversation`.
 
 use std::collections::VecDeque;
 

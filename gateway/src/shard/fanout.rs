@@ -1,10 +1,10 @@
 //! One notification to many sockets.
 //!
-//! A delivery to a user goes to that user's few sockets at once. A broadcast sweeps its room in turns of a bounded
-//! number of sockets, rooms taking turns, so that a large room delays nobody else. All that arrived for a room before a
-//! sweep starts goes with it, so under load each socket is visited once for many messages, and drained in one send. A
-//! message is encoded once, whoever gets it. Never blocks, never drops silently: the router is told what became of each.
-//! Called by `shard`.
+//! A delivery to a user goes to that user's few sockets at once. A broadcast sweeps its room in turns of a
+//! bounded number of sockets, rooms taking turns, so that a large room delays nobody else. All that arrived
+//! for a room before a sweep starts goes with it, so under load each socket is visited once for many
+//! messages, and drained in one send. A message is encoded once, whoever gets it. Never blocks, never drops
+//! silently: the router is told what became of each. Called by `shard`.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -146,8 +146,8 @@ impl Fanout {
         !self.turns.is_empty()
     }
 
-    /// Rooms take their turns, each at most once, while the turn's budget of sockets lasts. Broadcasts that are done go to
-    /// `finished`.
+    /// Rooms take their turns, each at most once, while the turn's budget of sockets lasts. Broadcasts that
+    /// are done go to `finished`.
     pub(super) fn step(
         &mut self,
         sockets: &mut Sockets,

@@ -1,8 +1,8 @@
 //! From accepted to open: reads the request, finds out who it is, and opens what was wished for.
 //!
-//! Slow clients have `handshake_s` for all of it (`timeouts`). A connection that admission refused gets as far as its
-//! head, since a refusal comes in the client's own terms: 503, or, for browsers, an upgrade closed with 1013. Called by
-//! `shard`.
+//! Slow clients have `handshake_s` for all of it (`timeouts`). A connection that admission refused gets as
+//! far as its head, since a refusal comes in the client's own terms: 503, or, for browsers, an upgrade closed
+//! with 1013. Called by `shard`.
 
 use bytes::Bytes;
 use wire::close::CloseCode;

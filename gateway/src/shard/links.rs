@@ -1,10 +1,10 @@
-//! A shard's links to the routers: who owns which partition, who has been told what, and how much each side may
-//! still send.
+//! A shard's links to the routers: who owns which partition, who has been told what, and how much each side
+//! may still send.
 //!
-//! Owns the protocol of `wire::link` from the shard's side: hello, ownership (the highest epoch and generation is
-//! obeyed), snapshots, credit both ways, pings. Never touches a socket: frames come out of [`Links::poll_output`].
-//! Without an owner for a partition, presence goes to every router and client messages wait, bounded. Called by
-//! `shard`.
+//! Owns the protocol of `wire::link` from the shard's side: hello, ownership (the highest epoch and
+//! generation is obeyed), snapshots, credit both ways, pings. Never touches a socket: frames come out of
+//! [`Links::poll_output`]. Without an owner for a partition, presence goes to every router and client
+//! messages wait, bounded. Called by `shard`.
 
 mod ownership;
 mod snapshot;
@@ -297,8 +297,8 @@ impl Links {
         }
     }
 
-    /// Shows a ticket to the next router that has not seen it (`seen` has a bit for each that has). False: there
-    /// is none left.
+    /// Shows a ticket to the next router that has not seen it (`seen` has a bit for each that has). False:
+    /// there is none left.
     pub fn redeem(&mut self, session: SessionKey, ticket: &str, seen: &mut u64) -> bool {
         let routers = self.routers.len();
         for turn in 0..routers {

@@ -1,5 +1,5 @@
-//! What sockets are owed: one pool of queued frames for a whole shard, of which each connection holds a head and
-//! a tail.
+//! What sockets are owed: one pool of queued frames for a whole shard, of which each connection holds a head
+//! and a tail.
 //!
 //! A queued frame shares its bytes with all who are owed the same, so a connection that is owed nothing costs
 //! nothing. Two budgets bound it: bytes a socket, and memory a shard. Never decides what happens to a socket
@@ -86,8 +86,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Queues what the client asked for. A page of a sync may be longer than the whole budget, so one frame may
-    /// pass it; the next one waits until the client has read.
+    /// Queues what the client asked for. A page of a sync may be longer than the whole budget, so one frame
+    /// may pass it; the next one waits until the client has read.
     pub fn push_reply(&mut self, queue: &mut Queue, frame: Bytes) -> Result<(), Full> {
         let bytes = length(&frame)?;
         if queue.owed > self.connection_budget || !self.has_room(bytes) {

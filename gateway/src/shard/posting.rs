@@ -1,7 +1,8 @@
 //! `POST /v1/messages`: what a client without a WebSocket says.
 //!
-//! One JSON message in the body, as on a WebSocket. What has a reply (sync, subscribe, unsubscribe, ping) is answered with it; for
-//! the rest 202 says that the user's router was handed it. Called by `handshake` and `conversation`.
+//! One JSON message in the body, as on a WebSocket. What has a reply (sync, subscribe, unsubscribe, ping) is
+//! answered with it; for the rest 202 says that the user's router was handed it. Called by `handshake` and
+//! `conversation`.
 
 use bytes::Bytes;
 use wire::http::{self, json_response, response};

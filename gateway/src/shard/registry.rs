@@ -1,8 +1,9 @@
 //! Who is connected: user → connections, topic → users.
 //!
-//! Names are stored once; everything else is a 32-bit index. A room (topic) keeps its members in places that do not
-//! move, with holes, so that a fan-out can walk a large room in turns while members come and go: whoever stays is
-//! met exactly once. Never sends anything: it says what was the first and the last. Called by `shard`.
+//! Names are stored once; everything else is a 32-bit index. A room (topic) keeps its members in places that
+//! do not move, with holes, so that a fan-out can walk a large room in turns while members come and go:
+//! whoever stays is met exactly once. Never sends anything: it says what was the first and the last. Called
+//! by `shard`.
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -98,8 +99,8 @@ impl Registry {
         (user, is_new)
     }
 
-    /// Removes a connection. When it was the user's last, the user and what it subscribed to are gone: its name
-    /// and the topics that lost their last member.
+    /// Removes a connection. When it was the user's last, the user and what it subscribed to are gone: its
+    /// name and the topics that lost their last member.
     pub fn leave(&mut self, user: UserId, connection: u32) -> Option<(Box<str>, Vec<TopicChange>)> {
         let next = std::mem::replace(&mut self.next_of_user[connection as usize], NONE);
         let record = &mut self.users[user.0 as usize];
@@ -201,8 +202,8 @@ impl Registry {
         self.room(topic).map_or(0, |room| room.live as usize)
     }
 
-    /// The member in this place of the room; `Some(None)` for a hole, `None` past the end or when the topic is
-    /// gone.
+    /// The member in this place of the room; `Some(None)` for a hole, `None` past the end or when the topic
+    /// is gone.
     pub fn member_at(&self, topic: TopicId, place: usize) -> Option<Option<UserId>> {
         let member = *self.room(topic)?.members.get(place)?;
         Some((member & HOLE == 0).then_some(UserId(member)))

@@ -1,7 +1,7 @@
 //! What a request on the client port wants, and the answers that need no user.
 //!
-//! Reads heads and writes responses; decides by what it is handed (admission's outlook, the authenticator) and touches
-//! no connection. Called by `handshake`.
+//! Reads heads and writes responses; decides by what it is handed (admission's outlook, the authenticator)
+//! and touches no connection. Called by `handshake`.
 
 use std::borrow::Cow;
 

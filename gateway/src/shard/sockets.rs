@@ -1,9 +1,9 @@
 //! The sockets of a shard: who is owed what, whose turn it is, and how each of them ends.
 //!
-//! Owns the slab, the outboxes, the timers and the list of sockets that have something to send. A slow client is cut
-//! here: past its budget a socket is told `gap` once and sent nothing more until it has read that; if that takes longer
-//! than `SLOW_CONSUMER_GRACE` it is closed with 4429 (`timeouts`). Knows nothing of users, routers or HTTP.
-//! Called by the other files of `shard`.
+//! Owns the slab, the outboxes, the timers and the list of sockets that have something to send. A slow client
+//! is cut here: past its budget a socket is told `gap` once and sent nothing more until it has read that; if
+//! that takes longer than `SLOW_CONSUMER_GRACE` it is closed with 4429 (`timeouts`). Knows nothing of users,
+//! routers or HTTP. Called by the other files of `shard`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -191,7 +191,8 @@ impl Sockets {
         self.push_control(key, frame);
     }
 
-    /// As [`Sockets::finish`], but what is already queued is dropped, and the client may close its side first.
+    /// As [`Sockets::finish`], but what is already queued is dropped, and the client may close its side
+    /// first.
     pub(super) fn say_goodbye(&mut self, key: Key, code: CloseCode, reason: &str, now: Now) {
         let Some(connection) = self.slab.get(key) else { return };
         self.pool.clear(&mut connection.queue);
@@ -276,8 +277,8 @@ impl Sockets {
     }
 }
 
-/// Whether the socket is to be sent nothing. The flag counts for as long as the `gap` that it stands for is queued:
-/// once that is with the kernel, the client syncs after all that was dropped.
+/// Whether the socket is to be sent nothing. The flag counts for as long as the `gap` that it stands for is
+/// queued: once that is with the kernel, the client syncs after all that was dropped.
 pub(super) fn is_over(connection: &mut Connection) -> bool {
     if connection.flags.has(Flags::OVER) && connection.queue.is_empty() {
         connection.flags.clear(Flags::OVER);

@@ -1,4 +1,5 @@
-//! A shard against clients and a router that exist only as bytes and frames, under a clock that the test turns.
+//! A shard against clients and a router that exist only as bytes and frames, under a clock that the test
+//! turns.
 
 mod admitted;
 mod conversing;

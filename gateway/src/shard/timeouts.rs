@@ -1,7 +1,7 @@
 //! Who has been silent, slow or there for too long, and the pace of a drain.
 //!
-//! Here a slow client is cut with 4429, a silent one with 4408, one whose token ended with 4401, and one that never said
-//! what it wants. Called by `shard` when timers are due.
+//! Here a slow client is cut with 4429, a silent one with 4408, one whose token ended with 4401, and one that
+//! never said what it wants. Called by `shard` when timers are due.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! When each connection wants to be looked at again: a hashed wheel, twelve bytes a connection.
 //!
-//! A connection has at most one timer; what is due is for the connection to know. Never early; late by up to one
-//! tick. Owns no clock: `take_due` is told the time. Called by `shard`.
+//! A connection has at most one timer; what is due is for the connection to know. Never early; late by up to
+//! one tick. Owns no clock: `take_due` is told the time. Called by `shard`.
 
 use std::time::Duration;
 

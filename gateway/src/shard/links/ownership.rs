@@ -1,7 +1,7 @@
 //! Which router owns which partition, as far as this shard was told.
 //!
-//! The highest (epoch, generation) wins, partition by partition, however the claims arrive. What is known outlives
-//! the link it came by. Called by `links`.
+//! The highest (epoch, generation) wins, partition by partition, however the claims arrive. What is known
+//! outlives the link it came by. Called by `links`.
 
 use wire::partition::partition_of;
 

@@ -62,8 +62,8 @@ impl Believer {
 }
 
 proptest! {
-    /// Users come and go while a snapshot is under way, and routers take partitions over: in the end each router
-    /// believes exactly those of its own partitions that are here.
+    /// Users come and go while a snapshot is under way, and routers take partitions over: in the end each
+    /// router believes exactly those of its own partitions that are here.
     #[test]
     fn presence_is_told_exactly(
         before in proptest::collection::btree_set(0u32..30, 0..30),
