@@ -1,5 +1,6 @@
-//! The README's commands do what it says: every `sh` block and every inline `curl` is run as it stands, with only the
-//! ports replaced by free ones. A command that nobody here knows how to judge fails the test.
+//! The README's commands do what it says: every `sh` block and every inline `curl` is run as it stands, with the ports
+//! replaced by free ones and the load made smaller; every `toml` block is checked by the program that reads it. A command
+//! that nobody here knows how to judge fails the test.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -119,7 +120,7 @@ fn the_first_notification_goes_as_the_readme_says() {
         let word = command.split_whitespace().next().unwrap_or_default();
         match word {
             "cargo" if command == "cargo run --release" => started = Some(start(&ports, folder.path())),
-            "cargo" => assert!(command.contains(" -p ") || command.contains("--release"), "{command}"),
+            "cargo" if command.contains(" -p loadtest -- ") => judge_load(&command, &ports),
             "websocat" | "python3" => {
                 let one = Listener::start(&command, &ports, folder.path());
                 one.wait_for("welcome");
@@ -175,6 +176,17 @@ fn judge_curl(command: &str, answer: &Value, listener: Option<&Listener>) {
     }
 }
 
+/// The same load, for two seconds and with a tenth of the connections: whether it is met is the campaigns' business.
+fn judge_load(command: &str, ports: &Ports) {
+    let (_, arguments) = command.split_once(" -- ").expect("it was found");
+    let arguments =
+        ports.put_into(arguments).replace("10000", "500").replace("1000", "100").replace("30s", "2s");
+    let arguments = arguments.split(" --expect ").next().unwrap_or_default().to_owned();
+    let program = paths::program("loadtest").display().to_string();
+    let (good, text) = run(Command::new("bash").args(["-c", &format!("{program} {arguments}")]), COMMAND);
+    assert!(good, "{program} {arguments}\n{text}");
+}
+
 /// Running all of it from here would not end; that its stages exist can be shown.
 fn judge_tests_run(command: &str) {
     let (good, list) = run(Command::new(paths::root().join("tests/run")).arg("--list"), COMMAND);
@@ -184,6 +196,21 @@ fn judge_tests_run(command: &str) {
             list.lines().any(|line| line.split_whitespace().next() == Some(stage)),
             "{command}: no stage {stage}"
         );
+    }
+}
+
+#[test]
+fn the_settings_that_the_readme_shows_are_accepted() {
+    let folder = paths::scratch("readme-");
+    let text = readme();
+    let blocks: Vec<&str> = text.split("```").filter_map(|part| part.strip_prefix("toml\n")).collect();
+    assert!(!blocks.is_empty(), "the README shows how to plug in Kafka");
+    for block in blocks {
+        let file = folder.path().join("tocsin.toml");
+        std::fs::write(&file, block).expect("a file");
+        let mut command = Command::new(paths::program("gateway"));
+        let (good, answer) = run(command.arg("--config").arg(&file).arg("--check-config"), COMMAND);
+        assert!(good, "{block}\n{answer}");
     }
 }
 
