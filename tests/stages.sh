@@ -161,6 +161,9 @@ stage_unit() {
     for file in {wire,wire/ops,gateway,gateway/ring,router,loadtest,tuning}/tests/*.rs; do
         if [[ -f $file ]]; then names+=(--test "$(basename "$file" .rs)"); fi
     done
+    for file in {wire,wire/ops,gateway,gateway/ring,router,loadtest,tuning}/tests/*/main.rs; do
+        if [[ -f $file ]]; then names+=(--test "$(basename "$(dirname "$file")")"); fi
+    done
     cargo test "${WORKSPACE[@]}" --no-fail-fast --lib --bins "${names[@]}"
 }
 
