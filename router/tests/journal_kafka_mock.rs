@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use router::config::SourceSection;
 use router::ids;
 use router::journal::import::{Import, Source};
-use router::journal::kafka::{KafkaConfig, KafkaJournal, KafkaOpenError, KafkaReader, Ownership};
+use router::journal::kafka::{GROUP, KafkaConfig, KafkaJournal, KafkaOpenError, KafkaReader, Ownership};
 use router::journal::{AppendError, Draft, DurableIn, Entry, Journal, JournalReader, Position};
 use router::record::Record;
 use uuid::Uuid;
@@ -121,6 +121,28 @@ fn producer(config: &KafkaConfig) -> FutureProducer {
 async fn produce(producer: &FutureProducer, topic: &str, partition: i32, key: &str, value: &[u8]) {
     let record = FutureRecord::to(topic).partition(partition).key(key).payload(value);
     producer.send(record, PATIENCE).await.expect("it is produced");
+}
+
+/// Waits until the group's commits of this lane are with the brokers: the mock ones, other than real ones, refuse
+/// commits from the moment on that a second member joins.
+async fn committed(config: &KafkaConfig, lane: Priority, next: BTreeMap<u32, u64>) {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", config.brokers())
+        .set("group.id", GROUP)
+        .create()
+        .expect("a consumer");
+    let mut wanted = TopicPartitionList::new();
+    for (partition, next) in next {
+        let offset = Offset::Offset(next.cast_signed());
+        wanted
+            .add_partition_offset(config.topics().lane(lane), partition.cast_signed(), offset)
+            .expect("an offset");
+    }
+    let there = tokio::task::spawn_blocking(move || {
+        let same = |found: &TopicPartitionList| found.to_topic_map() == wanted.to_topic_map();
+        while !consumer.committed_offsets(wanted.clone(), PATIENCE).is_ok_and(|found| same(&found)) {}
+    });
+    tokio::time::timeout(PATIENCE, there).await.expect("in time").expect("no panic");
 }
 
 /// The next dead letter: headers, key, value.
@@ -256,7 +278,8 @@ async fn when_the_brokers_are_gone_an_append_is_refused_in_time() {
     tokio::time::timeout(PATIENCE, back).await.expect("it takes records again");
     let mut seen = Vec::new();
     while !(seen.contains(&1) && seen.contains(&3)) {
-        seen.extend(read(&mut reader, 1).await.iter().map(|entry| record(entry).id.as_u128()));
+        let more = tokio::time::timeout(PATIENCE, reader.read(100)).await.expect("they come");
+        seen.extend(more.expect("it reads").iter().map(|entry| record(entry).id.as_u128()));
     }
 }
 
@@ -274,11 +297,14 @@ async fn a_second_router_takes_its_share_from_the_commits_of_the_first() {
         by_partition.entry(entry.position.partition).or_default().push(entry);
     }
     let mut open_ids = std::collections::BTreeSet::new();
-    for entries in by_partition.values() {
+    let mut next = BTreeMap::new();
+    for (partition, entries) in &by_partition {
         let half = entries.len() / 2;
+        next.insert(*partition, entries[half].position.offset);
         first.commit(&positions(&entries[..half])).await.expect("it commits");
         open_ids.extend(entries[half..].iter().map(|entry| record(entry).id.as_u128()));
     }
+    committed(&config, Priority::High, next).await;
     let (_second_journal, mut second) = open(&config).await;
     let (mut one, mut other) = (first.ownership(), second.ownership());
     let shared = async {

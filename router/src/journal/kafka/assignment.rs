@@ -63,8 +63,10 @@ struct Assigned {
     held: [VecDeque<Fetched>; LANES],
     /// By partition: the offset behind the last record handed out.
     handed_out: BTreeMap<(Priority, u32), u64>,
-    /// Commits that wait to be sent: the next offset needed.
-    pending: BTreeMap<(Priority, u32), u64>,
+    /// What is final: the next offset needed.
+    finished: BTreeMap<(Priority, u32), u64>,
+    /// Of those, what was sent to the brokers. They may yet refuse it.
+    sent: BTreeMap<(Priority, u32), u64>,
 }
 
 pub(super) struct Shared {
@@ -143,43 +145,46 @@ impl Shared {
         for Position { priority, partition, offset } in positions {
             let (lane, next) = ((*priority, *partition), offset + 1);
             if assigned.handed_out.get(&lane).is_some_and(|handed_out| next <= *handed_out) {
-                let pending = assigned.pending.entry(lane).or_default();
-                *pending = next.max(*pending);
+                let finished = assigned.finished.entry(lane).or_default();
+                *finished = next.max(*finished);
             }
         }
     }
 
-    fn take_pending(&self) -> Option<TopicPartitionList> {
-        let pending = std::mem::take(&mut self.assigned().pending);
-        if pending.is_empty() {
-            return None;
-        }
-        let mut list = TopicPartitionList::with_capacity(pending.len());
-        for ((priority, partition), next) in pending {
+    /// What is final and was not sent to the brokers yet.
+    fn unsent(&self) -> Option<TopicPartitionList> {
+        let Assigned { finished, sent, .. } = &mut *self.assigned();
+        let unsent: Vec<_> = finished
+            .iter()
+            .map(|(lane, next)| (*lane, *next))
+            .filter(|(lane, next)| sent.get(lane) != Some(next))
+            .collect();
+        sent.extend(unsent.iter().copied());
+        self.offsets(&unsent)
+    }
+
+    /// Everything that is final in this assignment, also what is on its way: the brokers may refuse that during a
+    /// rebalance, and their answer would come too late to send it again.
+    fn finished(&self) -> Option<TopicPartitionList> {
+        let finished: Vec<_> = self.assigned().finished.iter().map(|(lane, next)| (*lane, *next)).collect();
+        self.offsets(&finished)
+    }
+
+    fn offsets(&self, next: &[((Priority, u32), u64)]) -> Option<TopicPartitionList> {
+        let mut list = TopicPartitionList::with_capacity(next.len());
+        for ((priority, partition), next) in next {
             let offset = Offset::Offset(next.cast_signed());
             let added =
-                list.add_partition_offset(self.topics.lane(priority), partition.cast_signed(), offset);
+                list.add_partition_offset(self.topics.lane(*priority), partition.cast_signed(), offset);
             added.expect("an offset of a record is a valid offset");
         }
-        Some(list)
+        (!next.is_empty()).then_some(list)
     }
 
-    /// A commit that the brokers did not take waits again, unless a later one does or the partition is gone.
+    /// Commits that the brokers did not take are sent again, or later ones in their place.
     fn commit_again(&self, list: &TopicPartitionList) {
-        let mut assigned = self.assigned();
-        for element in list.elements() {
-            let Some(priority) = self.topics.priority_of(element.topic()) else { continue };
-            let (Ok(partition), Offset::Offset(next)) =
-                (u32::try_from(element.partition()), element.offset())
-            else {
-                continue;
-            };
-            let lane = (priority, partition);
-            if assigned.handed_out.contains_key(&lane) {
-                let pending = assigned.pending.entry(lane).or_default();
-                *pending = next.cast_unsigned().max(*pending);
-            }
-        }
+        let refused = self.lanes_of(list);
+        self.assigned().sent.retain(|lane, _| !refused.contains(lane));
     }
 
     fn revoke(&self) {
@@ -331,7 +336,7 @@ impl ConsumerContext for Context {
             Rebalance::Revoke(_) => {
                 // The next owner starts where this one ended. Lost partitions have one already.
                 if !consumer.assignment_lost()
-                    && let Some(list) = self.shared.take_pending()
+                    && let Some(list) = self.shared.finished()
                     && let Err(error) = consumer.commit(&list, CommitMode::Sync)
                 {
                     tracing::warn!(%error, "the last commit before a hand-over failed; some is read again");
@@ -370,7 +375,7 @@ pub(super) fn serve(consumer: Arc<BaseConsumer<Context>>, shared: &Arc<Shared>) 
         }
         if now() >= commit_due {
             commit_due = now() + COMMIT_INTERVAL;
-            if let Some(list) = shared.take_pending()
+            if let Some(list) = shared.unsent()
                 && let Err(error) = consumer.commit(&list, CommitMode::Async)
             {
                 tracing::warn!(%error, "a commit cannot be sent; it is tried again");
@@ -378,7 +383,7 @@ pub(super) fn serve(consumer: Arc<BaseConsumer<Context>>, shared: &Arc<Shared>) 
             }
         }
     }
-    if let Some(list) = shared.take_pending()
+    if let Some(list) = shared.finished()
         && let Err(error) = consumer.commit(&list, CommitMode::Sync)
     {
         tracing::warn!(%error, "the last commit failed; some is read again");
