@@ -12,6 +12,7 @@ pub mod limits;
 pub mod link;
 pub mod message;
 pub mod partition;
+pub mod proxy;
 pub mod reconnect;
 pub mod session;
 pub mod sse;

@@ -4,6 +4,8 @@
 pub const HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Header lines in a request head.
 pub const HEADERS_MAX: usize = 64;
+/// Bytes of a PROXY header. Its addresses need 52; the rest is room for extensions.
+pub const PROXY_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of one message from a client, after reassembly.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Fragments of one message.
