@@ -2,13 +2,10 @@
 //!
 //! Owns the count of live sockets over all shards and the accept budget. Both are atomics that every shard
 //! shares: a shard reserves a place before it looks at a connection, so that the hard limit is never passed
-//! by one. Never touches a socket, reads a clock or draws from global randomness. Called by each shard
+//! by one. How many sockets a user or an address has is `census`'s to know. Never touches a socket, reads a clock or draws from global randomness. Called by each shard
 //! (`shard`) and by the admin listener.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use wire::time::Mono;
 
@@ -33,6 +30,8 @@ pub enum Refusal {
     /// More came in this second than the accept budget allows.
     OverRate,
     Draining,
+    /// Its address has as many as it may have.
+    FullAddress,
 }
 
 /// The limits of one node. Changed by a reload.
@@ -56,8 +55,6 @@ pub struct Admission {
     /// When the accept budget is whole again, in nanoseconds of [`Mono`] (the generic cell rate algorithm).
     budget_whole_ns: AtomicU64,
     draining: AtomicBool,
-    /// Sockets by address; used only when they are limited. Bounded by the hard limit.
-    from: Mutex<HashMap<IpAddr, u32>>,
 }
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -71,7 +68,6 @@ impl Admission {
             accept_rate: AtomicU64::new(0),
             budget_whole_ns: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            from: Mutex::new(HashMap::new()),
         };
         admission.set_limits(limits);
         admission
@@ -86,11 +82,7 @@ impl Admission {
 
     /// Decides about one accepted socket and reserves its place.
     pub fn admit(&self, now: Mono) -> Verdict {
-        let hard = self.hard.load(Ordering::Relaxed);
-        let place = self
-            .live
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| (live < hard).then_some(live + 1));
-        let Ok(live_before) = place else { return Verdict::Reset };
+        let Some(live_before) = self.reserve() else { return Verdict::Reset };
         if self.is_draining() {
             return Verdict::Refuse(Refusal::Draining);
         }
@@ -103,6 +95,19 @@ impl Admission {
         Verdict::Accept
     }
 
+    /// Reserves a place for one that is refused whatever the node's state: it takes nothing from the budget.
+    pub fn admit_refused(&self, why: Refusal) -> Verdict {
+        self.reserve().map_or(Verdict::Reset, |_| Verdict::Refuse(why))
+    }
+
+    /// How many had a place before; `None` at the hard limit.
+    fn reserve(&self) -> Option<u64> {
+        let hard = self.hard.load(Ordering::Relaxed);
+        self.live
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| (live < hard).then_some(live + 1))
+            .ok()
+    }
+
     /// Gives back the place of an admitted or refused socket that is closed now.
     pub fn release(&self) {
         let before = self.live.fetch_sub(1, Ordering::Relaxed);
@@ -112,25 +117,6 @@ impl Admission {
     /// Sockets that hold a place.
     pub fn live(&self) -> u64 {
         self.live.load(Ordering::Relaxed)
-    }
-
-    /// Counts a socket from this address, unless there are `max` already. [`Admission::leave_from`] must
-    /// follow.
-    pub fn enter_from(&self, address: IpAddr, max: u32) -> bool {
-        let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
-        let sockets = from.entry(address).or_default();
-        let fits = *sockets < max;
-        *sockets += u32::from(fits);
-        fits
-    }
-
-    pub fn leave_from(&self, address: IpAddr) {
-        let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sockets) = from.get_mut(&address) else { return };
-        *sockets = sockets.saturating_sub(1);
-        if *sockets == 0 {
-            from.remove(&address);
-        }
     }
 
     /// What a connection that came now would be told, without taking anything. Whoever asks holds a place,
@@ -196,6 +182,12 @@ impl RetryAfter {
 
     pub fn body(self) -> String {
         format!("{{\"error\":\"over_capacity\",\"retry_after_ms\":{}}}", self.seconds * 1_000)
+    }
+
+    /// The same for another reason, which `message` says: our own text, without quotes.
+    pub fn body_saying(self, error: &str, message: &str) -> String {
+        let ms = self.seconds * 1_000;
+        format!("{{\"error\":\"{error}\",\"message\":\"{message}\",\"retry_after_ms\":{ms}}}")
     }
 
     pub fn close_reason(self) -> String {
@@ -310,20 +302,6 @@ mod tests {
         assert_eq!(slow.outlook(START), Err(Refusal::Draining));
         assert_eq!(slow.admit(START), Verdict::Refuse(Refusal::Draining));
         assert!(!slow.is_ready());
-    }
-
-    #[test]
-    fn sockets_of_one_address_are_counted_and_forgotten() {
-        let node = admission(9, 9, 9);
-        let (one, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
-        assert!(node.enter_from(one, 2) && node.enter_from(one, 2) && !node.enter_from(one, 2));
-        assert!(node.enter_from(other, 2));
-        node.leave_from(one);
-        assert!(node.enter_from(one, 2));
-        for address in [one, one, other] {
-            node.leave_from(address);
-        }
-        assert!(node.from.lock().unwrap().is_empty());
     }
 
     /// χ² over the 26 whole seconds: the 99.9% quantile with 25 degrees of freedom is 52.6.

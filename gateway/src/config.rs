@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use wire::proxy::Prefix;
 
 use crate::limits;
 
@@ -87,8 +88,9 @@ pub struct Gateway {
     pub reconnect_spread_ms: u64,
     /// Milliseconds between two pings to an idle client (each a random bit earlier).
     pub ping_interval_ms: u64,
-    /// Peers whose word about a client's address is taken.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Peers, as addresses or prefixes, whose word about a client's address is taken: a PROXY header (version
+    /// 2), or `X-Forwarded-For`. Each must set one of them on every connection that it passes on.
+    pub trusted_proxies: Vec<Prefix>,
     /// Seconds after which a connection is advised to move, drawn from this range. 0: never.
     pub lifetime_min_s: u64,
     pub lifetime_max_s: u64,
@@ -139,9 +141,10 @@ pub struct Limits {
     pub fragments: u32,
     /// Messages one socket may send a minute.
     pub messages_per_minute: u32,
-    /// Sockets of one user on one shard.
-    pub connections_per_user: usize,
-    /// Sockets from one address on the node. 0: no limit.
+    /// Sockets of one user on the node.
+    pub connections_per_user: u32,
+    /// Sockets from one IPv4 address or one IPv6 network of 64 bits on the node. 0: no limit. A trusted proxy's
+    /// own are not counted; its clients' are.
     pub connections_per_ip: u32,
     /// Bytes one socket may be owed.
     pub outbox_bytes: u32,
@@ -255,7 +258,8 @@ impl Gateway {
         within("gateway.drain_s", self.drain_s, 1, 3_600)?;
         within("gateway.reconnect_spread_ms", self.reconnect_spread_ms, 0, 600_000)?;
         within("gateway.ping_interval_ms", self.ping_interval_ms, 100, 600_000)?;
-        not_built("gateway.trusted_proxies", !self.trusted_proxies.is_empty())?;
+        let proxies = self.trusted_proxies.len();
+        within("gateway.trusted_proxies (count)", proxies, 0, limits::TRUSTED_PROXIES_MAX)?;
         not_built("gateway.lifetime_min_s", self.lifetime_min_s != 0)?;
         not_built("gateway.lifetime_max_s", self.lifetime_max_s != 0)?;
         not_built("gateway.tls", self.tls.is_some())?;
@@ -336,6 +340,8 @@ impl Limits {
         within("gateway.limits.fragments", self.fragments, 1, 65_536)?;
         within("gateway.limits.messages_per_minute", self.messages_per_minute, 1, 60_000)?;
         within("gateway.limits.connections_per_user", self.connections_per_user, 1, 65_536)?;
+        let counted = limits::SOCKETS_COUNTED_MAX;
+        within("gateway.limits.connections_per_ip", self.connections_per_ip, 0, counted)?;
         let smallest = u32::try_from(outer::NOTIFICATION_BYTES_MAX).unwrap_or(u32::MAX) + 1_024;
         within("gateway.limits.outbox_bytes", self.outbox_bytes, smallest, 64 * 1024 * 1024)?;
         let shard = u64::from(self.outbox_bytes);
@@ -399,6 +405,9 @@ mod tests {
             ("[gateway]\nlisten = \"0.0.0.0:80\"\n", "gateway.listen: 0.0.0.0:80 is not loopback"),
             ("[gateway]\nadmin = \"0.0.0.0:80\"\n", "gateway.admin: 0.0.0.0:80 is not loopback"),
             ("[gateway.limits]\nhandshake_s = 11\n", "gateway.limits.handshake_s = 11"),
+            ("[gateway.limits]\nconnections_per_ip = 100001\n", "gateway.limits.connections_per_ip = 100001"),
+            ("[gateway]\ntrusted_proxies = [\"10.0.0.1/8\"]\n", "t.toml:2: \"10.0.0.1/8\" has bits behind"),
+            ("[gateway]\ntrusted_proxies = [\"proxy-1\"]\n", "t.toml:2: \"proxy-1\" is no address and no"),
             ("[gateway.limits]\nidle_s = 10\n", "gateway.limits.idle_s (at least two ping intervals) = 10"),
             ("[gateway.links]\nrouters = []\n", "gateway.links.routers (count) = 0"),
             ("[gateway.tls]\ncert = \"x\"\n", "gateway.tls: not built yet"),

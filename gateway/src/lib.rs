@@ -5,12 +5,13 @@
 //! `shard/registry` finds it → `shard/fanout` and `shard/outbox` owe it what it is sent → `shard/drain` lets
 //! it go.
 //!
-//! Everything decided is decided in pure rooms (`admission`, `auth`, `shard` and below); only `io` and `node`
+//! Everything decided is decided in pure rooms (`admission`, `census`, `auth`, `shard` and below); only `io` and `node`
 //! touch the street. Never knows what a provider or Kafka is.
 #![forbid(unsafe_code)]
 
 pub mod admission;
 pub mod auth;
+pub mod census;
 pub mod config;
 pub mod io;
 pub mod limits;

@@ -99,6 +99,13 @@ pub const RETRY_AFTER_S: std::ops::RangeInclusive<u64> = 5..=30;
 /// The accept budget saves up this much of a second.
 pub const ACCEPT_BURST: Duration = Duration::from_millis(250);
 
+/// Sockets of one user or one address that can be counted, and so the highest cap.
+pub const SOCKETS_COUNTED_MAX: u32 = 100_000;
+/// Refusals of one full address that are under way at a time; what comes beyond is reset unread.
+pub const REFUSALS_PER_ADDRESS_MAX: u32 = 64;
+/// Peers or prefixes whose word about a client's address is taken.
+pub const TRUSTED_PROXIES_MAX: usize = 256;
+
 /// Bytes of a request to the admin listener.
 pub const ADMIN_REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// How long a request to the admin listener may take.

@@ -45,12 +45,30 @@ impl Handshake {
 }
 
 /// Labels of `gateway_admission_total`.
-const VERDICTS: [&str; 5] = ["accepted", "soft", "rate", "draining", "hard"];
+const VERDICTS: [&str; 6] = ["accepted", "soft", "rate", "draining", "hard", "address"];
+
+/// Labels of `gateway_proxied_total`.
+const PROXIED: [&str; 5] = ["proxy", "unnamed", "forwarded", "silent", "malformed"];
+
+/// What a trusted proxy said about whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxied {
+    /// A PROXY header with an address.
+    Proxy,
+    /// A PROXY header without one: a health check.
+    Unnamed,
+    /// `X-Forwarded-For`.
+    Forwarded,
+    /// Neither.
+    Silent,
+    Malformed,
+}
 
 /// One shard's counters.
 #[derive(Debug, Default)]
 pub struct ShardMetrics {
     admission: [Counter; VERDICTS.len()],
+    proxied: [Counter; PROXIED.len()],
     handshakes: [Counter; Handshake::ALL.len()],
     closes: [Counter; CloseCode::ALL.len()],
     /// Open WebSockets and event streams.
@@ -101,8 +119,13 @@ impl ShardMetrics {
             Verdict::Refuse(Refusal::OverRate) => 2,
             Verdict::Refuse(Refusal::Draining) => 3,
             Verdict::Reset => 4,
+            Verdict::Refuse(Refusal::FullAddress) => 5,
         };
         self.admission[label].inc();
+    }
+
+    pub fn proxied(&self, how: Proxied) {
+        self.proxied[how as usize].inc();
     }
 
     pub fn handshake(&self, outcome: Handshake) {
@@ -160,6 +183,11 @@ pub fn render(admission: &Admission, shards: &[&ShardMetrics]) -> String {
         let value = sum(&|shard| shard.admission[place].get());
         let help = "Connections by what admission said.";
         text.counter("tocsin_gateway_admission_total", help, &[("verdict", verdict)], value);
+    }
+    for (place, how) in PROXIED.iter().enumerate() {
+        let value = sum(&|shard| shard.proxied[place].get());
+        let help = "Connections of trusted proxies by what was said about the client.";
+        text.counter("tocsin_gateway_proxied_total", help, &[("how", how)], value);
     }
     for (outcome, label) in Handshake::ALL {
         let value = sum(&|shard| shard.handshakes[outcome as usize].get());

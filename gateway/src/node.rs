@@ -15,6 +15,7 @@ use ops::clock::Clock;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::auth::keys::{KeyError, KeySet};
 use crate::auth::{Authenticator, Beliefs};
+use crate::census::Census;
 use crate::config::{ConfigError, Gateway};
 use crate::io::admin::{Admin, Operator};
 use crate::io::listener;
@@ -109,6 +110,7 @@ pub fn start(
     gateway.check()?;
     let Doors { clients, admin, clients_address } = doors;
     let admission = Arc::new(Admission::new(admission_limits(gateway)));
+    let census = Arc::new(Census::new(ops::random::seed()));
     let authenticator = Arc::new(authenticator(gateway, clients_address)?);
     let console = console.map(Arc::new);
     let clock = Clock::start();
@@ -125,6 +127,7 @@ pub fn start(
             boot,
             routers: routers.len(),
             admission: Arc::clone(&admission),
+            census: Arc::clone(&census),
             authenticator: Arc::clone(&authenticator),
             metrics,
             settings: Settings::from(gateway),

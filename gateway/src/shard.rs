@@ -5,7 +5,7 @@
 //! `handle_timeout` stand for the clock. Everything is bounded: by `limits`, by the configuration, and by the
 //! credit that routers have.
 //!
-//! The rooms: `handshake` and `request` (what does it want?), `connection` (what is it?), `conversation`
+//! The rooms: `origin` (where does it come from?), `handshake` and `request` (what does it want?), `connection` (what is it?), `conversation`
 //! (what does it say?), `events` and `posting` (the same without a WebSocket), `presence` and `registry` (who
 //! is here?), `deliveries` and `fanout` (who gets this?), `sockets` and `outbox` (what is it owed?),
 //! `timeouts` and `timers` (is it still there?), `links` (what do routers know?), `drain` (how do we leave?).
@@ -18,6 +18,7 @@ mod events;
 mod fanout;
 mod handshake;
 pub mod links;
+mod origin;
 pub mod outbox;
 mod posting;
 mod presence;
@@ -36,15 +37,17 @@ use rand::{SeedableRng, rngs::SmallRng};
 use wire::close::CloseCode;
 use wire::link::Frame;
 use wire::message::ReconnectHint;
+use wire::proxy::Prefix;
 use wire::session::SessionLimits;
 use wire::time::{Mono, Wall};
 
-use crate::admission::{Admission, Verdict};
+use crate::admission::{Admission, Refusal, Verdict};
 use crate::auth::Authenticator;
+use crate::census::{Census, Room, Source};
 use crate::limits;
 use crate::metrics::{Handshake, ShardMetrics};
+use connection::{Behind, Flags, Head, State};
 pub use connection::{CONNECTION_BYTES_MAX, Key};
-use connection::{Flags, Head, State};
 use drain::{Drain, DrainKind};
 use fanout::Fanout;
 use links::{LinkOutput, Links, RouterIndex};
@@ -70,6 +73,7 @@ pub struct ShardConfig {
     /// How many routers it is linked to.
     pub routers: usize,
     pub admission: Arc<Admission>,
+    pub census: Arc<Census>,
     pub authenticator: Arc<Authenticator>,
     pub metrics: Arc<ShardMetrics>,
     pub settings: Settings,
@@ -85,9 +89,10 @@ pub struct Settings {
     pub messages_per_minute: u32,
     /// Bytes of a request head.
     pub header_bytes: usize,
-    pub connections_per_user: usize,
+    pub connections_per_user: u32,
     /// 0: not limited.
     pub connections_per_ip: u32,
+    pub trusted_proxies: Arc<[Prefix]>,
     /// Bytes one socket may be owed.
     pub outbox_bytes: u32,
     /// Bytes all sockets may be owed.
@@ -109,6 +114,7 @@ impl From<&crate::config::Gateway> for Settings {
             header_bytes: gateway.limits.header_bytes,
             connections_per_user: gateway.limits.connections_per_user,
             connections_per_ip: gateway.limits.connections_per_ip,
+            trusted_proxies: gateway.trusted_proxies.as_slice().into(),
             outbox_bytes: gateway.limits.outbox_bytes,
             outbox_shard_bytes: gateway.limits.outbox_shard_bytes,
             ping_interval: gateway.ping_interval(),
@@ -155,6 +161,8 @@ pub struct Shard {
     random: SmallRng,
     sockets: Sockets,
     registry: Registry,
+    /// By connection index: who it counts for. Shorter while addresses are not counted.
+    sources: Vec<Source>,
     fanout: Fanout,
     links: Links,
     /// By router: since when its frames may have been lost with the link, until the sockets are told.
@@ -190,6 +198,7 @@ impl Shard {
             random: SmallRng::seed_from_u64(seed),
             sockets: Sockets::new(pool, Wheel::new(now.mono), Arc::clone(&config.metrics)),
             registry: Registry::new(seed.rotate_left(7) ^ 0x7265_6769),
+            sources: Vec::new(),
             fanout: Fanout::new(seed.rotate_left(13) ^ 0x726f_6f6d),
             links: Links::new(&config.node, config.shard, config.boot, config.routers),
             lost_since: vec![None; config.routers],
@@ -207,11 +216,21 @@ impl Shard {
 
     /// The kernel accepted a connection.
     pub fn handle_accepted(&mut self, key: Key, peer: SocketAddr, now: Now) {
-        let verdict = self.config.admission.admit(now.mono);
-        self.metrics().admitted(verdict);
+        let is_proxy = Prefix::any_contains(&self.config.settings.trusted_proxies, peer.ip());
+        let room = if is_proxy { Room::Enough } else { self.count_source(key, peer.ip()) };
+        let verdict = match room {
+            Room::Enough => self.config.admission.admit(now.mono),
+            Room::Refuse => self.config.admission.admit_refused(Refusal::FullAddress),
+            Room::Reset => Verdict::Reset,
+        };
+        self.metrics().admitted(if room == Room::Reset {
+            Verdict::Refuse(Refusal::FullAddress)
+        } else {
+            verdict
+        });
         let refused = match verdict {
-            Verdict::Accept => false,
-            Verdict::Refuse(_) => true,
+            Verdict::Accept => None,
+            Verdict::Refuse(why) => Some(why),
             Verdict::Reset => {
                 // Nothing is reserved; the entry only waits for the close.
                 self.sockets.slab.insert(key, State::Leaving).flags.set(Flags::UNCOUNTED);
@@ -219,16 +238,9 @@ impl Shard {
                 return;
             }
         };
-        let connection =
-            self.sockets.slab.insert(key, State::Head(Box::new(Head { bytes: Vec::new(), refused })));
-        if self.config.settings.connections_per_ip > 0 {
-            if !self.config.admission.enter_from(peer.ip(), self.config.settings.connections_per_ip) {
-                self.config.metrics.handshake(Handshake::TooMany);
-                self.sockets.abort(key);
-                return;
-            }
-            connection.extra().peer = Some(peer.ip());
-        }
+        let behind = if is_proxy { Behind::Proxy } else { Behind::Known };
+        let head = Head { bytes: Vec::new(), refused, behind };
+        self.sockets.slab.insert(key, State::Head(Box::new(head)));
         self.sockets.wheel.arm(key.index(), now.mono + self.config.settings.handshake_wait);
     }
 
@@ -280,14 +292,11 @@ impl Shard {
         self.leave(key);
         let Some(connection) = self.sockets.slab.get(key) else { return };
         let is_counted = !connection.flags.has(Flags::UNCOUNTED);
-        let peer = connection.extra.as_ref().and_then(|extra| extra.peer);
         self.sockets.remove(key);
         if is_counted {
             self.config.admission.release();
         }
-        if let Some(peer) = peer {
-            self.config.admission.leave_from(peer);
-        }
+        self.forget_source(key);
     }
 
     /// A link to a router stands.

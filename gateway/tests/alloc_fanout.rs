@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gateway::admission::{Admission, AdmissionLimits};
 use gateway::auth::{Authenticator, Beliefs};
+use gateway::census::Census;
 use gateway::config::Gateway;
 use gateway::metrics::ShardMetrics;
 use gateway::shard::{Key, Now, Output, Settings, Shard, ShardConfig};
@@ -77,6 +78,7 @@ impl House {
             boot: 1,
             routers: 1,
             admission: Arc::new(Admission::new(limits)),
+            census: Arc::new(Census::new(7)),
             authenticator: Arc::new(Authenticator::new(Beliefs {
                 own_origins: &own,
                 local_user: true,

@@ -6,6 +6,7 @@ use crate::source::{self, Source};
 const PURE: &[&str] = &[
     "wire/src/**",
     "gateway/src/admission.rs",
+    "gateway/src/census.rs",
     "gateway/src/limits.rs",
     "gateway/src/shard.rs",
     "gateway/src/shard/**",

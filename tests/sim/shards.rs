@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gateway::admission::{Admission, AdmissionLimits};
 use gateway::auth::{Authenticator, Beliefs};
+use gateway::census::Census;
 use gateway::metrics::ShardMetrics;
 use gateway::shard::{Key, Now, Output, Settings, Shard, ShardConfig};
 
@@ -50,6 +51,7 @@ impl Shards {
             gateway::config::Gateway { ping_interval_ms: 5_000, ..gateway::config::Gateway::default() };
         let limits = AdmissionLimits { soft: 1_000, hard: 1_000, accept_rate: 1_000 };
         let admission = Arc::new(Admission::new(limits));
+        let census = Arc::new(Census::new(events.bits()));
         let own = [format!("http://{HOST}")];
         let beliefs = Beliefs { local_user: true, own_origins: &own, ..Beliefs::default() };
         let authenticator = Arc::new(Authenticator::new(beliefs));
@@ -62,6 +64,7 @@ impl Shards {
                     boot: events.bits(),
                     routers: 1,
                     admission: Arc::clone(&admission),
+                    census: Arc::clone(&census),
                     authenticator: Arc::clone(&authenticator),
                     metrics: Arc::new(ShardMetrics::default()),
                     settings: Settings::from(&gateway),

@@ -274,7 +274,7 @@ impl Street {
             Event::Accepted { conn, peer } => self.shard.handle_accepted(key(conn), peer, now),
             Event::Received { conn, data } => match self.router_of(conn) {
                 Some(router) => self.receive_link(router, data, now),
-                None => self.shard.handle_received(key(conn), data, now),
+                None => self.receive_client(key(conn), data, now),
             },
             Event::Sent { conn } => match self.router_of(conn) {
                 Some(router) => self.links[usize::from(router)].sent(),
@@ -313,6 +313,14 @@ impl Street {
         if link.went_down(now.mono, &mut self.random) {
             tracing::warn!(router = %link.address(), "link lost");
             self.shard.handle_link_down(router, now);
+        }
+    }
+
+    /// What a proxy put in front comes off first, below TLS.
+    fn receive_client(&mut self, key: Key, data: &mut [u8], now: Now) {
+        let data = self.shard.take_prelude(key, data);
+        if !data.is_empty() {
+            self.shard.handle_received(key, data, now);
         }
     }
 

@@ -11,6 +11,7 @@ use wire::link::SessionKey;
 use wire::session::{Rate, Session};
 use wire::time::{Mono, Wall};
 
+use crate::admission::Refusal;
 use crate::shard::outbox::Queue;
 use crate::shard::registry::UserId;
 use crate::shard::request::Wish;
@@ -120,8 +121,6 @@ pub(super) struct Extra {
     pub(super) over_since: Mono,
     /// Since when a frame or message of the client's is incomplete.
     pub(super) unfinished_since: Option<Mono>,
-    /// Where it came from; kept only when addresses are counted.
-    pub(super) peer: Option<std::net::IpAddr>,
     /// Bytes thrown away since it was answered.
     pub(super) lingered_bytes: usize,
 }
@@ -130,8 +129,20 @@ pub(super) struct Extra {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) bytes: Vec<u8>,
-    /// Admission refused the connection; it is told so once it has said how it can be told.
-    pub(super) refused: bool,
+    /// The connection is refused; it is told so once it has said how it can be told.
+    pub(super) refused: Option<Refusal>,
+    pub(super) behind: Behind,
+}
+
+/// Whether somebody else may stand behind a connection's peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// Nobody, or nobody that is asked for.
+    Known,
+    /// The peer is a trusted proxy: a PROXY header may come first. `bytes` has what there is of it.
+    Proxy,
+    /// A trusted proxy whose `X-Forwarded-For` counts.
+    Forwarded,
 }
 
 /// A request whose ticket is with a router.

@@ -1,8 +1,8 @@
 //! From accepted to open: reads the request, finds out who it is, and opens what was wished for.
 //!
-//! Slow clients have `handshake_s` for all of it (`timeouts`). A connection that admission refused gets as
-//! far as its head, since a refusal comes in the client's own terms: 503, or, for browsers, an upgrade closed
-//! with 1013. Called by `shard`.
+//! Slow clients have `handshake_s` for all of it (`timeouts`). A connection that is refused gets as far as its
+//! head, since a refusal comes in the client's own terms: 503 from a full node, 429 to a user or an address
+//! that has too many; for browsers an upgrade closed with 1013 or 1008. Called by `shard`.
 
 use bytes::Bytes;
 use wire::close::CloseCode;
@@ -11,21 +11,51 @@ use wire::message::{ServerMessage, Welcome};
 use wire::session::{Role, Session};
 use wire::ws::{self, Data, OpCode};
 
-use crate::admission::RetryAfter;
+use crate::admission::{Refusal, RetryAfter};
 use crate::auth::{AuthError, Decision, Identity};
 use crate::limits;
 use crate::metrics::Handshake;
-use crate::shard::connection::{Redeeming, State};
+use crate::shard::connection::{Behind, Redeeming, State};
 use crate::shard::request::{self, Route, Wish};
 use crate::shard::{Key, Now, Shard};
 
 /// What was decided about a whole head.
 enum Outcome {
     Answer(Bytes, Handshake),
-    /// Upgrade, then close with 1013.
-    CloseOverCapacity(Bytes),
+    /// Upgrade, then close: for clients that cannot read an answer.
+    RefuseByClose(Bytes, Refused),
     Open(Wish, Identity),
     Redeem(Wish, String),
+}
+
+/// Whose room is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Node,
+    Address,
+    User,
+}
+
+impl Refused {
+    fn by(why: Refusal) -> Refused {
+        if why == Refusal::FullAddress { Refused::Address } else { Refused::Node }
+    }
+
+    fn outcome(self) -> Handshake {
+        if self == Refused::Node { Handshake::OverCapacity } else { Handshake::TooMany }
+    }
+
+    fn close_code(self) -> CloseCode {
+        if self == Refused::Node { CloseCode::OverCapacity } else { CloseCode::Policy }
+    }
+
+    fn answer(self, retry: RetryAfter, cors: Option<&str>) -> Bytes {
+        match self {
+            Refused::Node => request::over_capacity(retry),
+            Refused::Address => request::too_many(retry, "this address has too many connections", Some("*")),
+            Refused::User => request::too_many(retry, "this user has too many connections", cors),
+        }
+    }
 }
 
 impl Shard {
@@ -33,18 +63,17 @@ impl Shard {
     pub(super) fn read_head(&mut self, key: Key, data: &mut [u8], now: Now) {
         let Some(connection) = self.sockets.slab.get(key) else { return };
         let State::Head(head) = &mut connection.state else { return };
-        let refused = head.refused;
         // The usual head comes whole: it is read where it lies.
         let mut kept = std::mem::take(&mut head.bytes);
         if kept.is_empty() {
-            match self.decide(data, refused, now) {
+            match self.decide(key, data, now) {
                 Some((outcome, head_bytes)) => self.carry_out(key, outcome, &mut data[head_bytes..], now),
                 None => self.keep_head(key, data.to_vec()),
             }
             return;
         }
         kept.extend_from_slice(data);
-        match self.decide(&kept, refused, now) {
+        match self.decide(key, &kept, now) {
             Some((outcome, head_bytes)) => self.carry_out(key, outcome, &mut kept[head_bytes..], now),
             None => self.keep_head(key, kept),
         }
@@ -58,7 +87,7 @@ impl Shard {
     }
 
     /// What to do about these bytes, and how many of them were the head; `None` while it is not whole.
-    fn decide(&mut self, bytes: &[u8], refused: bool, now: Now) -> Option<(Outcome, usize)> {
+    fn decide(&mut self, key: Key, bytes: &[u8], now: Now) -> Option<(Outcome, usize)> {
         let too_large = BadRequest { status: 431, reason: "the header is too large" };
         let head = match parse_request(bytes) {
             Ok(Some(head)) if head.head_bytes <= self.config.settings.header_bytes => head,
@@ -66,14 +95,25 @@ impl Shard {
             Ok(_) => return Some((bad(too_large), bytes.len())),
             Err(why) => return Some((bad(why), bytes.len())),
         };
+        let refused = self.refused(key, &head);
         let outcome = self.decide_head(&head, refused, now).unwrap_or_else(bad);
         Some((outcome, head.head_bytes))
+    }
+
+    /// Whether the connection was refused at the door, or is now that its head may say whose it is.
+    fn refused(&mut self, key: Key, request: &RequestHead<'_>) -> Option<Refusal> {
+        let State::Head(head) = &mut self.sockets.slab.get(key)?.state else { return None };
+        let refused = head.refused;
+        match std::mem::replace(&mut head.behind, Behind::Known) {
+            Behind::Known => refused,
+            Behind::Proxy | Behind::Forwarded => refused.or(self.count_forwarded(key, request)),
+        }
     }
 
     fn decide_head(
         &mut self,
         head: &RequestHead<'_>,
-        refused: bool,
+        refused: Option<Refusal>,
         now: Now,
     ) -> Result<Outcome, BadRequest> {
         let message_bytes = self.config.settings.session.message_bytes;
@@ -86,9 +126,11 @@ impl Shard {
                 let retry = outlook.is_err().then(|| RetryAfter::draw(&mut self.random));
                 return Ok(Outcome::Answer(request::admission(retry), Handshake::Asked));
             }
-            Route::Wish { .. } if refused => return Ok(self.refuse(head)),
             Route::Wish { wish, credentials } => (wish, credentials),
         };
+        if let Some(why) = refused {
+            return Ok(self.refuse(Refused::by(why), &wish));
+        }
         Ok(match self.config.authenticator.authenticate(credentials.borrowed(), now.wall) {
             Ok(Decision::Known(identity)) => Outcome::Open(wish, identity),
             Ok(Decision::Redeem(ticket)) => Outcome::Redeem(wish, ticket),
@@ -96,12 +138,12 @@ impl Shard {
         })
     }
 
-    fn refuse(&mut self, head: &RequestHead<'_>) -> Outcome {
-        if let Some(accepted) = request::refusable_by_close(head) {
-            return Outcome::CloseOverCapacity(accepted);
+    fn refuse(&mut self, refused: Refused, wish: &Wish) -> Outcome {
+        if let Wish::Connect { accepted, is_browser: true, .. } = wish {
+            return Outcome::RefuseByClose(accepted.clone(), refused);
         }
         let retry = RetryAfter::draw(&mut self.random);
-        Outcome::Answer(request::over_capacity(retry), Handshake::OverCapacity)
+        Outcome::Answer(refused.answer(retry, cors_of(wish)), refused.outcome())
     }
 
     fn carry_out(&mut self, key: Key, outcome: Outcome, rest: &mut [u8], now: Now) {
@@ -110,11 +152,13 @@ impl Shard {
                 self.metrics().handshake(outcome);
                 match outcome {
                     // Nothing came behind these heads that was not read.
-                    Handshake::Asked | Handshake::OverCapacity => self.sockets.finish(key, answer, now),
+                    Handshake::Asked | Handshake::OverCapacity | Handshake::TooMany => {
+                        self.sockets.finish(key, answer, now);
+                    }
                     _ => self.sockets.finish_lingering(key, answer, now),
                 }
             }
-            Outcome::CloseOverCapacity(accepted) => self.close_over_capacity(key, accepted, now),
+            Outcome::RefuseByClose(accepted, refused) => self.refuse_by_close(key, accepted, refused, now),
             Outcome::Open(wish, Identity { user, expires }) => {
                 self.open(key, wish, &user, expires, rest, now);
             }
@@ -132,10 +176,11 @@ impl Shard {
         }
     }
 
-    /// For clients that cannot read a 503: the delay comes as the reason of a close.
-    fn close_over_capacity(&mut self, key: Key, accepted: Bytes, now: Now) {
-        self.metrics().handshake(Handshake::OverCapacity);
-        self.metrics().closed(CloseCode::OverCapacity);
+    /// For clients that cannot read an answer: the delay comes as the reason of a close.
+    fn refuse_by_close(&mut self, key: Key, accepted: Bytes, refused: Refused, now: Now) {
+        let code = refused.close_code();
+        self.metrics().handshake(refused.outcome());
+        self.metrics().closed(code);
         let reason = RetryAfter::draw(&mut self.random).close_reason();
         let mut session = Session::new(Role::Server);
         session.begin_close();
@@ -143,7 +188,7 @@ impl Shard {
         connection.state = State::WebSocket(session);
         self.sockets.wheel.arm(key.index(), now.mono + limits::CLOSE_GRACE);
         self.sockets.push_control(key, accepted);
-        self.sockets.push_control(key, ws::close_frame(CloseCode::OverCapacity.number(), &reason, None));
+        self.sockets.push_control(key, ws::close_frame(code.number(), &reason, None));
     }
 
     /// Shows the ticket to the next router, or refuses it when all have seen it.
@@ -204,14 +249,13 @@ impl Shard {
         now: Now,
     ) {
         let is_session = !matches!(wish, Wish::Post { .. });
-        if is_session && self.has_too_many(user) {
-            self.metrics().handshake(Handshake::TooMany);
-            let text = "this user has too many connections";
-            self.sockets.finish(key, request::error(429, "too_many", text, cors_of(&wish)), now);
+        if is_session && !self.config.census.enter(user, self.config.settings.connections_per_user) {
+            let refusal = self.refuse(Refused::User, &wish);
+            self.carry_out(key, refusal, &mut [], now);
             return;
         }
         match wish {
-            Wish::Connect { accepted, device } => {
+            Wish::Connect { accepted, device, .. } => {
                 self.open_websocket(key, &accepted, now);
                 self.join(key, user, device, expires, now);
                 if !rest.is_empty() {
@@ -229,11 +273,6 @@ impl Shard {
                 self.begin_post(key, user, cors, body_bytes, wants_continue, rest, now);
             }
         }
-    }
-
-    fn has_too_many(&self, user: &str) -> bool {
-        let max = self.config.settings.connections_per_user;
-        self.registry.find(user).is_some_and(|user| self.registry.connections(user).count() >= max)
     }
 
     /// The 101 and the welcome leave in one piece.

@@ -26,7 +26,8 @@ impl Shard {
         }
     }
 
-    /// Puts an open connection under its user, and tells the routers if it is the user's first.
+    /// Puts an open connection under its user, which the census has counted, and tells the routers if it is the
+    /// user's first.
     pub(super) fn join(
         &mut self,
         key: Key,
@@ -64,6 +65,7 @@ impl Shard {
         } else {
             self.open_websockets -= 1;
         }
+        self.config.census.leave(self.registry.user_name(user));
         if let Some((name, topics)) = self.registry.leave(user, key.index()) {
             self.tell_topic_changes(topics);
             self.links.withdraw(&name);

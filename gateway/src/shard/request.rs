@@ -27,8 +27,8 @@ pub struct Console {
 /// What a client wants that needs a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
-    /// A WebSocket; `accepted` is the 101.
-    Connect { accepted: Bytes, device: Option<String> },
+    /// A WebSocket; `accepted` is the 101. A browser's page cannot read another answer.
+    Connect { accepted: Bytes, is_browser: bool, device: Option<String> },
     /// An event stream, from a place in the past if one is given.
     Events { since: Option<(Wall, Uuid)>, device: Option<String>, cors: Option<String> },
     /// To say one message.
@@ -121,7 +121,8 @@ fn connect<'a>(head: &RequestHead<'a>) -> Result<Route<'a>, BadRequest> {
         Err(not) => return Ok(Route::Answer(not.response(), Handshake::BadRequest)),
     };
     let credentials = credentials(head, upgrade.bearer)?;
-    let wish = Wish::Connect { accepted: upgrade.response(&[]), device: device(head)? };
+    let is_browser = upgrade.protocol == Some(Protocol::V1Browser);
+    let wish = Wish::Connect { accepted: upgrade.response(&[]), is_browser, device: device(head)? };
     Ok(Route::Wish { wish, credentials })
 }
 
@@ -207,13 +208,18 @@ pub(super) fn over_capacity(retry: RetryAfter) -> Bytes {
     json_response(503, &headers, &retry.body())
 }
 
-/// Whether a WebSocket client asked to be refused by a close frame: then its 101.
-pub(super) fn refusable_by_close(head: &RequestHead<'_>) -> Option<Bytes> {
-    if head.path != "/v1/connect" {
-        return None;
-    }
-    let upgrade = head.upgrade().ok()?;
-    (upgrade.protocol == Some(Protocol::V1Browser)).then(|| upgrade.response(&[]))
+/// The refusal of a connection whose user or address has as many as it may have. `allowed`: the origin that
+/// may read it.
+pub(super) fn too_many(retry: RetryAfter, message: &str, allowed: Option<&str>) -> Bytes {
+    let seconds = retry.seconds.to_string();
+    let headers = [
+        ("Retry-After", seconds.as_str()),
+        NO_STORE,
+        ("Access-Control-Allow-Origin", allowed.unwrap_or("null")),
+        ("Access-Control-Expose-Headers", "Retry-After"),
+    ];
+    let shown = if allowed.is_some() { &headers[..] } else { &headers[..2] };
+    json_response(429, shown, &retry.body_saying("too_many", message))
 }
 
 /// The answer to credentials that are refused.

@@ -5,6 +5,7 @@ mod admitted;
 mod conversing;
 mod delivered;
 mod draining;
+mod origins;
 mod streaming;
 mod timed;
 
@@ -70,6 +71,7 @@ impl House {
             boot: 0xb007,
             routers: 1,
             admission: Arc::new(Admission::new(plan.limits)),
+            census: Arc::new(Census::new(7)),
             authenticator: Arc::new(Authenticator::new(beliefs)),
             metrics: Arc::new(ShardMetrics::default()),
             settings: Settings::from(&plan.gateway),
@@ -156,21 +158,35 @@ impl House {
         self.turn_clock(end);
     }
 
+    /// Lets this many seconds pass; true: the connection was closed meanwhile.
+    fn pass_until_closed(&mut self, key: Key, seconds: u64) -> bool {
+        self.pass(Duration::from_secs(seconds) + Duration::from_millis(200));
+        self.closed.contains_key(&key)
+    }
+
     fn turn_clock(&mut self, to: Mono) {
         self.now.wall = self.now.wall + to.since(self.now.mono);
         self.now.mono = to;
     }
 
     fn accept(&mut self) -> Key {
+        self.accept_from("127.0.0.1")
+    }
+
+    fn accept_from(&mut self, address: &str) -> Key {
         self.generation += 1;
         let key = Key::new(self.generation - 1, self.generation);
-        self.shard.handle_accepted(key, "127.0.0.1:5000".parse().unwrap(), self.now);
+        self.shard.handle_accepted(key, SocketAddr::new(address.parse().unwrap(), 5_000), self.now);
         self.settle();
         key
     }
 
     fn receive(&mut self, key: Key, bytes: &[u8]) {
-        self.shard.handle_received(key, &mut bytes.to_vec(), self.now);
+        let mut bytes = bytes.to_vec();
+        let data = self.shard.take_prelude(key, &mut bytes);
+        if !data.is_empty() {
+            self.shard.handle_received(key, data, self.now);
+        }
         self.settle();
     }
 

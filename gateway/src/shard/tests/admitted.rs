@@ -8,7 +8,7 @@ fn full(plan: &mut Plan) {
     plan.limits = AdmissionLimits { soft: 2, hard: 4, accept_rate: 1_000_000 };
 }
 
-fn retry_after(head: &str) -> u64 {
+pub(super) fn retry_after(head: &str) -> u64 {
     let line = head.lines().find_map(|line| line.strip_prefix("Retry-After: ")).expect("a Retry-After");
     line.parse().expect("whole seconds")
 }
@@ -215,16 +215,4 @@ fn the_console_is_shown_only_under_the_gateways_own_name() {
     assert_eq!(house.ask(&rebound).0, 404);
     let rebound = get("/v1/events?user=ada", "").replace(HOST, "evil.example:8080");
     assert_eq!(house.ask(&rebound).0, 401);
-}
-
-#[test]
-fn sockets_of_one_address_are_bounded_when_asked() {
-    let mut house = House::with(|plan| plan.gateway.limits.connections_per_ip = 2);
-    let first = house.user("a");
-    house.user("b");
-    let third = house.accept();
-    assert_eq!(house.closed.get(&third), Some(&true));
-    house.shard.handle_ended(first, house.now);
-    house.settle();
-    house.user("c");
 }
