@@ -35,6 +35,15 @@ pub enum To {
     Topic(String),
     /// One client that is in, drawn anew for each message.
     User,
+    /// One client, in or not, drawn anew for each message.
+    Anyone,
+}
+
+impl To {
+    /// Does each message have one recipient?
+    pub fn is_one(&self) -> bool {
+        matches!(self, To::User | To::Anyone)
+    }
 }
 
 /// What every posting thread needs.
@@ -207,7 +216,7 @@ impl Poster {
         let (to, recipient) = match &self.config.to {
             To::All => (serde_json::json!({ "all": true }), Recipient::All),
             To::Topic(topic) => (serde_json::json!({ "topic": topic }), Recipient::All),
-            To::User => {
+            To::User | To::Anyone => {
                 let client = self.draw(number)?;
                 (serde_json::json!({ "user": self.config.users.name(client) }), Recipient::User(client))
             }
@@ -219,13 +228,15 @@ impl Poster {
         ))
     }
 
-    /// A client that is in, uniformly among all; the same one for the same seed and number while all are in.
+    /// A client (one that is in, unless anybody will do), uniformly among all; the same one for the same seed and number while
+    /// all are in.
     fn draw(&self, number: u64) -> Option<u32> {
+        let anyone = self.config.to == To::Anyone;
         let drawn = (0..DRAWS_MAX).map(|n| {
             let random = mix(self.config.seed, number * DRAWS_MAX + n);
             ((u128::from(random) * u128::from(self.config.clients)) >> 64) as u32
         });
-        drawn.into_iter().find(|client| self.shared.is_inside(*client))
+        drawn.into_iter().find(|client| anyone || self.shared.is_inside(*client))
     }
 
     fn post_one(&mut self, number: u64, json: &str) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
+use wire::time::Wall;
 
 use crate::api::To;
 use crate::expect::Expectation;
@@ -11,15 +12,78 @@ use crate::sources::Sources;
 use crate::target::Target;
 use crate::users::Users;
 
+/// What the program was asked to do.
+#[derive(Debug)]
+pub enum Job {
+    Run(Box<RunConfig>),
+}
+
 /// What a run does once its clients are in.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scenario {
     /// Nothing but stay, and answer pings.
-    Hold,
+    Hold(HoldPlan),
     /// Each message goes to every client.
     Fanout(Posting),
     /// Each message goes to one client.
     Latency(Posting),
+    /// All lose their connections and come back.
+    Storm(StormPlan),
+    /// The same while messages go on.
+    Chaos(Posting, StormPlan),
+}
+
+/// What happens while clients are held.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HoldPlan {}
+
+/// A loss of connections on purpose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StormPlan {
+    pub cut: Cut,
+    pub at: Moment,
+    /// How long clients have to come back.
+    pub within: Duration,
+}
+
+/// How connections end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// We reset them.
+    Reset,
+    /// We close them in order.
+    Fin,
+    /// With the process that holds them.
+    Kill { pid: u32, signal: Signal },
+    /// By something outside.
+    Wait,
+}
+
+impl Cut {
+    pub fn name(self) -> &'static str {
+        match self {
+            Cut::Reset => "rst",
+            Cut::Fin => "fin",
+            Cut::Kill { signal: Signal::Kill, .. } => "kill",
+            Cut::Kill { signal: Signal::Terminate, .. } => "term",
+            Cut::Wait => "wait",
+        }
+    }
+}
+
+/// What a server process is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Kill,
+    Terminate,
+}
+
+/// When something begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// So long after what comes before it.
+    After(Duration),
+    At(Wall),
 }
 
 /// How messages are posted.
@@ -41,17 +105,33 @@ pub struct Posting {
 impl Scenario {
     pub fn name(&self) -> &'static str {
         match self {
-            Scenario::Hold => "hold",
+            Scenario::Hold(_) => "hold",
             Scenario::Fanout(_) => "fanout",
             Scenario::Latency(_) => "latency",
+            Scenario::Storm(_) => "storm",
+            Scenario::Chaos(..) => "chaos",
         }
     }
 
     pub fn posting(&self) -> Option<&Posting> {
         match self {
-            Scenario::Hold => None,
-            Scenario::Fanout(posting) | Scenario::Latency(posting) => Some(posting),
+            Scenario::Hold(_) | Scenario::Storm(_) => None,
+            Scenario::Fanout(posting) | Scenario::Latency(posting) | Scenario::Chaos(posting, _) => {
+                Some(posting)
+            }
         }
+    }
+
+    pub fn storm(&self) -> Option<&StormPlan> {
+        match self {
+            Scenario::Hold(_) | Scenario::Fanout(_) | Scenario::Latency(_) => None,
+            Scenario::Storm(plan) | Scenario::Chaos(_, plan) => Some(plan),
+        }
+    }
+
+    /// Is sending messages what it is about?
+    pub fn posts(&self) -> bool {
+        matches!(self, Scenario::Fanout(_) | Scenario::Latency(_) | Scenario::Chaos(..))
     }
 }
 
@@ -60,6 +140,8 @@ impl Scenario {
 pub struct RunConfig {
     pub scenario: Scenario,
     pub targets: Vec<Target>,
+    /// How clients are shared out among the targets at first: a weight each.
+    pub shares: Vec<u32>,
     pub connections: u32,
     /// Connects a second.
     pub connect_rate: f64,
@@ -88,6 +170,8 @@ impl RunConfig {
             "connections": self.connections,
             "connect_rate": self.connect_rate,
             "for_s": self.lasts.as_secs_f64(),
+            "shares": self.shares,
+            "user_prefix": self.users.prefix,
             "attempts": self.attempts,
             "auth": format!("{:?}", self.users.proof).trim_end_matches("(…)").to_lowercase(),
             "seed": self.seed,
@@ -103,6 +187,14 @@ impl RunConfig {
                 To::All => json!("all"),
                 To::Topic(topic) => json!({ "topic": topic }),
                 To::User => json!("user"),
+                To::Anyone => json!("anyone"),
+            };
+        }
+        if let Some(storm) = self.scenario.storm() {
+            config["cut"] = json!(storm.cut.name());
+            config["cut_at"] = match storm.at {
+                Moment::After(after) => json!(after.as_secs_f64()),
+                Moment::At(date) => json!(date.to_string()),
             };
         }
         config

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::limits::ERROR_KINDS_MAX;
 use crate::percentiles::Latencies;
+use crate::phases::PhaseLatencies;
+use crate::returns::{Returns, add_all};
 
 /// Kinds of errors and how often each came. Bounded: a server that invents errors fills one place, `other`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,6 +57,11 @@ pub struct Counts {
     pub refused: u64,
     /// Connections that ended without our wish.
     pub dropped: u64,
+    /// Connections that we ended on purpose.
+    pub cut: u64,
+    /// Clients lost and back since returns are watched, however they were lost.
+    pub lost: u64,
+    pub back: u64,
     /// Clients that a server asked to move, and that did.
     pub moved: u64,
     /// Times that a client got in again.
@@ -77,6 +84,9 @@ impl Counts {
         self.attempts += other.attempts;
         self.refused += other.refused;
         self.dropped += other.dropped;
+        self.cut += other.cut;
+        self.lost += other.lost;
+        self.back += other.back;
         self.moved += other.moved;
         self.reconnected += other.reconnected;
         self.pings_answered += other.pings_answered;
@@ -98,10 +108,14 @@ pub struct Journal {
     pub retry_after_s: BTreeMap<u32, u64>,
     /// How many attempts clients needed to get in.
     pub attempts_needed: BTreeMap<u32, u64>,
+    /// How clients came back from a storm.
+    pub returns: Returns,
     /// From a message's intended time to its arrival at a socket.
     pub latency: Latencies,
     /// From the API's 202 to the arrival; zero where the message was faster than the 202.
     pub latency_from_202: Latencies,
+    /// The same latency by the parts of a storm.
+    pub phases: PhaseLatencies,
 }
 
 impl Journal {
@@ -109,14 +123,12 @@ impl Journal {
         self.counts.merge(&other.counts);
         self.errors.merge(&other.errors);
         self.handshakes.merge(&other.handshakes);
-        for (seconds, times) in &other.retry_after_s {
-            *self.retry_after_s.entry(*seconds).or_default() += times;
-        }
-        for (attempts, times) in &other.attempts_needed {
-            *self.attempts_needed.entry(*attempts).or_default() += times;
-        }
+        add_all(&mut self.retry_after_s, &other.retry_after_s);
+        add_all(&mut self.attempts_needed, &other.attempts_needed);
+        self.returns.merge(&other.returns);
         self.latency.merge(&other.latency);
         self.latency_from_202.merge(&other.latency_from_202);
+        self.phases.merge(&other.phases);
     }
 }
 

@@ -14,7 +14,7 @@ use ops::clock::Clock;
 use wire::time::Mono;
 
 use crate::counts::{Counts, Journal};
-use crate::fleet::{Audience, Fleet, FleetConfig, Output};
+use crate::fleet::{Audience, End, Fleet, FleetConfig, Output};
 use crate::limits::CPU_SHARE_MAX;
 use crate::machine::{self, Of};
 use crate::percentiles::Latencies;
@@ -50,6 +50,10 @@ pub struct EngineConfig {
 pub struct Shared {
     stage: AtomicU8,
     run: OnceLock<(Arc<Posts>, Audience)>,
+    /// Are losses and returns remembered one by one?
+    watches_returns: AtomicBool,
+    /// Every thread cuts its connections once this is set.
+    cut: OnceLock<End>,
     /// Threads that count copies since `run` was set.
     armed: AtomicU32,
     /// Which clients are in, by number.
@@ -61,8 +65,11 @@ pub struct Shared {
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     pub counts: Counts,
+    /// Every client is in or gone for good.
     pub settled: bool,
     pub closed: bool,
+    /// The longest turn since the figures were last copied out.
+    pub lag: Duration,
 }
 
 const HOLDING: u8 = 0;
@@ -73,6 +80,8 @@ impl Shared {
         Shared {
             stage: AtomicU8::new(HOLDING),
             run: OnceLock::new(),
+            watches_returns: AtomicBool::new(false),
+            cut: OnceLock::new(),
             armed: AtomicU32::new(0),
             inside: (0..clients).map(|_| AtomicBool::new(false)).collect(),
             status: (0..threads).map(|_| Mutex::default()).collect(),
@@ -85,12 +94,13 @@ impl Shared {
 
     /// All threads' figures in one.
     pub fn status(&self) -> Status {
-        let mut sum = Status { counts: Counts::default(), settled: true, closed: true };
+        let mut sum = Status { settled: true, closed: true, ..Status::default() };
         for place in &self.status {
             let status = place.lock().unwrap_or_else(PoisonError::into_inner);
             sum.counts.merge(&status.counts);
             sum.settled &= status.settled;
             sum.closed &= status.closed;
+            sum.lag = sum.lag.max(status.lag);
         }
         sum
     }
@@ -179,6 +189,18 @@ impl Engines {
         self.shared.armed.load(Ordering::Acquire) as usize == self.notifiers.len()
     }
 
+    /// From here on losses and returns are remembered.
+    pub fn watch_returns(&self) {
+        self.shared.watches_returns.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Ends every connection; the clients come back by the policy.
+    pub fn cut(&self, how: End) {
+        assert!(self.shared.cut.set(how).is_ok(), "a run cuts once");
+        self.wake();
+    }
+
     /// Says goodbye everywhere. [`Shared::status`] tells when that is done.
     pub fn stop(&self) {
         self.shared.stage.store(CLOSING, Ordering::Release);
@@ -224,8 +246,17 @@ async fn run(
     let sockets = Sockets::new(rings, clients, config.addresses, config.sources, config.fleet.lane);
     let clock = config.clock;
     let fleet = Fleet::new(config.fleet);
-    let engine =
-        Engine { fleet, sockets, clock, load: Load::default(), armed: false, told: Mono::ZERO, cpu: None };
+    let engine = Engine {
+        fleet,
+        sockets,
+        clock,
+        load: Load::default(),
+        armed: false,
+        has_cut: false,
+        told: Mono::ZERO,
+        lag: Duration::ZERO,
+        cpu: None,
+    };
     Ok(engine.run(number, shared).await)
 }
 
@@ -235,7 +266,10 @@ struct Engine {
     clock: Clock,
     load: Load,
     armed: bool,
+    has_cut: bool,
     told: Mono,
+    /// The longest turn since `told`.
+    lag: Duration,
     /// When the thread's CPU time was last read, and what it was.
     cpu: Option<(Mono, Duration)>,
 }
@@ -259,6 +293,7 @@ impl Engine {
                 lag += self.clock.mono().since(now + at_most);
             }
             self.load.lag.record(lag);
+            self.lag = self.lag.max(lag);
             self.sockets.rings.give_way().await;
         }
         self.carry_out(shared, self.clock.mono());
@@ -276,6 +311,15 @@ impl Engine {
             self.fleet.begin_run(Arc::clone(posts), audience);
             shared.armed.fetch_add(1, Ordering::Release);
         }
+        if shared.watches_returns.load(Ordering::Acquire) {
+            self.fleet.watch_returns();
+        }
+        if !self.has_cut
+            && let Some(how) = shared.cut.get()
+        {
+            self.has_cut = true;
+            self.fleet.begin_cut(*how);
+        }
         if shared.stage.load(Ordering::Acquire) == CLOSING {
             self.fleet.begin_close(now);
         }
@@ -289,7 +333,7 @@ impl Engine {
                     self.sockets.connect(place, target, &mut self.fleet, now);
                 }
                 Output::Send { place, frame } => self.sockets.send(place, frame, &mut self.fleet, now),
-                Output::Close { place } => self.sockets.close(place),
+                Output::Close { place, how } => self.sockets.close(place, how),
                 Output::Presence { client, inside } => {
                     shared.inside[client as usize].store(inside, Ordering::Relaxed);
                 }
@@ -307,6 +351,7 @@ impl Engine {
             counts: self.fleet.journal().counts.clone(),
             settled: self.fleet.is_settled(),
             closed: self.fleet.is_closed(),
+            lag: std::mem::take(&mut self.lag),
         };
         *shared.status[number].lock().unwrap_or_else(PoisonError::into_inner) = status;
     }

@@ -7,7 +7,7 @@ use crate::report::Report;
 type Read = fn(&Report) -> Option<f64>;
 
 /// Every field that can be expected, what it is, and where it stands in the report.
-pub const FIELDS: [(&str, &str, Read); 28] = [
+pub const FIELDS: &[(&str, &str, Read)] = &[
     ("established", "clients that got in", |r| Some(f64::from(r.connections.established))),
     ("failed", "clients that never got in", |r| Some(f64::from(r.connections.failed))),
     ("open", "clients in at the end", |r| Some(f64::from(r.connections.open_at_end))),
@@ -42,6 +42,30 @@ pub const FIELDS: [(&str, &str, Read); 28] = [
         r.server.as_ref().and_then(|s| s.cpu_ns_per_message)
     }),
     ("rss_bytes", "the server's memory at the end", |r| r.server.as_ref().map(|s| s.rss_bytes as f64)),
+    ("storm_lost", "clients that lost their connection in the storm", |r| {
+        Some(r.storm.as_ref()?.lost as f64)
+    }),
+    ("storm_back", "of those, who came back", |r| Some(r.storm.as_ref()?.back as f64)),
+    ("back_p50_s", "seconds until half of the lost were back", |r| r.storm.as_ref()?.back_s.p50),
+    ("back_p90_s", "the same, 90%", |r| r.storm.as_ref()?.back_s.p90),
+    ("back_p99_s", "the same, 99%", |r| r.storm.as_ref()?.back_s.p99),
+    ("back_all_s", "the same, all", |r| r.storm.as_ref()?.back_s.all),
+    ("fourth_share", "share that needed a fourth attempt or more", |r| r.storm.as_ref()?.fourth_share),
+    ("retry_after_chi2", "χ² of Retry-After against uniform 5..=30", |r| {
+        Some(r.storm.as_ref()?.retry_after_chi2.as_ref()?.chi2)
+    }),
+    ("retry_after_uniform", "1 if that is what a uniform draw gives", |r| {
+        Some(f64::from(u8::from(r.storm.as_ref()?.retry_after_chi2.as_ref()?.uniform)))
+    }),
+    ("calm_p99_ms", "p99 before the storm", |r| Some(r.storm.as_ref()?.before_ms?.p99)),
+    ("storm_p99_ms", "p99 during the storm, clients that were away included", |r| {
+        Some(r.storm.as_ref()?.during_ms?.p99)
+    }),
+    ("after_p99_ms", "p99 once all were back", |r| Some(r.storm.as_ref()?.after_ms?.p99)),
+    ("survivor_p99_ms", "p99 during the storm of clients that lost nothing", |r| {
+        Some(r.storm.as_ref()?.survivors_ms?.p99)
+    }),
+    ("survivor_p99_ratio", "that over calm_p99_ms", |r| r.storm.as_ref()?.survivor_ratio()),
     ("errors", "errors of all kinds", |r| Some(r.errors.values().sum::<u64>() as f64)),
     ("saturated", "1 if the load tester was the bottleneck", |r| {
         Some(f64::from(u8::from(r.client.saturated)))

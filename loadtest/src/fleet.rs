@@ -3,7 +3,10 @@
 //!
 //! A client is known by its place in this thread; its number in the run is `lane.number(place)`.
 
+mod closing;
 mod handshake;
+mod losing;
+mod route;
 mod speech;
 #[cfg(test)]
 mod tests;
@@ -13,16 +16,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wire::close::{CloseCode, Comeback};
+use wire::close::Comeback;
 use wire::reconnect::Reconnect;
 use wire::session::{Role, Session, SessionLimits};
 use wire::time::Mono;
-use wire::ws;
 
 use crate::counts::Journal;
-use crate::limits::{
-    CLOSE_WITHIN, CLOSES_A_TURN, HANDSHAKE_WITHIN, HANDSHAKES_AT_ONCE_MAX, SERVER_MESSAGE_BYTES_MAX,
-};
+use crate::limits::{HANDSHAKE_WITHIN, HANDSHAKES_AT_ONCE_MAX, SERVER_MESSAGE_BYTES_MAX, SLOT_AGAIN};
 use crate::marker::Marker;
 use crate::posts::Posts;
 use crate::receipts::Receipts;
@@ -30,6 +30,8 @@ use crate::schedule::{Lane, Pace};
 use crate::tally::{Bits, Tally, ToAll, ToOne};
 use crate::target::Target;
 use crate::users::Users;
+use closing::Closing;
+use losing::Cutting;
 use timers::{Timers, Wake};
 
 pub use speech::Speech;
@@ -45,6 +47,8 @@ pub struct FleetConfig {
     pub pace: Pace,
     pub users: Users,
     pub targets: Vec<Target>,
+    /// How clients are shared out among the targets at first: a weight each.
+    pub shares: Vec<u32>,
     /// Attempts in a row before a client gives up.
     pub attempts_max: u32,
     /// A topic that every client subscribes to before it counts as in.
@@ -70,12 +74,22 @@ pub enum Output {
     /// Close the socket; it is not ours any more.
     Close {
         place: u32,
+        how: End,
     },
     /// The client came in, or went out.
     Presence {
         client: u32,
         inside: bool,
     },
+}
+
+/// How a socket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing of it lingers on this side, and its port is free at once.
+    Reset,
+    /// In order, as TCP has it.
+    Fin,
 }
 
 /// Who is told what in the run, for [`Fleet::begin_run`].
@@ -118,8 +132,14 @@ struct Client {
     attempts: u32,
     /// Counts sockets, so that timers of an earlier one are known as stale.
     epoch: u32,
+    /// Addresses it went on to: with every attempt and after every loss the next.
+    turn: u16,
+    /// The address of the current attempt.
+    target: u16,
     phase: Phase,
     was_in: bool,
+    /// Never lost since returns are watched.
+    stayed: bool,
 }
 
 const _: () = assert!(size_of::<Client>() <= 160);
@@ -136,6 +156,8 @@ pub struct Fleet {
     under_way: usize,
     out: u32,
     closing: Option<Closing>,
+    cutting: Option<Cutting>,
+    watches_returns: bool,
     timers: Timers,
     /// Heads of answers of which a part has come.
     partial: HashMap<u32, Vec<u8>>,
@@ -144,13 +166,6 @@ pub struct Fleet {
     journal: Journal,
     outputs: VecDeque<Output>,
     last_in: Option<Mono>,
-}
-
-#[derive(Debug)]
-struct Closing {
-    next: u32,
-    open: u32,
-    by: Mono,
 }
 
 impl Fleet {
@@ -164,8 +179,11 @@ impl Fleet {
                 seen_us: 0,
                 attempts: 0,
                 epoch: 0,
+                turn: 0,
+                target: 0,
                 phase: Phase::Waiting,
                 was_in: false,
+                stayed: true,
             })
             .collect();
         Fleet {
@@ -177,6 +195,8 @@ impl Fleet {
             under_way: 0,
             out: 0,
             closing: None,
+            cutting: None,
+            watches_returns: false,
             timers: Timers::default(),
             partial: HashMap::new(),
             receipts: None,
@@ -228,6 +248,9 @@ impl Fleet {
             let busy = closing.next < self.clients.len() as u32;
             return Some(if busy { Mono::ZERO } else { closing.by });
         }
+        if self.cutting.is_some() {
+            return Some(Mono::ZERO);
+        }
         let deadline = self.timers.next_deadline();
         if self.under_way >= HANDSHAKES_AT_ONCE_MAX {
             return deadline;
@@ -245,6 +268,7 @@ impl Fleet {
         if self.closing.is_some() {
             return self.go_on_closing(now);
         }
+        self.go_on_cutting(now);
         while let Some((place, epoch)) = self.timers.pop_deadline(now) {
             let client = &self.clients[place as usize];
             if client.epoch == epoch && client.phase.shakes_hands() {
@@ -271,9 +295,15 @@ impl Fleet {
         }
         match client.phase {
             Phase::Waiting => self.begin(wake.place, at, now),
+            // There was no slot for its socket.
+            Phase::Connecting => {
+                let target = usize::from(client.target);
+                self.outputs.push_back(Output::Connect { place: wake.place, target });
+            }
             // The server had asked it to move.
             Phase::In => {
                 self.journal.counts.moved += 1;
+                self.note_loss(wake.place, now);
                 self.leave(wake.place);
                 self.begin(wake.place, at, now);
             }
@@ -282,18 +312,20 @@ impl Fleet {
     }
 
     fn begin(&mut self, place: u32, intended: Mono, now: Mono) {
-        let number = self.config.lane.number(place) as usize;
+        let target = self.next_target(place);
         let client = &mut self.clients[place as usize];
         client.session = Session::new(Role::Client);
         client.intended = intended;
         client.phase = Phase::Connecting;
         client.epoch = client.epoch.wrapping_add(1);
         client.attempts += 1;
-        // Another address with every attempt: a node that is gone is not asked twice in a row.
-        let target = (number + client.attempts as usize - 1) % self.config.targets.len();
+        client.target = target as u16;
         self.timers.set_deadline(now + HANDSHAKE_WITHIN, place, client.epoch);
         self.under_way += 1;
         self.journal.counts.attempts += 1;
+        if self.returns(place) {
+            self.journal.returns.handle_attempt(now);
+        }
         self.outputs.push_back(Output::Connect { place, target });
     }
 
@@ -309,6 +341,18 @@ impl Fleet {
         )]
         let frame = self.with_request(place, |request| request.encode());
         self.outputs.push_back(Output::Send { place, frame });
+    }
+
+    /// The table had no free slot: sockets that we closed are still leaving. The attempt is made a little later, and its latency
+    /// counts on from where it was meant to begin.
+    pub fn handle_no_slot(&mut self, place: u32, now: Mono) {
+        let client = &mut self.clients[place as usize];
+        if client.phase == Phase::Connecting {
+            client.epoch = client.epoch.wrapping_add(1);
+            self.timers.set_deadline(now + HANDSHAKE_WITHIN, place, client.epoch);
+            let again = Wake { place, epoch: client.epoch };
+            self.timers.set_wake(now + SLOT_AGAIN, again);
+        }
     }
 
     /// No socket came about.
@@ -370,6 +414,11 @@ impl Fleet {
     }
 
     fn enter(&mut self, place: u32, now: Mono) {
+        let attempts = self.clients[place as usize].attempts;
+        if self.returns(place) {
+            self.journal.counts.back += 1;
+            self.journal.returns.handle_back(attempts, now);
+        }
         let client = &mut self.clients[place as usize];
         client.phase = Phase::In;
         *self.journal.attempts_needed.entry(client.attempts).or_default() += 1;
@@ -383,95 +432,5 @@ impl Fleet {
             self.journal.counts.established += 1;
         }
         self.outputs.push_back(Output::Presence { client: self.config.lane.number(place), inside: true });
-    }
-
-    /// Takes a client out of whatever it was, with its socket.
-    fn leave(&mut self, place: u32) {
-        let client = &mut self.clients[place as usize];
-        if client.phase == Phase::In {
-            self.journal.counts.open -= 1;
-            self.outputs
-                .push_back(Output::Presence { client: self.config.lane.number(place), inside: false });
-        } else if client.phase.shakes_hands() {
-            self.under_way -= 1;
-            self.partial.remove(&place);
-        }
-        client.phase = Phase::Waiting;
-        self.outputs.push_back(Output::Close { place });
-    }
-
-    fn lose(&mut self, place: u32, why: &str, comeback: Comeback, now: Mono) {
-        self.journal.errors.add(why);
-        self.lose_quietly(place, comeback, now);
-    }
-
-    /// The connection is gone: comes back by the policy, or gives up.
-    fn lose_quietly(&mut self, place: u32, comeback: Comeback, now: Mono) {
-        if self.clients[place as usize].phase == Phase::In {
-            self.journal.counts.dropped += 1;
-        }
-        self.leave(place);
-        let client = &mut self.clients[place as usize];
-        let hopeless = matches!(comeback, Comeback::Never | Comeback::AfterAuth);
-        if hopeless || client.attempts >= self.config.attempts_max || self.closing.is_some() {
-            client.phase = Phase::Out;
-            self.out += 1;
-            if !client.was_in {
-                self.journal.counts.failed += 1;
-            }
-            return;
-        }
-        let delay = client.reconnect.handle_loss(now);
-        self.timers.set_wake(now + delay, Wake { place, epoch: client.epoch });
-    }
-
-    /// Says goodbye on every connection, a bounded number each turn; nobody comes back.
-    pub fn begin_close(&mut self, now: Mono) {
-        self.closing.get_or_insert(Closing { next: 0, open: 0, by: now + CLOSE_WITHIN });
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.closing
-            .as_ref()
-            .is_some_and(|closing| closing.next == self.clients.len() as u32 && closing.open == 0)
-    }
-
-    fn go_on_closing(&mut self, now: Mono) {
-        let Some(mut closing) = self.closing.take() else { return };
-        let until = (closing.next + CLOSES_A_TURN).min(self.clients.len() as u32);
-        for place in closing.next..until {
-            let phase = self.clients[place as usize].phase;
-            if phase == Phase::In {
-                let frame = ws::close_frame(CloseCode::Normal.number(), "", Some(self.speech.mask()));
-                self.outputs.push_back(Output::Send { place, frame });
-                self.clients[place as usize].phase = Phase::Closing;
-                closing.open += 1;
-            } else if phase.shakes_hands() {
-                self.leave(place);
-            }
-        }
-        if until > closing.next {
-            closing.by = now + CLOSE_WITHIN;
-        }
-        closing.next = until;
-        let overdue = now >= closing.by;
-        self.closing = Some(closing);
-        if overdue {
-            self.journal.errors.add("close: the server did not answer in time");
-            for place in 0..self.clients.len() as u32 {
-                if self.clients[place as usize].phase == Phase::Closing {
-                    self.finish(place);
-                }
-            }
-        }
-    }
-
-    /// The end of an orderly close.
-    fn finish(&mut self, place: u32) {
-        self.clients[place as usize].phase = Phase::Out;
-        self.outputs.push_back(Output::Close { place });
-        if let Some(closing) = &mut self.closing {
-            closing.open -= 1;
-        }
     }
 }

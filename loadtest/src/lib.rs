@@ -3,9 +3,10 @@
 //! Owns the command line, the clients, the open-loop schedules and what is counted. Never links gateway or router code:
 //! it speaks what `wire` says, over `gateway-ring`'s sockets. Called by the program `loadtest`, and by its tests.
 //!
-//! Pure rooms: `fleet` (the clients), `schedule`, `tally`, `receipts`, `posts`, `counts`, `percentiles`, `marker`, `plan`,
-//! `expect`, `report`, `units`, `target`, `sources`, `users`, `config`.
-//! Porches: `run` (the walk), `engine` (sockets), `api` (posts), `machine` (/proc), `cli`, `progress`, `interrupt`.
+//! Pure rooms: `fleet` (the clients), `schedule`, `tally`, `receipts`, `returns`, `posts`, `counts`, `series`, `percentiles`,
+//! `phases`, `marker`, `plan`, `expect`, `report`, `units`, `target`, `sources`, `users`, `config`.
+//! Porches: `run` (the walk), `engine` (sockets), `api` (posts), `machine` (/proc), `victim` (the server that dies), `cli`, `progress`,
+//! `interrupt`.
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -20,15 +21,19 @@ pub mod limits;
 pub mod machine;
 pub mod marker;
 pub mod percentiles;
+pub mod phases;
 pub mod plan;
 pub mod posts;
 pub mod progress;
 pub mod receipts;
 pub mod report;
+pub mod returns;
 pub mod run;
 pub mod schedule;
+pub mod series;
 pub mod sources;
 pub mod tally;
 pub mod target;
 pub mod units;
 pub mod users;
+pub mod victim;

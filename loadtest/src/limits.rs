@@ -30,6 +30,20 @@ pub const ATTEMPTS_MAX: u32 = 1_000;
 pub const HANDSHAKES_AT_ONCE_MAX: usize = 4_096;
 /// How long a handshake may take, from connect to `welcome`.
 pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(30);
+/// Steps of 10 ms that a storm is remembered in: ten minutes.
+pub const CURVE_STEPS_MAX: usize = 60_000;
+/// The longest that a storm is watched.
+pub const STORM_MAX: Duration = Duration::from_secs(600);
+/// The farthest date that `--start-at` and `--cut-at` take.
+pub const AHEAD_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Connections that one thread cuts in one turn of its loop.
+pub const CUTS_A_TURN: u32 = 2_048;
+/// How long after a connect that found no free slot it is tried again: slots of sockets that are closing come back in this time.
+pub const SLOT_AGAIN: Duration = Duration::from_millis(5);
+/// Nobody else is lost for this long: a storm is over when all are back then.
+pub const STORM_QUIET: Duration = Duration::from_secs(2);
+/// Server processes whose memory and CPU time are followed.
+pub const SERVERS_MAX: usize = 8;
 /// Bytes of a token file or a secret.
 pub const SECRET_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of the bitmaps that say which socket has which message, one thread. Past it the oldest message is settled as it is.

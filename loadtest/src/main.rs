@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use loadtest::cli::{Cli, one_line};
-use loadtest::config::RunConfig;
+use loadtest::config::{Job, RunConfig};
 use loadtest::interrupt::Interrupt;
 use loadtest::report::Report;
 use loadtest::run::{RunError, run};
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     ops::logs::init(cli.log_format);
     let clock = Clock::start();
     let config = match cli.command.settle(clock.wall(), ops::random::seed(), command_line()) {
-        Ok(config) => config,
+        Ok(Job::Run(config)) => config,
         Err(usage) => return end(USAGE, &usage.to_string()),
     };
     // Before the run: an hour's report must not fail for want of a folder.

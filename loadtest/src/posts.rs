@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wire::time::Mono;
 
+use crate::phases::Phases;
 use crate::schedule::Pace;
 
 /// Not posted, or no answer yet.
@@ -34,6 +35,8 @@ pub struct Posts {
     /// For each message, microseconds from intended time to 202, plus one; or one of the marks above.
     answers: Box<[AtomicU32]>,
     next: AtomicU64,
+    /// Which part of a storm it is.
+    pub phases: Phases,
 }
 
 impl Posts {
@@ -42,6 +45,7 @@ impl Posts {
             pace,
             answers: (0..messages).map(|_| AtomicU32::new(OPEN)).collect(),
             next: AtomicU64::new(0),
+            phases: Phases::default(),
         }
     }
 

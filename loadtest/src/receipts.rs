@@ -34,6 +34,8 @@ pub struct Arrival {
     /// The client's number in the run.
     pub client: u32,
     pub way: Way,
+    /// It never lost its connection in a storm.
+    pub stayed: bool,
     pub now: Mono,
 }
 
@@ -54,7 +56,7 @@ impl Receipts {
                 if way == Way::Sync {
                     journal.counts.synced += 1;
                 }
-                self.time(mark.number, at.now, journal);
+                self.time(mark.number, at, journal);
             }
             // A page may hold what came live: clients drop it by its id, and the contract wants it so.
             (Copy::Again, Way::Sync) => {}
@@ -64,8 +66,12 @@ impl Receipts {
         }
     }
 
-    fn time(&self, number: u64, now: Mono, journal: &mut Journal) {
-        journal.latency.record(now.since(self.posts.pace().intended(number)));
+    fn time(&self, number: u64, at: Arrival, journal: &mut Journal) {
+        let (intended, now) = (self.posts.pace().intended(number), at.now);
+        let latency = now.since(intended);
+        journal.latency.record(latency);
+        let survivor = at.stayed && at.way == Way::Live;
+        journal.phases.record(self.posts.phases.of(intended, now), survivor, latency);
         let after_202 = match self.posts.answer(number) {
             Answer::Accepted(at) => now.since(at),
             // It came before we had read the 202.
@@ -82,7 +88,7 @@ mod tests {
     use crate::tally::ToOne;
 
     fn at(client: u32, way: Way, now: u64) -> Arrival {
-        Arrival { place: client, client, way, now: Mono(now) }
+        Arrival { place: client, client, way, stayed: true, now: Mono(now) }
     }
 
     #[test]

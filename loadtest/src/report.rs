@@ -16,12 +16,16 @@
 //! | `latency_ms` | intended post → socket: open loop, so a late post counts against the server and the load tester alike |
 //! | `latency_from_202_ms` | the API's 202 → socket; 0 where the message was faster than its 202 |
 //! | `post_ms`, `post_late_ms` | intended post → 202; intended post → really posted |
+//! | `storm` | storms only, see [`storm::Storm`]: `cut`, `cut_at`, `lost`, `back`, `losing_s`, `back_s` {`p50`, `p90`, `p99`, `all`}, `attempts`, `fourth_share`, `refused`, `retry_after_s`, `retry_after_chi2`, `arrivals` (columns from the cut on), `before_ms`, `during_ms`, `after_ms`, `survivors_ms` |
+//! | `series` | the run over time, see [`crate::series::Series`]: columns of at most 600 points, coarser as the run grows |
 //! | `server` | `pid`, `rss_bytes` before and at the end of the run, `slab_bytes` (growth, whole machine: both ends where both are here), `bytes_per_connection` (growth of RSS ÷ established), `slab_bytes_per_connection`, `cpu_ns_per_message` (the process), `busy_ns_per_message` (all busy time of the machine but our own), `cpu_ns_per_handshake` |
 //! | `client` | `cpu` (busiest thread, share of a core), `loop_lag_ms` (99th percentile of a loop turn's length), `post_late_ms`, `saturated`: if true, the figures are the load tester's, not the server's |
 //! | `errors` | kind → times |
 //! | `expectations` | `--expect`: `expected`, `found`, `met` |
 //! | `warnings`, `passed` | what to know before the figures are believed; exit 0? |
 //! | `histograms` | for merging and plots: `handshake_us`, `latency_us`, `latency_from_202_us`: pairs of (highest value of the bucket in µs, count) |
+
+pub mod storm;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,6 +35,8 @@ use serde::{Deserialize, Serialize};
 use crate::expect::Verdict;
 use crate::machine::Machine;
 use crate::percentiles::Summary;
+use crate::series::Series;
+use storm::Storm;
 
 /// The report's shape and its number.
 pub const SCHEMA: &str = "tocsin.loadtest/1";
@@ -54,6 +60,10 @@ pub struct Report {
     pub latency_from_202_ms: Option<Summary>,
     pub post_ms: Option<Summary>,
     pub post_late_ms: Option<Summary>,
+    #[serde(default)]
+    pub storm: Option<Storm>,
+    #[serde(default)]
+    pub series: Option<Series>,
     pub server: Option<Server>,
     pub client: Client,
     pub errors: BTreeMap<String, u64>,
@@ -159,6 +169,8 @@ impl Report {
             latency_from_202_ms: None,
             post_ms: None,
             post_late_ms: None,
+            storm: None,
+            series: None,
             server: None,
             client: Client::default(),
             errors: BTreeMap::new(),
@@ -204,6 +216,9 @@ impl Report {
                 .map_or("without Retry-After".to_owned(), |r| format!("Retry-After {}..={} s", r.min, r.max));
             writeln!(page, "refused       {} attempts, {range}", admission.refused)?;
         }
+        if let Some(storm) = &self.storm {
+            write_storm(page, storm)?;
+        }
         if m.sent + m.rejected + m.unknown > 0 {
             writeln!(
                 page,
@@ -245,6 +260,46 @@ impl Report {
         }
         writeln!(page, "{}", if self.passed { "passed" } else { "FAILED" })
     }
+}
+
+fn write_storm(page: &mut String, storm: &Storm) -> std::fmt::Result {
+    let seconds = |time: Option<f64>| time.map_or("never".to_owned(), |s| format!("{s:.2} s"));
+    let back = &storm.back_s;
+    writeln!(
+        page,
+        "storm         {} lost ({}), {} back, {} refusals",
+        storm.lost, storm.cut, storm.back, storm.refused
+    )?;
+    writeln!(
+        page,
+        "  back        50% {}, 90% {}, 99% {}, all {}",
+        seconds(back.p50),
+        seconds(back.p90),
+        seconds(back.p99),
+        seconds(back.all)
+    )?;
+    let attempts: Vec<String> =
+        storm.attempts.iter().map(|(needed, clients)| format!("{needed}: {clients}")).collect();
+    if !attempts.is_empty() {
+        writeln!(page, "  attempts    {}", attempts.join(", "))?;
+    }
+    if let Some(found) = &storm.retry_after_chi2 {
+        let verdict = if found.uniform { "uniform over 5..=30" } else { "NOT uniform over 5..=30" };
+        writeln!(
+            page,
+            "  Retry-After {verdict}: χ² {:.1} of {} draws (bound {:.1})",
+            found.chi2, found.draws, found.bound
+        )?;
+    }
+    for (name, times) in [
+        ("  before", storm.before_ms),
+        ("  during", storm.during_ms),
+        ("  survivors", storm.survivors_ms),
+        ("  after", storm.after_ms),
+    ] {
+        write_times(page, name, times.as_ref())?;
+    }
+    Ok(())
 }
 
 fn write_times(page: &mut String, name: &str, times: Option<&Summary>) -> std::fmt::Result {

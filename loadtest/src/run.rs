@@ -2,7 +2,9 @@
 //! the pure rooms; called by `main` and by tests.
 
 mod cost;
+mod storming;
 mod sum;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,8 +13,8 @@ use std::time::Duration;
 use ops::clock::Clock;
 use wire::time::Mono;
 
-use crate::api::{PostConfig, PostResult, Posters};
-use crate::config::{Posting, RunConfig};
+use crate::api::{PostConfig, PostResult, Posters, To};
+use crate::config::{Cut, Posting, RunConfig, Scenario, StormPlan};
 use crate::engine::{EngineConfig, EngineResult, Engines, Shared, StartError, Status};
 use crate::fleet::{Audience, FleetConfig};
 use crate::interrupt::Interrupt;
@@ -24,12 +26,17 @@ use crate::posts::Posts;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::schedule::{Lane, Pace};
+use crate::victim;
 use cost::{Costs, Snapshot};
+use storming::Storming;
+use watching::{Watching, local_servers};
 
 /// How often the run looks at its threads.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Between the last client in and the first message, so that all threads count by then.
 const ARM_WITHIN: Duration = Duration::from_secs(10);
+/// How long is waited for copies when somebody asked for the end.
+const SHORTLY: Duration = Duration::from_secs(2);
 /// The schedule starts this much after everybody is ready.
 const HEAD_START: Duration = Duration::from_millis(100);
 
@@ -57,6 +64,7 @@ struct Run<'a> {
     addresses: Vec<SocketAddr>,
     marker: Marker,
     progress: Progress,
+    watching: Option<Watching>,
     warnings: Vec<String>,
 }
 
@@ -73,10 +81,15 @@ struct Outcome {
     open_at_end: u32,
     ended: Mono,
     interrupted: bool,
+    /// When the storm began; `None`: there was none.
+    storm: Option<Mono>,
 }
 
 /// Runs it and reports.
 pub fn run(config: &RunConfig, clock: Clock, interrupt: &Interrupt) -> Result<Report, RunError> {
+    if let Some(StormPlan { cut: Cut::Kill { pid, .. }, .. }) = config.scenario.storm() {
+        victim::look(*pid).map_err(|why| RunError::Usage(format!("--kill-pid: {why}")))?;
+    }
     let started_at = clock.wall();
     let addresses = resolve(config)?;
     let (plan, warnings) = lay_out(config, &addresses)?;
@@ -91,6 +104,7 @@ pub fn run(config: &RunConfig, clock: Clock, interrupt: &Interrupt) -> Result<Re
         addresses,
         marker: Marker::new(config.seed as u32 ^ clock.wall().0 as u32),
         progress: Progress::new(),
+        watching: None,
         warnings,
     };
     let outcome = run.go()?;
@@ -124,10 +138,12 @@ fn lay_out(config: &RunConfig, addresses: &[SocketAddr]) -> Result<(Plan, Vec<St
 
 impl Run<'_> {
     fn go(&mut self) -> Result<Outcome, RunError> {
-        let pid = self.config.server_pid.or_else(|| self.local_server());
+        let servers = local_servers(&self.addresses, self.config.server_pid);
+        let pid = servers.iter().map(|(_, pid)| *pid).find(|pid| Some(*pid) != self.victim());
         let mut costs = Costs { pid, before: Snapshot::take(pid), ..Costs::default() };
         let shared = Arc::new(Shared::new(self.plan.connections, self.plan.threads));
         let begun = self.clock.mono() + HEAD_START;
+        self.watching = Some(Watching::new(begun, servers));
         let engines = Engines::start(self.engine_configs(begun), Arc::clone(&shared))?;
         let tables = engines.tables.clone();
         self.let_in(&shared);
@@ -143,11 +159,15 @@ impl Run<'_> {
             open_at_end: 0,
             ended: begun,
             interrupted: false,
+            storm: None,
         };
         if shared.status().counts.open > 0 && !self.interrupt.is_asked() {
-            match self.config.scenario.posting() {
-                None => self.hold(&shared),
-                Some(posting) => self.send(posting, &engines, &shared, &mut outcome)?,
+            match &self.config.scenario {
+                Scenario::Hold(_) => self.hold(&shared),
+                Scenario::Storm(plan) => self.storm(plan, &engines, &shared, &mut outcome),
+                Scenario::Fanout(posting) | Scenario::Latency(posting) | Scenario::Chaos(posting, _) => {
+                    self.send(posting, &engines, &shared, &mut outcome)?;
+                }
             }
         }
         outcome.costs.at_end = Snapshot::take(pid);
@@ -164,9 +184,12 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn local_server(&self) -> Option<u32> {
-        let local = self.addresses.iter().find(|address| address.ip().is_loopback())?;
-        machine::listener_of(local.port()).filter(|pid| *pid != std::process::id())
+    /// The process that the run ends.
+    fn victim(&self) -> Option<u32> {
+        match self.config.scenario.storm()?.cut {
+            Cut::Kill { pid, .. } => Some(pid),
+            Cut::Reset | Cut::Fin | Cut::Wait => None,
+        }
     }
 
     fn engine_configs(&self, begun: Mono) -> Vec<EngineConfig> {
@@ -178,10 +201,11 @@ impl Run<'_> {
                 pace: Pace::new(begun, self.config.connect_rate),
                 users: self.config.users.clone(),
                 targets: self.config.targets.clone(),
+                shares: self.config.shares.clone(),
                 attempts_max: self.config.attempts,
                 topic: self.config.scenario.posting().and_then(|posting| match &posting.to {
-                    crate::api::To::Topic(topic) => Some(topic.clone()),
-                    crate::api::To::All | crate::api::To::User => None,
+                    To::Topic(topic) => Some(topic.clone()),
+                    To::All | To::User | To::Anyone => None,
                 }),
                 syncs: self.config.scenario.posting().is_some(),
                 marker: self.marker.clone(),
@@ -193,20 +217,6 @@ impl Run<'_> {
             clock: self.clock,
         };
         (0..lanes).map(one).collect()
-    }
-
-    /// Looks at the threads until `done` says so; false when somebody asked for the end first.
-    fn watch(&mut self, shared: &Shared, mut done: impl FnMut(&Status, Mono, &mut Progress) -> bool) -> bool {
-        loop {
-            let (status, now) = (shared.status(), self.clock.mono());
-            if done(&status, now, &mut self.progress) {
-                return true;
-            }
-            if self.interrupt.is_asked() {
-                return false;
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
     }
 
     fn let_in(&mut self, shared: &Shared) {
@@ -235,6 +245,25 @@ impl Run<'_> {
         });
     }
 
+    fn storm(&mut self, plan: &StormPlan, engines: &Engines, shared: &Arc<Shared>, outcome: &mut Outcome) {
+        let mut storming = Storming::new(plan, self.clock.mono(), self.clock, engines);
+        let until = storming.due() + plan.within;
+        self.progress.begin("storm", u64::from(shared.status().counts.open));
+        self.watch(shared, |status, now, progress| {
+            storming.step(status, now, engines, None);
+            progress.show(u64::from(status.counts.open), &comeback(status), now);
+            storming.is_over() || now >= until
+        });
+        self.end_storm(storming, outcome);
+    }
+
+    fn end_storm(&mut self, storming: Storming, outcome: &mut Outcome) {
+        if let Some(why) = storming.failure {
+            self.warnings.push(format!("the storm did not begin: {why}"));
+        }
+        outcome.storm = storming.cut_at;
+    }
+
     fn send(
         &mut self,
         posting: &Posting,
@@ -242,7 +271,7 @@ impl Run<'_> {
         shared: &Arc<Shared>,
         outcome: &mut Outcome,
     ) -> Result<(), RunError> {
-        let audience = if posting.to == crate::api::To::User { Audience::One } else { Audience::All };
+        let audience = if posting.to.is_one() { Audience::One } else { Audience::All };
         // Threads count before the first message goes out; the schedule begins only then.
         let begin_by = self.clock.mono() + ARM_WITHIN;
         let start = self.clock.mono() + HEAD_START;
@@ -260,39 +289,53 @@ impl Run<'_> {
         outcome.costs.messages_begin = Snapshot::take(outcome.costs.pid);
         outcome.messages_begun = Some(start);
         self.progress.begin("sending", owed);
+        let mut storming =
+            self.config.scenario.storm().map(|plan| Storming::new(plan, start, self.clock, engines));
         let all_posted = self.watch(shared, |status, now, progress| {
+            if let Some(storming) = &mut storming {
+                storming.step(status, now, engines, Some(&posts));
+            }
             progress.show(status.counts.received, &copies(status), now);
             posters.are_done()
         });
         posters.stop();
         let result = posters.join();
-        outcome.messages_ended = Some(self.wait_for_copies(&posts, shared, posting.settle, all_posted));
+        let settle = if all_posted { posting.settle } else { posting.settle.min(SHORTLY) };
+        let ended = self.wait_for_copies(&posts, shared, settle, |status, now| {
+            let Some(storming) = &mut storming else { return true };
+            storming.step(status, now, engines, Some(&posts));
+            storming.is_over()
+        });
+        outcome.messages_ended = Some(ended);
+        if let Some(storming) = storming {
+            self.end_storm(storming, outcome);
+        }
         outcome.costs.messages_end = Snapshot::take(outcome.costs.pid);
         outcome.posts = Some((posts, result));
         Ok(())
     }
 
-    /// Until every copy is there, or for as long as the run settles. Also when somebody asked for the end, but then shortly.
+    /// Until every copy is there and `also` is so, or for as long as the run settles. When the last copy came.
     fn wait_for_copies(
         &mut self,
         posts: &Posts,
         shared: &Shared,
         settle: Duration,
-        all_posted: bool,
+        mut also: impl FnMut(&Status, Mono) -> bool,
     ) -> Mono {
-        const SHORTLY: Duration = Duration::from_secs(2);
-        let by = self.clock.mono() + if all_posted { settle } else { settle.min(SHORTLY) };
+        let by = self.clock.mono() + settle;
         // Without an answer a message may have been taken or not: its copies are waited for, but not owed.
         let totals = posts.totals();
         let posted = totals.accepted + totals.unknown;
         let mut last = (0, self.clock.mono());
         loop {
-            let (status, now) = (shared.status(), self.clock.mono());
+            let (status, now) = self.look(shared);
             if status.counts.received != last.0 {
                 last = (status.counts.received, now);
             }
             self.progress.show(status.counts.received, &copies(&status), now);
-            if status.counts.received >= posted * self.copies_each(&status) || now >= by {
+            let there = also(&status, now) && status.counts.received >= posted * self.copies_each(&status);
+            if there || now >= by {
                 return last.1;
             }
             std::thread::sleep(LOOK_EVERY);
@@ -301,7 +344,7 @@ impl Run<'_> {
 
     fn copies_each(&self, status: &Status) -> u64 {
         match self.config.scenario.posting().map(|posting| &posting.to) {
-            Some(crate::api::To::User) | None => 1,
+            Some(To::User | To::Anyone) | None => 1,
             // Who left for good still counts as owed when the books are closed; here only waiting is at stake.
             Some(_) => u64::from(status.counts.established),
         }
@@ -330,7 +373,7 @@ impl Run<'_> {
         self.progress.begin("closing", u64::from(open));
         engines.stop();
         loop {
-            let (status, now) = (shared.status(), self.clock.mono());
+            let (status, now) = self.look(shared);
             self.progress.show(u64::from(open.saturating_sub(status.counts.open)), "", now);
             if status.closed || now >= by {
                 return status.closed;
@@ -338,6 +381,11 @@ impl Run<'_> {
             std::thread::sleep(LOOK_EVERY);
         }
     }
+}
+
+fn comeback(status: &Status) -> String {
+    let counts = &status.counts;
+    format!("in; {} lost, {} back, {} refused", counts.lost, counts.back, counts.refused)
 }
 
 fn copies(status: &Status) -> String {

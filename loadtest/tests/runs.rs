@@ -11,6 +11,8 @@ mod messages;
 mod server;
 #[path = "runs/signals.rs"]
 mod signals;
+#[path = "runs/storms.rs"]
+mod storms;
 #[path = "runs/usage.rs"]
 mod usage;
 
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use loadtest::cli::Cli;
+use loadtest::config::Job;
 use loadtest::interrupt::Interrupt;
 use loadtest::report::Report;
 use loadtest::run::{RunError, run};
@@ -28,7 +31,7 @@ use ops::clock::Clock;
 fn report(words: &[&str]) -> Result<Report, RunError> {
     let clock = Clock::start();
     let cli = Cli::try_parse_from([&["loadtest"], words].concat()).expect("a good command line");
-    let config = cli.command.settle(clock.wall(), 7, String::new()).expect("good flags");
+    let Job::Run(config) = cli.command.settle(clock.wall(), 7, String::new()).expect("good flags");
     run(&config, clock, &Interrupt::default())
 }
 

@@ -8,7 +8,7 @@ use gateway_ring::{Conn, ConnectError, Event, Rings, SendOutcome};
 use ops::clock::Clock;
 use wire::time::Mono;
 
-use crate::fleet::Fleet;
+use crate::fleet::{End, Fleet};
 use crate::limits::CLIENT_QUEUE_MAX;
 use crate::schedule::Lane;
 use crate::sources::Sources;
@@ -51,15 +51,12 @@ impl Sockets {
                 self.places[conn.index()] = place;
                 self.conns[place as usize] = Some(conn);
             }
-            Err(error) => {
-                let why = match &error {
-                    ConnectError::Full => "no free slot".to_owned(),
-                    ConnectError::Socket { source, .. } | ConnectError::Install(source) => {
-                        source.kind().to_string()
-                    }
-                    ConnectError::Bind { source, .. } => format!("bind: {}", source.kind()),
-                };
-                fleet.handle_connect_failed(place, &why, now);
+            Err(ConnectError::Full) => fleet.handle_no_slot(place, now),
+            Err(ConnectError::Socket { source, .. } | ConnectError::Install(source)) => {
+                fleet.handle_connect_failed(place, &source.kind().to_string(), now);
+            }
+            Err(ConnectError::Bind { source, .. }) => {
+                fleet.handle_connect_failed(place, &format!("bind: {}", source.kind()), now);
             }
         }
     }
@@ -89,12 +86,14 @@ impl Sockets {
         }
     }
 
-    /// With a reset: nothing of it lingers on this side and its port is free at once.
-    pub(super) fn close(&mut self, place: u32) {
+    pub(super) fn close(&mut self, place: u32, how: End) {
         self.waiting.remove(&place);
         if let Some(conn) = self.conns[place as usize].take() {
             self.places[conn.index()] = NOBODY;
-            self.rings.close_hard(conn);
+            match how {
+                End::Reset => self.rings.close_hard(conn),
+                End::Fin => self.rings.close(conn),
+            }
         }
     }
 

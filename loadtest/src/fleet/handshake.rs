@@ -1,6 +1,8 @@
 //! A client's upgrade: the request, made again when the answer comes rather than kept, and what each answer means. Pure; part
 //! of `fleet`.
 
+use std::time::Duration;
+
 use wire::close::Comeback;
 use wire::http::{ConnectRequest, RefusedUpgrade, parse_response};
 use wire::time::Mono;
@@ -13,8 +15,7 @@ impl Fleet {
     pub(super) fn with_request<T>(&self, place: u32, read: impl FnOnce(&ConnectRequest<'_>) -> T) -> T {
         let client = &self.clients[place as usize];
         let number = self.config.lane.number(place);
-        let at = (number as usize + client.attempts as usize - 1) % self.config.targets.len();
-        let target = &self.config.targets[at];
+        let target = &self.config.targets[usize::from(client.target)];
         let token = self.config.users.token(number).map(|token| format!("Bearer {token}"));
         let path = match &token {
             Some(_) => target.path.clone(),
@@ -59,16 +60,25 @@ impl Fleet {
         self.read_frames(place, &mut input[head_bytes..], now);
     }
 
+    /// A server that is full, by whichever way it says so.
+    pub(super) fn refuse(&mut self, place: u32, retry_after: Option<Duration>, now: Mono) {
+        self.journal.counts.refused += 1;
+        let seconds =
+            retry_after.map(|delay| u32::try_from(delay.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX));
+        if let (Some(delay), Some(seconds)) = (retry_after, seconds) {
+            *self.journal.retry_after_s.entry(seconds).or_default() += 1;
+            self.clients[place as usize].reconnect.handle_advice(delay);
+        }
+        if self.returns(place) {
+            self.journal.returns.handle_refusal(seconds, now);
+        }
+        self.lose_quietly(place, Comeback::Backoff, now);
+    }
+
     fn handle_refusal(&mut self, place: u32, refusal: &RefusedUpgrade, now: Mono) {
         match refusal {
             RefusedUpgrade::Status { status: 503 | 429, retry_after } => {
-                self.journal.counts.refused += 1;
-                if let Some(delay) = retry_after {
-                    let seconds = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
-                    *self.journal.retry_after_s.entry(seconds).or_default() += 1;
-                    self.clients[place as usize].reconnect.handle_advice(*delay);
-                }
-                self.lose_quietly(place, Comeback::Backoff, now);
+                self.refuse(place, *retry_after, now);
             }
             // A client's fault: the same request would get the same answer.
             RefusedUpgrade::Status { status: status @ 400..=499, .. } => {

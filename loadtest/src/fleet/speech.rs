@@ -135,7 +135,8 @@ impl Fleet {
             client.seen_us = client.seen_us.max(newest.0);
         }
         let Some(receipts) = &mut self.receipts else { return };
-        let at = Arrival { place, client: self.config.lane.number(place), way, now };
+        let stayed = self.clients[place as usize].stayed;
+        let at = Arrival { place, client: self.config.lane.number(place), way, stayed, now };
         for mark in self.speech.marker.find(text) {
             receipts.handle_copy(mark, at, &mut self.journal);
         }
@@ -205,13 +206,11 @@ impl Fleet {
         struct Advice {
             retry_after_ms: u64,
         }
-        self.journal.counts.refused += 1;
-        if let Ok(Advice { retry_after_ms }) = serde_json::from_str(reason) {
-            let delay = Duration::from_millis(retry_after_ms);
-            let seconds = u32::try_from(retry_after_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
-            *self.journal.retry_after_s.entry(seconds).or_default() += 1;
-            self.clients[place as usize].reconnect.handle_advice(delay);
-        }
-        self.lose_quietly(place, Comeback::Backoff, now);
+        let advice = serde_json::from_str(reason).ok();
+        self.refuse(
+            place,
+            advice.map(|Advice { retry_after_ms }| Duration::from_millis(retry_after_ms)),
+            now,
+        );
     }
 }

@@ -7,6 +7,7 @@ use wire::http::parse_request;
 use wire::ws;
 
 use super::*;
+use crate::limits::{CLOSE_WITHIN, CLOSES_A_TURN, CUTS_A_TURN};
 use crate::users::Proof;
 
 const T0: Mono = Mono(10_000_000);
@@ -19,6 +20,7 @@ fn fleet_of(clients: u32, rate: f64, attempts_max: u32) -> Fleet {
         pace: Pace::new(T0, rate),
         users: Users { prefix: "u".to_owned(), proof: Proof::Query },
         targets: ["ws://a:1", "ws://b:2"].map(|url| Target::parse(url).expect("a URL")).to_vec(),
+        shares: vec![1, 1],
         attempts_max,
         topic: None,
         syncs: true,
@@ -174,8 +176,9 @@ fn who_is_asked_to_move_moves_at_that_time() {
     fleet.handle_timeout(after(T0, 2_000));
     let wanted = [
         Output::Presence { client: 0, inside: false },
-        Output::Close { place: 0 },
-        Output::Connect { place: 0, target: 0 },
+        Output::Close { place: 0, how: End::Reset },
+        // Not where it was asked to leave.
+        Output::Connect { place: 0, target: 1 },
     ];
     assert_eq!(outputs(&mut fleet), wanted);
     let counts = &fleet.journal().counts;
@@ -238,6 +241,59 @@ fn the_end_is_said_to_everybody_a_part_each_turn_and_is_bounded() {
     fleet.handle_timeout(now + CLOSE_WITHIN);
     assert!(fleet.is_closed());
     assert_eq!(fleet.journal().counts.dropped, 0);
+}
+
+#[test]
+fn a_cut_takes_everybody_a_part_each_turn_and_the_policy_brings_them_back() {
+    let clients = CUTS_A_TURN + 1;
+    let mut fleet = fleet_of(clients, 1e6, 5);
+    fleet.handle_timeout(after(T0, 10));
+    outputs(&mut fleet);
+    for place in 0..clients {
+        let_in(&mut fleet, place, after(T0, 10));
+    }
+    outputs(&mut fleet);
+    fleet.watch_returns();
+    let cut = after(T0, 1_000);
+    fleet.begin_cut(End::Fin);
+    fleet.handle_timeout(cut);
+    let closed = |outputs: Vec<Output>| {
+        outputs.iter().filter(|output| matches!(output, Output::Close { how: End::Fin, .. })).count()
+    };
+    assert_eq!(closed(outputs(&mut fleet)), CUTS_A_TURN as usize);
+    assert_eq!(fleet.poll_timeout(), Some(Mono::ZERO));
+    fleet.handle_timeout(cut);
+    assert_eq!(closed(outputs(&mut fleet)), 1);
+    // The welcome's spread is a second: half of them are on their way after half of it, all after all of it.
+    fleet.handle_timeout(after(cut, 500));
+    let early = connects(&mut fleet);
+    assert!((900..1_150).contains(&early), "{early}");
+    fleet.handle_timeout(after(cut, 1_000));
+    assert_eq!(early + connects(&mut fleet), clients as usize);
+    for place in 0..clients {
+        let_in(&mut fleet, place, after(cut, 1_200));
+    }
+    let counts = fleet.journal().counts.clone();
+    let all = u64::from(clients);
+    assert_eq!(
+        (counts.cut, counts.lost, counts.back, counts.dropped, counts.open),
+        (all, all, all, 0, clients)
+    );
+    assert_eq!(fleet.journal().returns.attempts_needed, std::collections::BTreeMap::from([(1, all)]));
+}
+
+#[test]
+fn an_attempt_without_a_slot_is_made_again_and_is_no_other_attempt() {
+    let mut fleet = fleet_of(1, 1.0, 1);
+    fleet.handle_timeout(T0);
+    assert_eq!(connects(&mut fleet), 1);
+    fleet.handle_no_slot(0, T0);
+    fleet.handle_timeout(after(T0, 5));
+    assert_eq!(connects(&mut fleet), 1);
+    let_in(&mut fleet, 0, after(T0, 9));
+    let journal = fleet.journal();
+    assert_eq!((journal.counts.attempts, journal.counts.open, journal.errors.total()), (1, 1, 0));
+    assert!(journal.handshakes.summary().is_some_and(|found| found.min >= 8.9));
 }
 
 /// Something that happens to a client.

@@ -2,12 +2,14 @@
 
 use wire::time::{Mono, Wall};
 
+use super::watching::Watching;
 use super::{Outcome, Run};
 use crate::api::PostResult;
 use crate::counts::Journal;
 use crate::limits::{LOOP_LAG_MS_MAX, SEND_LAG_MS_MAX};
 use crate::percentiles::Latencies;
 use crate::posts::Totals;
+use crate::report::storm::Storm;
 use crate::report::{Admission, Client, Connections, Histograms, Messages, Report, RetryAfter};
 use crate::tally::{self, Balance, Tally};
 
@@ -41,6 +43,12 @@ pub(super) fn report(run: &Run<'_>, outcome: Outcome, started_at: Wall) -> Repor
     config["threads"] = run.plan.threads.into();
     config["sources"] = run.plan.sources.map_or("the kernel's choice".to_owned(), |s| s.to_string()).into();
     config["rings"] = outcome.tables.clone().into();
+    let cut_at = outcome.storm.map(|at| (at, started_at + at.since(outcome.begun)));
+    let storm = run
+        .config
+        .scenario
+        .storm()
+        .map(|plan| Storm::new(plan.cut.name(), cut_at, &journal.returns, &journal.phases));
     let messages = messages(&balance, &totals, &journal, outcome.messages_begun, outcome.messages_ended);
     let mut report = Report {
         scenario: run.config.scenario.name().to_owned(),
@@ -57,6 +65,8 @@ pub(super) fn report(run: &Run<'_>, outcome: Outcome, started_at: Wall) -> Repor
             retry_after_s: RetryAfter::of(journal.retry_after_s.clone()),
             attempts: journal.attempts_needed.clone(),
         },
+        storm,
+        series: run.watching.as_ref().map(Watching::series),
         messages,
         latency_ms: journal.latency.summary(),
         latency_from_202_ms: journal.latency_from_202.summary(),
@@ -172,12 +182,15 @@ fn judge_ourselves(load: &crate::engine::Load, late: &Latencies) -> (Client, Vec
 
 fn passed(report: &Report, best_effort: bool) -> bool {
     let connections = &report.connections;
-    let posts = report.scenario == "hold" || report.messages.sent > 0;
+    let posts =
+        !["fanout", "latency", "chaos"].contains(&report.scenario.as_str()) || report.messages.sent > 0;
+    let back = report.storm.as_ref().is_none_or(|storm| storm.lost > 0 && storm.back == storm.lost);
     report.expectations.iter().all(|verdict| verdict.met)
         && report.messages.lost == 0
         && connections.established > 0
         && (best_effort || connections.failed == 0)
         && posts
+        && back
 }
 
 #[cfg(test)]

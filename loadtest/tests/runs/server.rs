@@ -15,6 +15,8 @@ use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 pub struct Manners {
     /// Each user's first attempts are refused with this status and Retry-After.
     pub refuse_first: u32,
+    /// The attempts after the first one are refused so often: a server that is full when its crowd comes back.
+    pub refuse_again: u32,
     pub refuse_status: u16,
     pub retry_after_s: u64,
     /// Numbers of posts (from 0, in the order they come) that are taken and never delivered.
@@ -29,6 +31,8 @@ pub struct Manners {
     pub stall: BTreeMap<u64, Duration>,
     /// Ping every socket once, right after the welcome.
     pub ping: bool,
+    /// What the welcome says of the spread; 50 ms if nothing.
+    pub spread_ms: Option<u64>,
     /// Say this instead of a welcome.
     pub instead_of_welcome: Option<String>,
     /// Close frames sent to all sockets before this post, with the code.
@@ -117,7 +121,8 @@ impl Server {
         }
         let attempts = seen.attempts.entry(user.clone()).or_default();
         *attempts += 1;
-        if *attempts > self.manners.refuse_first {
+        let again = (2..2 + self.manners.refuse_again).contains(attempts);
+        if *attempts > self.manners.refuse_first && !again {
             return Ok(());
         }
         let mut refusal = ErrorResponse::new(None);
@@ -134,8 +139,9 @@ impl Server {
         let callback =
             |request: &Request, response: Response| self.admit(request, &mut user).map(|()| response);
         let Ok(mut socket) = tungstenite::accept_hdr(stream, callback) else { return };
+        let spread_ms = self.manners.spread_ms.unwrap_or(50);
         let welcome = json!({ "type": "welcome", "session": "s", "node": "n", "ping_interval_ms": 25_000,
-            "server_time": "2026-01-01T00:00:00Z", "reconnect": { "spread_ms": 50, "max_ms": 1_000 } });
+            "server_time": "2026-01-01T00:00:00Z", "reconnect": { "spread_ms": spread_ms, "max_ms": 1_000 } });
         let first = self.manners.instead_of_welcome.clone().unwrap_or_else(|| welcome.to_string());
         self.seen().sockets.insert(user.clone(), writer);
         let mut sent = socket.send(Message::text(first));

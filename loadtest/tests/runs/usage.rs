@@ -51,7 +51,19 @@ fn every_flag_out_of_range_gets_one_line_and_exit_2() {
         (&["latency", "--settle", "soon"], "--settle"),
         (&["fanout", "--topic", ""], "--topic"),
         (&["fanout", "--for", "0s"], "--rate × --for is 0 messages"),
-        (&["storm"], "unrecognized subcommand"),
+        (&["storm", "--cut", "kill"], "--cut kill needs --kill-pid"),
+        (&["storm", "--cut", "rst", "--kill-pid", "99999"], "--kill-pid goes with --cut kill"),
+        (&["storm", "--signal", "term"], "--signal needs --kill-pid"),
+        (&["storm", "--kill-pid", "1"], "--kill-pid 1"),
+        (&["storm", "--kill-pid", "2147483646"], "--kill-pid"),
+        (&["storm", "--cut-at", "soon"], "--cut-at \"soon\""),
+        (&["storm", "--cut-at", "2020-01-01T00:00:00Z"], "--cut-at 2020-01-01T00:00:00Z: a date within"),
+        (&["storm", "--for", "1h"], "--for: a storm is watched for 10 minutes"),
+        (&["storm", "--shares", "1,2"], "--shares \"1,2\": write one number"),
+        (&["storm", "--shares", "0"], "--shares"),
+        (&["chaos", "--size", "16385"], "--size 16385"),
+        (&["chaos", "--cut", "sometimes"], "--cut"),
+        (&["tempest"], "unrecognized subcommand"),
         (&["hold", "--nonsense"], "unexpected argument"),
     ] {
         let (code, said) = refused(words);
@@ -79,7 +91,7 @@ fn nobody_there_is_exit_1() {
 
 #[test]
 fn the_help_states_the_open_loop_and_lists_what_can_be_expected() {
-    for scenario in ["hold", "fanout", "latency"] {
+    for scenario in ["hold", "fanout", "latency", "storm", "chaos"] {
         let help = String::from_utf8(program(&[scenario, "--help"]).stdout).expect("UTF-8");
         for part in ["open loop", "intended", "no coordinated omission", "p99_ms", "lost", "Exit code"] {
             assert!(help.contains(part), "{scenario}: {part}");

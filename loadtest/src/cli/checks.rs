@@ -1,0 +1,57 @@
+//! What every flag is held to, and the one line that says so. Part of `cli`.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::limits::{FOR_MAX, RATE_MAX, SECRET_BYTES_MAX};
+use crate::units::parse_duration;
+
+use super::Usage;
+
+pub(super) fn within<T: PartialOrd + Copy + std::fmt::Display>(
+    flag: &str,
+    value: T,
+    low: T,
+    high: T,
+) -> Result<T, Usage> {
+    if value >= low && value <= high {
+        Ok(value)
+    } else {
+        Err(Usage(format!("{flag} {value}: {low} to {high} are possible")))
+    }
+}
+
+pub(super) fn rate(flag: &str, per_s: f64) -> Result<f64, Usage> {
+    let bad = || Usage(format!("{flag} {per_s}: more than 0 and at most {RATE_MAX} a second are possible"));
+    if per_s > 0.0 && per_s <= RATE_MAX { Ok(per_s) } else { Err(bad()) }
+}
+
+pub(super) fn duration(flag: &str, text: &str) -> Result<Duration, Usage> {
+    let time = parse_duration(text).map_err(|why| Usage(format!("{flag} {why}")))?;
+    if time > FOR_MAX {
+        return Err(Usage(format!(
+            "{flag} {text}: at most {} hours are possible",
+            FOR_MAX.as_secs() / 3_600
+        )));
+    }
+    Ok(time)
+}
+
+/// A name that stands in URLs and JSON without escapes.
+pub(super) fn name(flag: &str, text: String, bytes_max: usize) -> Result<String, Usage> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if text.is_empty() || text.len() > bytes_max || !text.bytes().all(plain) {
+        return Err(Usage(format!("{flag} {text:?}: 1 to {bytes_max} letters, digits, - _ . are possible")));
+    }
+    Ok(text)
+}
+
+pub(super) fn read_secret(flag: &str, path: &Path) -> Result<String, Usage> {
+    let failed = |why: &dyn std::fmt::Display| Usage(format!("{flag} {}: {why}", path.display()));
+    let size = fs::metadata(path).map_err(|error| failed(&error))?.len();
+    if size > SECRET_BYTES_MAX {
+        return Err(failed(&format!("{size} bytes are too many")));
+    }
+    fs::read_to_string(path).map_err(|error| failed(&error))
+}

@@ -1,0 +1,90 @@
+//! The flags of scenarios that send. Part of `cli`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::api::To;
+use crate::config::Posting;
+use crate::limits::{BATCH_MAX, POSTERS_MAX, SIZE_MAX};
+use crate::target;
+
+use super::Usage;
+use super::checks::{duration, rate, read_secret, within};
+use super::common::Common;
+
+/// Messages a second that one posting thread manages even if each answer takes 10 ms.
+const RATE_A_POSTER: f64 = 50.0;
+const POSTERS_LEAST: u16 = 4;
+const POSTERS_BY_ITSELF_MAX: u16 = 128;
+/// From this rate on, late messages are posted together.
+const BATCH_FROM_RATE: f64 = 2_000.0;
+
+#[derive(Debug, Args)]
+pub(super) struct PostingArgs {
+    /// The router's API.
+    #[arg(long, default_value = "http://127.0.0.1:8090", value_name = "URL")]
+    api: String,
+    /// The service key.
+    #[arg(long, default_value = "dev", conflicts_with = "key_file")]
+    key: String,
+    /// A file with the service key.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Bytes of each message's body text.
+    #[arg(long, default_value_t = 128)]
+    size: usize,
+    /// Connects a second, before the messages begin.
+    #[arg(long, default_value_t = 2_000.0)]
+    pub(super) connect_rate: f64,
+    /// Threads that post, each with a connection of its own [default: by rate]
+    #[arg(long)]
+    posters: Option<u16>,
+    /// Messages that are due and may go in one request [default: 1, and 64 from 2,000 a second]
+    #[arg(long)]
+    batch: Option<u16>,
+    /// How long copies may still come after the last post.
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    settle: String,
+}
+
+impl PostingArgs {
+    pub(super) fn settle(
+        self,
+        per_s: f64,
+        to: To,
+        common: &Common,
+        messages_max: u64,
+    ) -> Result<Posting, Usage> {
+        let rate = rate("--rate", per_s)?;
+        let messages = (rate * common.lasts()?.as_secs_f64()).ceil() as u64;
+        if !(1..=messages_max).contains(&messages) {
+            return Err(Usage(format!(
+                "--rate × --for is {messages} messages; 1 to {messages_max} are possible"
+            )));
+        }
+        let api = target::parse_api(&self.api).map_err(|why| Usage(format!("--api {why}")))?;
+        let key = match &self.key_file {
+            Some(path) => read_secret("--key-file", path)?.trim().to_owned(),
+            None => self.key,
+        };
+        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Usage(
+                "--key: a service key is plain ASCII without blanks, and not empty".to_owned(),
+            ));
+        }
+        let by_itself = ((rate / RATE_A_POSTER).ceil() as u16).clamp(POSTERS_LEAST, POSTERS_BY_ITSELF_MAX);
+        let batch_by_itself = if rate >= BATCH_FROM_RATE { 64 } else { 1 };
+        Ok(Posting {
+            api,
+            key,
+            to,
+            rate,
+            messages,
+            size: within("--size", self.size, 0, SIZE_MAX)?,
+            posters: within("--posters", self.posters.unwrap_or(by_itself), 1, POSTERS_MAX)?,
+            batch: within("--batch", self.batch.unwrap_or(batch_by_itself), 1, BATCH_MAX)?,
+            settle: duration("--settle", &self.settle)?,
+        })
+    }
+}
