@@ -1,4 +1,4 @@
-//! Imports go one way: `wire ← ops ← gateway, router, loadtest`; `gateway/ring ← gateway, loadtest`.
+//! Imports go one way: `wire ← ops ← gateway, router, loadtest, tuning`; `gateway/ring ← gateway, loadtest`.
 
 use toml::Table;
 
@@ -13,7 +13,7 @@ const MAY_IMPORT: [(&str, &str, &[&str]); 8] = [
     ("gateway", "gateway", &["wire", "ops", "gateway-ring", "router"]),
     ("router", "router", &["wire", "ops"]),
     ("loadtest", "loadtest", &["wire", "ops", "gateway-ring"]),
-    ("tuning", "tuning", &[]),
+    ("tuning", "tuning", &["ops"]),
     ("tests", "tests", &["wire", "ops", "gateway", "router"]),
 ];
 

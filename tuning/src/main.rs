@@ -1,65 +1,77 @@
-//! `tuning check`: is this host fit for what it is to carry?
+//! `tuning`: is this host fit for what it is to carry, and what would make it so?
 //!
-//! Owns the command line and the printing. What is wanted stands in `table`, reading it in `host`, the verdict in
-//! `check`. Changes nothing on the host.
+//! Owns the order of things and the exit codes. What is wanted stands in `table`, reading the host in `host`, verdicts in
+//! `wish` and `check`, arithmetic over the measured model in `plan`.
 #![forbid(unsafe_code)]
 
 mod check;
+mod cli;
 mod host;
+mod model;
+mod plan;
+mod profile;
+mod settings;
 mod table;
+mod wish;
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-use crate::check::{Finding, Verdict};
+use crate::cli::{CheckArgs, Cli, Command, PlanArgs, one_line};
 use crate::host::Host;
-use crate::table::Profile;
+use crate::settings::Tuning;
 
-#[derive(Debug, Parser)]
-#[command(name = "tuning", version, about = "Checks a host for a gateway, a router or a load tester")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Compare the host's limits and kernel settings with what a profile wants. Exit 1 if any is low.
-    Check {
-        #[arg(long, value_enum, default_value_t = Profile::Gateway500k)]
-        profile: Profile,
-        /// Print JSON instead of a table.
-        #[arg(long)]
-        json: bool,
-        /// Read /proc and /sys below this folder.
-        #[arg(long, default_value = "/", hide = true)]
-        root: PathBuf,
-    },
-}
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let Command::Check { profile, json, root } = Cli::parse().command;
-    let findings = check::check(&Host::new(root), profile);
-    if json {
-        println!("{}", serde_json::json!({ "profile": profile, "findings": findings }));
-    } else {
-        print!("{}", table_of(&findings));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help) if !help.use_stderr() => help.exit(),
+        Err(error) => return end(USAGE, &one_line(&error)),
+    };
+    ops::logs::init(cli.log_format);
+    let settings = match settings::read(cli.config.as_deref()) {
+        Ok(settings) => settings,
+        Err(why) => return end(USAGE, &why),
+    };
+    if cli.check_config {
+        println!("the settings are good");
+        return ExitCode::SUCCESS;
     }
-    let low = findings.iter().any(|finding| finding.verdict == Verdict::Low);
-    ExitCode::from(u8::from(low))
+    match cli.command {
+        None => end(USAGE, "say what to do: check or plan (--help tells more)"),
+        Some(Command::Check(args)) => check(&args, &settings),
+        Some(Command::Plan(args)) => plan(&args),
+    }
 }
 
-fn table_of(findings: &[Finding]) -> String {
-    let mut page = String::new();
-    for Finding { name, wanted, found, verdict, why, .. } in findings {
-        let found = found.as_deref().unwrap_or("–");
-        let _infallible = writeln!(page, "{verdict:7} {name:34} found {found:24} wanted {wanted:22} {why}");
+fn check(args: &CheckArgs, settings: &Tuning) -> ExitCode {
+    if !args.root.is_dir() {
+        return end(USAGE, &format!("--root: {} is no folder", args.root.display()));
     }
-    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    let (ok, low, unknown) = (count(Verdict::Ok), count(Verdict::Low), count(Verdict::Unknown));
-    let _infallible = writeln!(page, "{ok} ok, {low} low, {unknown} unknown");
-    page
+    let check =
+        check::check(&Host::new(args.root.clone()), args.profile.unwrap_or(settings.profile), settings);
+    if args.json {
+        println!("{}", check.to_json());
+    } else {
+        print!("{}", check.page());
+    }
+    ExitCode::from(if check.fit { 0 } else { FAILED })
+}
+
+fn plan(args: &PlanArgs) -> ExitCode {
+    let plan = plan::plan(args.asked());
+    if args.json {
+        println!("{}", plan.to_json());
+    } else {
+        print!("{}", plan.page());
+    }
+    ExitCode::SUCCESS
+}
+
+fn end(code: u8, line: &str) -> ExitCode {
+    eprintln!("tuning: {line}");
+    ExitCode::from(code)
 }

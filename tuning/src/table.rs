@@ -1,38 +1,71 @@
-//! What each profile wants of a host, as data: to add a value, add a row.
+//! What each profile wants of a host, as data: to add a value, add a row to a group and a section to the group's page in
+//! `tuning/guide`. Pure.
+//!
+//! The groups are the guide's pages. A row says what is wanted, why, from where that is known, how a person looks at it
+//! and how it is taken back.
 
-use clap::ValueEnum;
+mod accept_path;
+mod files_and_memory;
+mod leave_alone;
+mod ports;
+mod queues;
+mod tcp_buffers;
+
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-/// What the host is to carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Profile {
-    #[value(name = "gateway-500k")]
-    #[serde(rename = "gateway-500k")]
-    Gateway500k,
-    #[value(name = "gateway-1m")]
-    #[serde(rename = "gateway-1m")]
-    Gateway1m,
-    Loadtest,
-    Router,
-}
+use crate::model;
+use crate::profile::Profile;
+use crate::wish::Wish;
 
 /// Where a value is read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
+    /// A sysctl whose name is the row's.
     Sysctl,
-    /// A line of `/proc/self/limits`: the limits of whoever runs the check, so run it as the service's user.
-    Limit,
+    /// A line of `/proc/self/limits` with this name: the limits of whoever runs the check.
+    Limit(&'static str),
     Memory,
+    /// Buckets of the table of established connections.
+    Buckets,
+    Conntrack,
+    HugePages,
+    Governor,
+    Irqbalance,
+    Mitigations,
 }
 
-/// What is wanted; of several numbers the last counts (`tcp_mem`'s and `tcp_rmem`'s third is the ceiling).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    AtLeast(u64),
-    AtMost(u64),
-    /// The width of a port range.
-    PortsAtLeast(u64),
+/// How much hangs on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// The profile's connections cannot be held, or not be let in again, without it.
+    Needed,
+    /// It makes a run better, or guards it against something that a quiet run does not meet.
+    Advised,
+    /// Only told.
+    Told,
+}
+
+/// What is wanted, before the host's size is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    Plain(Wish),
+    /// At least these percentages of the host's memory, in pages.
+    PagesPercent([u64; 3]),
+    /// What the profile's connections cost, in bytes.
+    Memory,
+    /// At least that much for each core.
+    PerCore(u64),
+}
+
+/// What a wish is worked out from.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    pub memory_bytes: Option<u64>,
+    pub page_bytes: u64,
+    pub cores: u64,
 }
 
 /// One value. `wishes` are for gateway-500k, gateway-1m, loadtest, router.
@@ -40,127 +73,159 @@ pub enum Wish {
 pub struct Row {
     pub name: &'static str,
     pub place: Place,
-    pub wishes: [Option<Wish>; 4],
+    pub weight: Weight,
+    pub wishes: [Option<Wanted>; 4],
     pub why: &'static str,
     pub source: &'static str,
+    /// Kernel's default for a sysctl (Linux 6.18), otherwise what takes it back.
+    pub undo: &'static str,
+    /// The group: a page of the guide.
+    pub page: &'static str,
+}
+
+/// All rows, in the order of the guide's pages.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    let groups: [&[Row]; 6] = [
+        files_and_memory::ROWS,
+        accept_path::ROWS,
+        ports::ROWS,
+        tcp_buffers::ROWS,
+        queues::ROWS,
+        leave_alone::ROWS,
+    ];
+    groups.into_iter().flatten()
 }
 
 impl Row {
-    pub fn wish(&self, profile: Profile) -> Option<Wish> {
-        self.wishes[match profile {
-            Profile::Gateway500k => 0,
-            Profile::Gateway1m => 1,
-            Profile::Loadtest => 2,
-            Profile::Router => 3,
-        }]
+    /// The wish of a profile; none where the profile does not care, or where the host's size must be known and is not.
+    pub fn wish(&self, profile: Profile, facts: &Facts) -> Option<Wish> {
+        let wanted = self.wishes[profile.place()].as_ref()?;
+        Some(match wanted {
+            Wanted::Plain(wish) => wish.clone(),
+            Wanted::PagesPercent(percents) => {
+                let pages = facts.memory_bytes? / facts.page_bytes;
+                Wish::AtLeast(percents.iter().map(|percent| pages * percent / 100).collect::<Vec<_>>().into())
+            }
+            Wanted::Memory => Wish::AtLeast(vec![memory_bytes(profile)].into()),
+            Wanted::PerCore(each) => Wish::AtLeast(vec![each * facts.cores.max(1)].into()),
+        })
+    }
+
+    /// Does the profile care?
+    pub fn is_wished(&self, profile: Profile) -> bool {
+        self.wishes[profile.place()].is_some()
+    }
+
+    /// The command with which a person looks.
+    pub fn check(&self) -> String {
+        match self.place {
+            Place::Sysctl => format!("sysctl {}", self.name),
+            Place::Limit(line) => format!("grep '{line}' /proc/PID/limits"),
+            Place::Memory => "grep MemTotal /proc/meminfo; cat /sys/fs/cgroup/…/memory.max".to_owned(),
+            Place::Buckets => "sysctl net.ipv4.tcp_ehash_entries".to_owned(),
+            Place::Conntrack => {
+                "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max".to_owned()
+            }
+            Place::HugePages => "cat /sys/kernel/mm/transparent_hugepage/enabled".to_owned(),
+            Place::Governor => "cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor".to_owned(),
+            Place::Irqbalance => "pgrep -x irqbalance".to_owned(),
+            Place::Mitigations => "grep . /sys/devices/system/cpu/vulnerabilities/*".to_owned(),
+        }
+    }
+
+    /// How it is taken back.
+    pub fn undo(&self) -> String {
+        match self.place {
+            Place::Sysctl => format!("tuning apply --undo; the kernel's default is {}", self.undo),
+            _ => self.undo.to_owned(),
+        }
+    }
+
+    /// The row's section in the guide.
+    pub fn guide(&self) -> String {
+        let anchor = |c: char| match c {
+            'A'..='Z' => Some(c.to_ascii_lowercase()),
+            'a'..='z' | '0'..='9' | '_' | '-' => Some(c),
+            _ => None,
+        };
+        let anchor: String = self.name.chars().filter_map(anchor).collect();
+        format!("tuning/guide/{}.md#{anchor}", self.page)
     }
 }
 
-const NO: Option<Wish> = None;
-#[expect(clippy::unnecessary_wraps, reason = "the rows below read as a table")]
-const fn least(n: u64) -> Option<Wish> {
-    Some(Wish::AtLeast(n))
+/// What the profile's connections cost at rest. A router's memory goes into stores that say for themselves.
+fn memory_bytes(profile: Profile) -> u64 {
+    let each = match profile {
+        Profile::Gateway500k | Profile::Gateway1m => model::gateway_connection_bytes(false),
+        Profile::Loadtest => model::loadtest_connection_bytes(),
+        Profile::Router => 0,
+    };
+    let base = if profile == Profile::Router { ROUTER_BYTES } else { model::BASE_BYTES.value };
+    profile.connections() * each + base
 }
-const ZERO: Option<Wish> = Some(Wish::AtMost(0));
-const GIB: u64 = 1 << 30;
 
-pub const ROWS: &[Row] = &[
-    Row {
-        name: "memory",
-        place: Place::Memory,
-        wishes: [least(6 * GIB), least(10 * GIB), least(6 * GIB), least(2 * GIB)],
-        why: "a connection costs about 4.7 KB at its server, kernel included, before any buffer fills",
-        source: "measured: 3.83 KB a TCP socket, a poll, a slot, a slab entry",
-    },
-    Row {
-        name: "Max open files",
-        place: Place::Limit,
-        wishes: [least(600_000), least(1_200_000), least(1_000_000), least(65_536)],
-        why: "bounds each ring's table of direct descriptors; below it a shard opens more rings",
-        source: "getrlimit(2), RLIMIT_NOFILE; io_uring_register_files(3)",
-    },
-    Row {
-        name: "Max locked memory",
-        place: Place::Limit,
-        wishes: [least(8 << 20), least(8 << 20), least(8 << 20), NO],
-        why: "rings and registered buffers of glommio's executors are locked memory",
-        source: "getrlimit(2), RLIMIT_MEMLOCK",
-    },
-    Row {
-        name: "fs.nr_open",
-        place: Place::Sysctl,
-        wishes: [least(1 << 20), least(4_000_000), least(1 << 20), NO],
-        why: "the ceiling of RLIMIT_NOFILE",
-        source: "proc_sys_fs(5)",
-    },
-    Row {
-        name: "fs.file-max",
-        place: Place::Sysctl,
-        wishes: [least(1 << 20), least(4_000_000), least(4_000_000), least(1 << 20)],
-        why: "open files of the whole host; a direct descriptor is one too",
-        source: "proc_sys_fs(5)",
-    },
-    Row {
-        name: "net.core.somaxconn",
-        place: Place::Sysctl,
-        wishes: [least(65_535), least(65_535), NO, least(4_096)],
-        why: "caps listen()'s backlog: a reconnect storm arrives within one second",
-        source: "listen(2)",
-    },
-    Row {
-        name: "net.ipv4.tcp_max_syn_backlog",
-        place: Place::Sysctl,
-        wishes: [least(262_144), least(262_144), NO, NO],
-        why: "half-open handshakes of a storm",
-        source: "tcp(7)",
-    },
-    Row {
-        name: "net.ipv4.tcp_syncookies",
-        place: Place::Sysctl,
-        wishes: [least(1), least(1), NO, NO],
-        why: "a full SYN queue must not refuse honest clients",
-        source: "tcp(7)",
-    },
-    Row {
-        name: "net.ipv4.tcp_mem",
-        place: Place::Sysctl,
-        wishes: [least(1_000_000), least(2_000_000), least(1_000_000), NO],
-        why: "pages for all TCP buffers; over the third number sockets are closed",
-        source: "tcp(7)",
-    },
-    Row {
-        name: "net.ipv4.ip_local_port_range",
-        place: Place::Sysctl,
-        wishes: [NO, NO, Some(Wish::PortsAtLeast(60_000)), NO],
-        why: "one source address has this many ports towards one listener",
-        source: "ip(7)",
-    },
-    Row {
-        name: "net.ipv4.tcp_tw_reuse",
-        place: Place::Sysctl,
-        wishes: [NO, NO, least(1), NO],
-        why: "a second run finds the ports of the first in TIME-WAIT",
-        source: "tcp(7)",
-    },
-    Row {
-        name: "net.core.netdev_max_backlog",
-        place: Place::Sysctl,
-        wishes: [least(65_536), least(65_536), least(65_536), NO],
-        why: "packets that wait for a core; loopback uses it too",
-        source: "Documentation/admin-guide/sysctl/net.rst",
-    },
-    Row {
-        name: "net.ipv4.tcp_slow_start_after_idle",
-        place: Place::Sysctl,
-        wishes: [ZERO, ZERO, NO, NO],
-        why: "a notification's connection is idle nearly always; its window need not shrink",
-        source: "tcp(7)",
-    },
-    Row {
-        name: "kernel.io_uring_disabled",
-        place: Place::Sysctl,
-        wishes: [ZERO, ZERO, ZERO, NO],
-        why: "the gateway and the load tester hold their sockets in io_uring",
-        source: "Documentation/admin-guide/sysctl/kernel.rst",
-    },
-];
+const ROUTER_BYTES: u64 = 2 << 30;
+
+// The words of the rows.
+const NO: Option<Wanted> = None;
+const ZERO: Option<Wanted> = most(&[0]);
+const TOLD: Option<Wanted> = Some(Wanted::Plain(Wish::Told));
+const ABSENT: Option<Wanted> = Some(Wanted::Plain(Wish::Absent));
+
+#[expect(clippy::unnecessary_wraps, reason = "the rows read as a table")]
+const fn least(numbers: &'static [u64]) -> Option<Wanted> {
+    Some(Wanted::Plain(Wish::AtLeast(Cow::Borrowed(numbers))))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the rows read as a table")]
+const fn most(numbers: &'static [u64]) -> Option<Wanted> {
+    Some(Wanted::Plain(Wish::AtMost(Cow::Borrowed(numbers))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROFILES: [Profile; 4] =
+        [Profile::Gateway500k, Profile::Gateway1m, Profile::Loadtest, Profile::Router];
+    const FACTS: Facts = Facts { memory_bytes: Some(24 << 30), page_bytes: 4_096, cores: 2 };
+
+    fn least_of(name: &str, profile: Profile) -> u64 {
+        let row = rows().find(|row| row.name == name).expect("a row");
+        match row.wish(profile, &FACTS) {
+            Some(Wish::AtLeast(numbers)) => numbers[0],
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_row_is_wanted_by_somebody_and_says_why_from_where_and_how_to_undo() {
+        for row in rows() {
+            assert!(PROFILES.iter().any(|profile| row.is_wished(*profile)), "{}", row.name);
+            assert!(!row.why.is_empty() && !row.source.is_empty() && !row.undo.is_empty(), "{}", row.name);
+            assert!(!row.check().is_empty() && row.guide().contains('#'), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn no_value_has_two_rows() {
+        let mut names: Vec<&str> = rows().map(|row| row.name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    }
+
+    #[test]
+    fn a_limit_never_exceeds_its_ceiling() {
+        for profile in [Profile::Gateway500k, Profile::Gateway1m, Profile::Loadtest] {
+            assert!(least_of("RLIMIT_NOFILE", profile) <= least_of("fs.nr_open", profile), "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn memory_comes_from_the_model_and_tcp_mem_from_the_host() {
+        let two = least_of("memory", Profile::Gateway500k) - model::BASE_BYTES.value;
+        assert_eq!(least_of("memory", Profile::Gateway1m) - model::BASE_BYTES.value, two * 2);
+        let pages = (24_u64 << 30) / 4_096;
+        assert_eq!(least_of("net.ipv4.tcp_mem", Profile::Gateway1m), pages * 25 / 100);
+    }
+}
