@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use wire::time::Mono;
 
-use crate::limits::{ACCEPT_BURST, RETRY_AFTER_S};
+use crate::limits::{ACCEPT_BURST, RETIRE_FRACTION, RETRY_AFTER_S};
 
 /// What becomes of a connection that the kernel accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Admission {
     accept_rate: AtomicU64,
     /// When the accept budget is whole again, in nanoseconds of [`Mono`] (the generic cell rate algorithm).
     budget_whole_ns: AtomicU64,
+    /// The same for connections whose lifetime is over.
+    retire_whole_ns: AtomicU64,
     draining: AtomicBool,
 }
 
@@ -67,6 +69,7 @@ impl Admission {
             hard: AtomicU64::new(0),
             accept_rate: AtomicU64::new(0),
             budget_whole_ns: AtomicU64::new(0),
+            retire_whole_ns: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         };
         admission.set_limits(limits);
@@ -147,20 +150,35 @@ impl Admission {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Whether one more connection whose lifetime is over may be told to move now: a part of the accept budget,
+    /// since other nodes, or this one, have to take it.
+    pub fn may_retire(&self, now: Mono) -> bool {
+        let rate = (self.accept_rate.load(Ordering::Relaxed) / RETIRE_FRACTION).max(1);
+        take(&self.retire_whole_ns, NS_PER_S / rate, now)
+    }
+
     fn take_from_budget(&self, now: Mono) -> bool {
-        let cost_ns = NS_PER_S / self.accept_rate.load(Ordering::Relaxed);
-        self.budget_whole_ns
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |whole| {
-                self.budget_allows(whole, now).then(|| whole.max(ns(now)) + cost_ns)
-            })
-            .is_ok()
+        take(&self.budget_whole_ns, self.cost_ns(), now)
     }
 
     fn budget_allows(&self, whole_ns: u64, now: Mono) -> bool {
-        let cost_ns = NS_PER_S / self.accept_rate.load(Ordering::Relaxed);
-        let burst_ns = u64::try_from(ACCEPT_BURST.as_nanos()).unwrap_or(u64::MAX);
-        whole_ns.max(ns(now)) + cost_ns <= ns(now) + burst_ns.max(cost_ns)
+        allows(whole_ns, self.cost_ns(), now)
     }
+
+    fn cost_ns(&self) -> u64 {
+        NS_PER_S / self.accept_rate.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes one of `cost_ns` from a budget that is whole again at `whole_ns`.
+fn take(whole_ns: &AtomicU64, cost_ns: u64, now: Mono) -> bool {
+    let taken = |whole: u64| allows(whole, cost_ns, now).then(|| whole.max(ns(now)) + cost_ns);
+    whole_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+}
+
+fn allows(whole_ns: u64, cost_ns: u64, now: Mono) -> bool {
+    let burst_ns = u64::try_from(ACCEPT_BURST.as_nanos()).unwrap_or(u64::MAX);
+    whole_ns.max(ns(now)) + cost_ns <= ns(now) + burst_ns.max(cost_ns)
 }
 
 fn ns(at: Mono) -> u64 {

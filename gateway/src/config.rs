@@ -5,6 +5,7 @@
 //! does). Called by `main` and by tests; the rest of the gateway sees only checked values.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,7 +92,8 @@ pub struct Gateway {
     /// Peers, as addresses or prefixes, whose word about a client's address is taken: a PROXY header (version
     /// 2), or `X-Forwarded-For`. Each must set one of them on every connection that it passes on.
     pub trusted_proxies: Vec<Prefix>,
-    /// Seconds after which a connection is advised to move, drawn from this range. 0: never.
+    /// Seconds after which a connection is told `reconnect`, and a little later closed with 1001: drawn from this
+    /// range for each. Both 0: never.
     pub lifetime_min_s: u64,
     pub lifetime_max_s: u64,
     pub tls: Option<IgnoredTable>,
@@ -211,6 +213,9 @@ impl Default for Limits {
     }
 }
 
+/// A month.
+const LIFETIME_S_MAX: u64 = 31 * 24 * 3_600;
+
 /// Settings that cannot be used; one line for a person. Exit code 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -260,14 +265,26 @@ impl Gateway {
         within("gateway.ping_interval_ms", self.ping_interval_ms, 100, 600_000)?;
         let proxies = self.trusted_proxies.len();
         within("gateway.trusted_proxies (count)", proxies, 0, limits::TRUSTED_PROXIES_MAX)?;
-        not_built("gateway.lifetime_min_s", self.lifetime_min_s != 0)?;
-        not_built("gateway.lifetime_max_s", self.lifetime_max_s != 0)?;
+        self.check_lifetimes()?;
         not_built("gateway.tls", self.tls.is_some())?;
         not_built("gateway.quic", self.quic.is_some())?;
         self.limits.check(self.ping_interval_ms)?;
         self.check_exposure()?;
         self.auth.check()?;
         self.links.as_ref().map_or(Ok(()), Links::check)
+    }
+
+    fn check_lifetimes(&self) -> Result<(), ConfigError> {
+        let (min, max) = (self.lifetime_min_s, self.lifetime_max_s);
+        if (min, max) == (0, 0) {
+            return Ok(());
+        }
+        within("gateway.lifetime_min_s", min, 1, LIFETIME_S_MAX)?;
+        within("gateway.lifetime_max_s", max, 1, LIFETIME_S_MAX)?;
+        if max < min {
+            return Err(wrong("gateway.lifetime_max_s", format!("{max} is below lifetime_min_s = {min}")));
+        }
+        Ok(())
     }
 
     /// What may not be offered to a network: plaintext is for loopback, and so is `local_user`.
@@ -308,6 +325,12 @@ impl Gateway {
 
     pub fn ping_interval(&self) -> Duration {
         Duration::from_millis(self.ping_interval_ms)
+    }
+
+    /// How long connections stay; `None`: as long as they like.
+    pub fn lifetime(&self) -> Option<RangeInclusive<Duration>> {
+        let range = Duration::from_secs(self.lifetime_min_s)..=Duration::from_secs(self.lifetime_max_s);
+        (self.lifetime_max_s > 0).then_some(range)
     }
 
     pub fn drain_window(&self) -> Duration {
@@ -405,6 +428,11 @@ mod tests {
             ("[gateway]\nlisten = \"0.0.0.0:80\"\n", "gateway.listen: 0.0.0.0:80 is not loopback"),
             ("[gateway]\nadmin = \"0.0.0.0:80\"\n", "gateway.admin: 0.0.0.0:80 is not loopback"),
             ("[gateway.limits]\nhandshake_s = 11\n", "gateway.limits.handshake_s = 11"),
+            ("[gateway]\nlifetime_max_s = 10\n", "gateway.lifetime_min_s = 0: must be between 1 and"),
+            (
+                "[gateway]\nlifetime_min_s = 20\nlifetime_max_s = 10\n",
+                "gateway.lifetime_max_s: 10 is below lifetime_min_s = 20",
+            ),
             ("[gateway.limits]\nconnections_per_ip = 100001\n", "gateway.limits.connections_per_ip = 100001"),
             ("[gateway]\ntrusted_proxies = [\"10.0.0.1/8\"]\n", "t.toml:2: \"10.0.0.1/8\" has bits behind"),
             ("[gateway]\ntrusted_proxies = [\"proxy-1\"]\n", "t.toml:2: \"proxy-1\" is no address and no"),

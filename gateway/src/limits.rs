@@ -22,6 +22,14 @@ pub const NODE_CHARGE_BYTES: u32 = 40;
 pub const SLOW_CONSUMER_GRACE: Duration = Duration::from_secs(8);
 /// How long a closed connection may take to take its last frames and to close its side.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// How long before a deadline for the client its timer is due, so that it is closed by then.
+pub const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
+/// Most of the time that a client whose lifetime is over is told to wait before it reconnects.
+pub const LIFETIME_ADVICE_MAX: Duration = Duration::from_secs(1);
+/// How long such a client has to move before it is closed with 1001.
+pub const LIFETIME_GRACE: Duration = Duration::from_secs(10);
+/// Connections whose lifetime ends in a second are at most this part (1/n) of what the node accepts in one.
+pub const RETIRE_FRACTION: u64 = 10;
 /// Pings are due this fraction (1/n) of the interval earlier at most, so that a storm's pings spread.
 pub const PING_JITTER_FRACTION: u32 = 5;
 /// Pings in a row that may go unanswered.

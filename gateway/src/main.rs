@@ -87,16 +87,21 @@ fn say(running: &RunningNode) {
 /// Serves until a drain is over.
 fn serve(config: Option<PathBuf>, running: RunningNode) -> anyhow::Result<()> {
     let drainer = running.control();
+    let hurrier = running.control();
     let reloader = running.control();
     let drain = move || {
         tracing::info!("draining");
         drainer.drain(DrainKind::Restart);
     };
+    let hurry = move || {
+        tracing::info!("told again to end: closing what is left; once more ends at once");
+        hurrier.hurry();
+    };
     let reload = move || match reload(config.as_deref(), &reloader) {
         Ok(()) => tracing::info!("keys, origins and limits reloaded"),
         Err(why) => tracing::error!("nothing was reloaded: {why:#}"),
     };
-    gateway::io::signals::listen(drain, reload)?;
+    gateway::io::signals::listen(drain, hurry, reload)?;
     running.wait();
     Ok(())
 }

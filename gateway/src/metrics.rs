@@ -85,6 +85,7 @@ pub struct ShardMetrics {
     pub dropped: Counter,
     pub gaps: Counter,
     pub slow_consumers: Counter,
+    pub retired: Counter,
     pub outbox_bytes: Gauge,
     /// From a broadcast's arrival at the shard to its last socket's outbox.
     pub fanout_seconds: Histogram,
@@ -132,6 +133,12 @@ impl ShardMetrics {
         self.handshakes[outcome as usize].inc();
     }
 
+    /// Sessions that we closed with this code.
+    pub fn closes_of(&self, code: CloseCode) -> u64 {
+        let place = CloseCode::ALL.iter().position(|known| *known == code);
+        place.map_or(0, |place| self.closes[place].get())
+    }
+
     pub fn closed(&self, code: CloseCode) {
         let place = CloseCode::ALL.iter().position(|known| *known == code);
         self.closes[place.expect("ALL has every code")].inc();
@@ -140,13 +147,16 @@ impl ShardMetrics {
 
 type Figure<T> = (&'static str, &'static str, fn(&ShardMetrics) -> &T);
 
-const COUNTERS: [Figure<Counter>; 12] = [
+const COUNTERS: [Figure<Counter>; 13] = [
     ("tocsin_gateway_sends_total", "Frames queued for sockets.", |shard| &shard.sends),
     ("tocsin_gateway_send_bytes_total", "Bytes queued for sockets.", |shard| &shard.send_bytes),
     ("tocsin_gateway_send_batches_total", "Sends handed to the kernel.", |shard| &shard.batches),
     ("tocsin_gateway_dropped_total", "Frames that a full outbox did not take.", |shard| &shard.dropped),
     ("tocsin_gateway_gaps_total", "Sockets told that something was not sent.", |shard| &shard.gaps),
     ("tocsin_gateway_slow_consumers_total", "Sockets closed with 4429.", |shard| &shard.slow_consumers),
+    ("tocsin_gateway_retired_total", "Sockets advised to move at their lifetime's end.", |shard| {
+        &shard.retired
+    }),
     ("tocsin_gateway_client_messages_total", "Messages from clients.", |shard| &shard.client_messages),
     ("tocsin_gateway_bad_messages_total", "Messages answered by an error.", |shard| &shard.bad_messages),
     ("tocsin_gateway_busy_total", "Messages that no router took in time.", |shard| &shard.busy),

@@ -98,6 +98,8 @@ pub struct Control {
     shards: Vec<Sibling>,
     admission: Arc<Admission>,
     clients: SocketAddr,
+    /// Connections that the rings have room for.
+    room: u64,
 }
 
 /// Starts a node. `routers` are resolved addresses.
@@ -147,7 +149,9 @@ pub fn start(
         channels.push(Sibling { commands, notifier });
     }
     introduce(&channels);
-    let control = Control { shards: channels, admission: Arc::clone(&admission), clients: clients_address };
+    let room = tables.iter().map(|table| u64::from(table.capacity)).sum();
+    let clients = clients_address;
+    let control = Control { shards: channels, admission: Arc::clone(&admission), clients, room };
     let drainer = control.clone();
     let operator = Operator {
         admission,
@@ -156,14 +160,7 @@ pub fn start(
         drain: Box::new(move |kind| drainer.drain(kind)),
     };
     let admin = Admin::start(admin, operator).map_err(|why| StartError::Thread(why.to_string()))?;
-    Ok(RunningNode {
-        clients: clients_address,
-        admin: admin.address(),
-        tables,
-        control,
-        shards,
-        _admin: admin,
-    })
+    Ok(RunningNode { clients, admin: admin.address(), tables, control, shards, _admin: admin })
 }
 
 /// Tells each shard who the others are.
@@ -301,12 +298,25 @@ impl Control {
         self.tell(|| Command::Drain(kind));
     }
 
+    /// Ends a drain's window now.
+    pub fn hurry(&self) {
+        self.tell(|| Command::Hurry);
+    }
+
     /// Takes keys, origins, limits and budgets over from new settings. What cannot change without a restart
     /// (listeners, shards, node, links) stays. An error changes nothing.
     pub fn reload(&self, gateway: &Gateway) -> Result<(), StartError> {
         gateway.check()?;
         let authenticator = Arc::new(authenticator(gateway, self.clients)?);
         let settings = Settings::from(gateway);
+        if gateway.hard_limit > self.room {
+            let (hard_limit, room) = (gateway.hard_limit, self.room);
+            tracing::warn!(
+                hard_limit,
+                room,
+                "the rings were made for fewer: past that clients wait unaccepted"
+            );
+        }
         self.admission.set_limits(admission_limits(gateway));
         self.tell(|| Command::Reload {
             authenticator: Arc::clone(&authenticator),

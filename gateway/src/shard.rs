@@ -8,7 +8,7 @@
 //! The rooms: `origin` (where does it come from?), `handshake` and `request` (what does it want?), `connection` (what is it?), `conversation`
 //! (what does it say?), `events` and `posting` (the same without a WebSocket), `presence` and `registry` (who
 //! is here?), `deliveries` and `fanout` (who gets this?), `sockets` and `outbox` (what is it owed?),
-//! `timeouts` and `timers` (is it still there?), `links` (what do routers know?), `drain` (how do we leave?).
+//! `timeouts` and `timers` (is it still there?), `lifetimes` (has it been long enough?), `links` (what do routers know?), `drain` (how do we leave?).
 
 mod connection;
 mod conversation;
@@ -17,6 +17,7 @@ pub mod drain;
 mod events;
 mod fanout;
 mod handshake;
+mod lifetimes;
 pub mod links;
 mod origin;
 pub mod outbox;
@@ -30,6 +31,7 @@ pub mod timers;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +52,7 @@ use connection::{Behind, Flags, Head, State};
 pub use connection::{CONNECTION_BYTES_MAX, Key};
 use drain::{Drain, DrainKind};
 use fanout::Fanout;
+use lifetimes::Lifetimes;
 use links::{LinkOutput, Links, RouterIndex};
 use outbox::{NextSend, Pool};
 use registry::{Registry, TopicChange};
@@ -101,6 +104,8 @@ pub struct Settings {
     /// Silence after which a client is gone.
     pub idle: Duration,
     pub handshake_wait: Duration,
+    /// How long an open connection stays; `None`: as long as it likes.
+    pub lifetime: Option<RangeInclusive<Duration>>,
     pub drain_window: Duration,
     pub reconnect: ReconnectHint,
 }
@@ -119,10 +124,18 @@ impl From<&crate::config::Gateway> for Settings {
             outbox_shard_bytes: gateway.limits.outbox_shard_bytes,
             ping_interval: gateway.ping_interval(),
             idle: Duration::from_secs(gateway.limits.idle_s),
-            handshake_wait: gateway.limits.handshake_wait(),
+            handshake_wait: gateway.limits.handshake_wait().saturating_sub(limits::DEADLINE_MARGIN),
+            lifetime: gateway.lifetime(),
             drain_window: gateway.drain_window(),
             reconnect: ReconnectHint { spread_ms: gateway.reconnect_spread_ms, ..ReconnectHint::default() },
         }
+    }
+}
+
+impl Settings {
+    /// How long a client may leave a message unfinished: its close is done when a handshake would have to be.
+    fn unfinished_wait(&self) -> Duration {
+        self.handshake_wait.saturating_sub(limits::CLOSE_GRACE).max(self.handshake_wait / 2)
     }
 }
 
@@ -163,6 +176,7 @@ pub struct Shard {
     registry: Registry,
     /// By connection index: who it counts for. Shorter while addresses are not counted.
     sources: Vec<Source>,
+    lifetimes: Lifetimes,
     fanout: Fanout,
     links: Links,
     /// By router: since when its frames may have been lost with the link, until the sockets are told.
@@ -199,6 +213,7 @@ impl Shard {
             sockets: Sockets::new(pool, Wheel::new(now.mono), Arc::clone(&config.metrics)),
             registry: Registry::new(seed.rotate_left(7) ^ 0x7265_6769),
             sources: Vec::new(),
+            lifetimes: Lifetimes::default(),
             fanout: Fanout::new(seed.rotate_left(13) ^ 0x726f_6f6d),
             links: Links::new(&config.node, config.shard, config.boot, config.routers),
             lost_since: vec![None; config.routers],
@@ -321,6 +336,14 @@ impl Shard {
         let open = self.open_websockets + self.open_events;
         let pace = Drain::new(kind, self.config.settings.drain_window, open, now.mono);
         self.draining = Some(Draining { pace, next_to_advise: 0, next_to_close: 0, next_look: now.mono });
+    }
+
+    /// Ends a drain's window now: whoever is still here is closed. Without a drain it changes nothing.
+    pub fn handle_hurry(&mut self, now: Now) {
+        if let Some(draining) = &mut self.draining {
+            draining.pace.end_now(now.mono);
+            draining.next_look = now.mono;
+        }
     }
 
     /// Whether the node has other shards.

@@ -27,6 +27,8 @@ use crate::shard::{Key, Named, Now, Output, Settings, Shard};
 #[derive(Debug)]
 pub enum Command {
     Drain(DrainKind),
+    /// Ends the drain's window.
+    Hurry,
     Reload {
         authenticator: Arc<Authenticator>,
         settings: Box<Settings>,
@@ -145,6 +147,7 @@ impl ShardLoop {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Drain(kind)) => self.street.shard.handle_drain(kind, now),
+                Ok(Command::Hurry) => self.street.shard.handle_hurry(now),
                 Ok(Command::Reload { authenticator, settings }) => {
                     self.street.shard.set_authenticator(authenticator);
                     self.street.shard.set_settings(*settings);

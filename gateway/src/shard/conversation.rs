@@ -105,7 +105,7 @@ impl Shard {
         }
         if is_unfinished {
             // What was begun is to be ended as soon as a handshake would have to be.
-            let wait = self.config.settings.handshake_wait;
+            let wait = self.config.settings.unfinished_wait();
             let since = *connection.extra().unfinished_since.get_or_insert(now.mono);
             connection.flags.set(Flags::EARLY);
             self.sockets.wheel.arm_no_later(key.index(), since + wait);

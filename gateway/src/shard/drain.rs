@@ -76,6 +76,11 @@ impl Drain {
         self.at_percent(70)
     }
 
+    /// Cuts the window short: what is left is closed from now on, without advice.
+    pub fn end_now(&mut self, now: Mono) {
+        self.window = self.window.min(now.since(self.started));
+    }
+
     /// When whatever is left is cut.
     pub fn ends(&self) -> Mono {
         self.started + self.window
@@ -137,5 +142,15 @@ mod tests {
         assert_eq!(drain.advice(drain.ends()), Duration::ZERO);
         assert_eq!(DrainKind::GoingAway.close_code(), CloseCode::GoingAway);
         assert_eq!(DrainKind::Restart.close_code(), CloseCode::Restart);
+    }
+    #[test]
+    fn a_window_that_is_cut_short_ends_now_and_never_later_than_it_would() {
+        let mut drain = Drain::new(DrainKind::Restart, WINDOW, 10_000, START);
+        let now = START + Duration::from_secs(3);
+        drain.end_now(now);
+        assert_eq!(drain.ends(), now);
+        drain.end_now(now + Duration::from_secs(1));
+        assert_eq!(drain.ends(), now);
+        assert_eq!(drain.to_close(now), 10_000);
     }
 }

@@ -50,6 +50,7 @@ impl Shard {
         if let Some(device) = device {
             self.name_device(key, &device, now);
         }
+        self.begin_life(key, now);
         self.arm_ping(key, now);
     }
 

@@ -5,6 +5,7 @@ mod admitted;
 mod conversing;
 mod delivered;
 mod draining;
+mod lifetimes;
 mod origins;
 mod streaming;
 mod timed;

@@ -42,8 +42,11 @@ impl Shard {
             State::Head(_) => self.timed_out(key, now),
             State::Redeeming(_) => self.answer_busy(key, now),
             State::Posting(_) => self.post_timed_out(key, now),
-            // It had time to take its last bytes, and has taken them or not.
-            _ if connection.queue.owed_bytes() == 0 => self.sockets.close(key),
+            // It had time to take its last bytes, and has taken them or not. What a dead peer's kernel does not
+            // take, ours should not keep either.
+            _ if connection.queue.owed_bytes() == 0 && connection.missed < limits::MISSED_PONGS_MAX => {
+                self.sockets.close(key);
+            }
             _ => self.sockets.abort(key),
         }
     }
@@ -59,6 +62,10 @@ impl Shard {
             self.close_session(key, CloseCode::Auth, "the token has expired", now);
             return;
         }
+        if self.look_at_life(key, now) {
+            return;
+        }
+        let Some(connection) = self.sockets.slab.get(key) else { return };
         if is_over(connection) {
             let cut_at = connection.extra().over_since + limits::SLOW_CONSUMER_GRACE;
             if cut_at <= now.mono {
@@ -71,7 +78,7 @@ impl Shard {
         }
         let unfinished_since = connection.extra.as_ref().and_then(|extra| extra.unfinished_since);
         if let Some(since) = unfinished_since {
-            let cut_at = since + self.config.settings.handshake_wait;
+            let cut_at = since + self.config.settings.unfinished_wait();
             if cut_at <= now.mono {
                 self.close_session(key, CloseCode::Idle, "a message was not finished", now);
             } else {
@@ -111,7 +118,7 @@ impl Shard {
         self.arm_ping(key, now);
     }
 
-    /// The next look at an open connection: its next ping, or the end of its token.
+    /// The next look at an open connection: its next ping, or the end of its token or of its life.
     pub(super) fn arm_ping(&mut self, key: Key, now: Now) {
         let interval = self.config.settings.ping_interval;
         let idle = self.config.settings.idle;
@@ -128,6 +135,9 @@ impl Shard {
             let left_us = i64::from(connection.expires_s) * 1_000_000 - now.wall.0;
             at = at.min(now.mono + Duration::from_micros(u64::try_from(left_us).unwrap_or(0)));
         }
+        if let Some(look) = self.lifetimes.next_look(key.index()) {
+            at = at.min(look);
+        }
         self.sockets.wheel.arm(key.index(), at);
     }
 
@@ -140,7 +150,7 @@ impl Shard {
         draining.next_look = now.mono + PACE;
         let is_over = now.mono >= draining.pace.ends();
         let per_turn = limits::DRAIN_PER_TURN as u64;
-        let to_advise = draining.pace.to_advise(now.mono).min(per_turn);
+        let to_advise = if is_over { 0 } else { draining.pace.to_advise(now.mono).min(per_turn) };
         let to_close = if is_over { per_turn } else { draining.pace.to_close(now.mono).min(per_turn) };
         self.advise(to_advise, now);
         self.close_for_drain(to_close, now);

@@ -61,3 +61,20 @@ fn an_empty_shard_is_drained_at_once() {
     house.settle();
     assert!(house.is_drained);
 }
+
+#[test]
+fn a_drain_that_is_hurried_closes_everybody_now() {
+    let mut house = House::new();
+    let keys: Vec<Key> = (0..100).map(|n| house.user(&format!("u{n}"))).collect();
+    house.shard.handle_hurry(house.now);
+    house.pass(Duration::from_secs(1));
+    assert_eq!(house.shard.open_sessions(), 100, "without a drain it means nothing");
+    house.shard.handle_drain(DrainKind::Restart, house.now);
+    house.pass(Duration::from_secs(2));
+    house.shard.handle_hurry(house.now);
+    house.pass(Duration::from_millis(200));
+    assert!(house.is_drained);
+    for key in &keys {
+        assert_eq!(house.heard(*key).1.map(|close| close.0), Some(1012));
+    }
+}
