@@ -7,6 +7,8 @@ use tests::client::Connect;
 use tests::deadline::PATIENCE;
 use tests::{Refused, Setup, Tocsin, until};
 
+use crate::support::{expect_id, to_user};
+
 fn small() -> Tocsin {
     Setup::standalone().set("gateway.soft_limit", 4).set("gateway.hard_limit", 8).start()
 }
@@ -45,6 +47,15 @@ fn a_page_can_ask_before_it_connects() {
     assert!(answer.json()["retry_after_ms"].as_u64().is_some_and(|wait| (5_000..=30_000).contains(&wait)));
     assert!(answer.header("retry-after").is_some());
     assert!(answer.header("access-control-allow-origin").is_some(), "{:?}", answer.headers);
+    let readable = answer.header("access-control-expose-headers").unwrap_or_default();
+    assert!(readable.eq_ignore_ascii_case("retry-after"), "a page may read the header, too: {readable}");
+    // Any page may ask, also one that may not connect.
+    let asked = [("origin", "https://elsewhere.example"), ("access-control-request-method", "GET")];
+    let answer = tocsin.door().request("OPTIONS", "/v1/admission", &asked, None).expect("an answer");
+    assert_eq!(answer.status, 204, "{}", answer.text);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let methods = answer.header("access-control-allow-methods").unwrap_or_default();
+    assert!(methods.contains("GET"), "{methods}");
 }
 
 #[test]
@@ -114,4 +125,34 @@ fn verdicts_are_counted() {
         verdicts.lines().filter(|line| line.starts_with("tocsin_gateway_admission_total{")).collect();
     let total: f64 = verdicts.iter().filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum();
     assert!(verdicts.len() >= 2 && total >= 7.0, "{verdicts:?}");
+}
+
+#[test]
+fn readiness_turns_at_the_hard_limit_and_back() {
+    let tocsin = Setup::standalone().set("gateway.soft_limit", 4).set("gateway.hard_limit", 4).start();
+    let mut held: Vec<_> = (0..3).map(|i| tocsin.connect(&format!("u{i}"))).collect();
+    assert_eq!(tocsin.gateway_admin().get("/readyz").status, 200);
+    held.push(tocsin.connect("u3"));
+    assert_eq!(tocsin.gateway_admin().get("/readyz").status, 503);
+    let refused = tocsin.try_connect("late").expect_err("it is full to the brim");
+    assert!(matches!(refused, Refused::Lost(_)), "a reset, unread: {refused:?}");
+    held.pop();
+    until("there is room again", || (tocsin.gateway_admin().get("/readyz").status == 200).then_some(()));
+}
+
+#[test]
+fn a_reload_moves_the_limits_and_closes_nobody() {
+    let mut tocsin = small();
+    let mut held: Vec<_> = (0..4).map(|i| tocsin.connect(&format!("u{i}"))).collect();
+    tocsin.reload(|setup| setup.set("gateway.soft_limit", 6));
+    held.extend((4..6).map(|i| until("there is more room", || tocsin.try_connect(&format!("u{i}")).ok())));
+    tocsin.reload(|setup| setup.set("gateway.soft_limit", 1).set("gateway.hard_limit", 2));
+    until("the node is beyond full", || (tocsin.gateway_admin().get("/readyz").status == 503).then_some(()));
+    for (i, client) in held.iter_mut().enumerate() {
+        let id = tocsin.api().accepted(&to_user(&format!("u{i}"), "still there"));
+        expect_id(client, &id);
+    }
+    tocsin.reload(|setup| setup.set("gateway.soft_limit", 9).set("gateway.hard_limit", 3));
+    until("nonsense is refused", || tocsin.gateway().log().contains("nothing was reloaded").then_some(()));
+    assert_eq!(tocsin.gateway_admin().get("/readyz").status, 503, "and changes nothing");
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod addresses;
 mod admission;
 mod auth;
 mod client_messages;
@@ -14,6 +15,7 @@ mod drain;
 mod fallback;
 mod health;
 mod idempotency;
+mod lifetimes;
 mod link_lost;
 mod other_language;
 mod outbox;
@@ -30,4 +32,5 @@ mod sync;
 mod targets;
 mod tickets;
 mod ttl;
+mod upgrade;
 mod walk;

@@ -1,6 +1,7 @@
 //! A WebSocket client: connects, says things, waits for things, and keeps what came in between for later.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct Connect {
     pub query: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
     pub protocols: Vec<String>,
+    /// What a proxy puts in front of everything.
+    pub prelude: Vec<u8>,
 }
 
 /// The door stayed shut.
@@ -87,6 +90,11 @@ impl Connect {
         self
     }
 
+    pub fn prelude(mut self, bytes: &[u8]) -> Connect {
+        self.prelude = bytes.to_vec();
+        self
+    }
+
     pub fn device(self, name: &str) -> Connect {
         self.query("device", name)
     }
@@ -112,7 +120,8 @@ impl Connect {
     /// Connects and reads nothing yet.
     pub fn upgrade(&self, address: SocketAddr) -> Result<Client, Refused> {
         let lost = |error: std::io::Error| Refused::Lost(error.to_string());
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(lost)?;
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(lost)?;
+        stream.write_all(&self.prelude).map_err(lost)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
         stream.set_nodelay(true).map_err(lost)?;
         let query: Vec<String> =

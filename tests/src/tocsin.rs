@@ -10,6 +10,7 @@ use crate::api::Api;
 use crate::client::{Client, Connect, Refused};
 use crate::deadline::until_within;
 use crate::paths;
+use crate::ports;
 use crate::process::{Plan, Process};
 use crate::setup::{Setup, Shape};
 use crate::sse::Sse;
@@ -83,6 +84,24 @@ impl Tocsin {
         let process = self.launch_gateway();
         self.gateway = Some(process);
         self.ready_gateway();
+    }
+
+    /// Another gateway of the same router, started. In two processes only.
+    pub fn another_gateway(&self, node: &str) -> Tocsin {
+        let mut setup = self.setup.clone().set("gateway.node", node);
+        for key in ["gateway.listen", "gateway.admin"] {
+            setup = setup.set(key, ports::free().to_string());
+        }
+        let mut other = setup.prepare();
+        other.start_gateway();
+        other
+    }
+
+    /// Changes the gateway's settings file and has it read again. What it changes shows a moment later.
+    pub fn reload(&mut self, change: impl FnOnce(Setup) -> Setup) {
+        self.setup = change(self.setup.clone());
+        self.setup.write(self.folder.path());
+        self.gateway().signal("HUP");
     }
 
     /// In two processes: starts the router and waits for `/readyz`.
