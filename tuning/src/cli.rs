@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ops::logs::LogFormat;
 
+use crate::apply::Request;
 use crate::plan::{Asked, CONNECTIONS_MAX, NODES_MAX, RATE_MAX};
 use crate::profile::Profile;
+use crate::settings::{self, Tuning};
+use crate::table;
 
 const EXIT: &str = "Exit code: 0; 1 if the host is not fit (check) or not everything could be done (apply); 2 for bad usage \
                     or settings.";
@@ -31,6 +34,9 @@ pub struct Cli {
 pub enum Command {
     /// Compare the host's limits and kernel settings with what a profile wants. Exit 1 if any is low or high.
     Check(CheckArgs),
+    /// Set what a profile wants: the running kernel's values, sysctl.d, limits.d, systemd drop-ins. Shows a diff first, keeps what
+    /// it found, and never makes a value worse.
+    Apply(ApplyArgs),
     /// What so many connections need: memory, cores, ports, rings, limits; each figure with its source.
     Plan(PlanArgs),
 }
@@ -46,6 +52,49 @@ pub struct CheckArgs {
     /// Read /proc and /sys below this folder.
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// What the host is to carry [default: tuning.profile, else gateway-500k]
+    #[arg(long, value_enum, conflicts_with = "undo")]
+    pub profile: Option<Profile>,
+    /// Only this value; may be given several times.
+    #[arg(long, value_name = "NAME", conflicts_with = "undo")]
+    only: Vec<String>,
+    /// Who runs the programs, for limits.d [default: tuning.user, else tocsin]
+    #[arg(long, value_name = "NAME", conflicts_with = "undo")]
+    user: Option<String>,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take back everything that was applied: values and files as they were found.
+    #[arg(long)]
+    pub undo: bool,
+    /// With --undo: restore also what was changed since.
+    #[arg(long, requires = "undo")]
+    pub force: bool,
+    /// The host below this folder: its etc, proc and var.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+}
+
+impl ApplyArgs {
+    /// Checks the names; an error is one line.
+    pub fn request<'a>(&'a self, settings: &'a Tuning) -> Result<Request<'a>, String> {
+        if let Some(name) = self.only.iter().find(|name| table::rows().all(|row| row.name != *name)) {
+            return Err(format!("--only: {}", settings::unknown_name(name)));
+        }
+        let user = self.user.as_deref().unwrap_or(&settings.user);
+        settings::check_user(user).map_err(|why| format!("--user: {why}"))?;
+        Ok(Request {
+            root: &self.root,
+            profile: self.profile.unwrap_or(settings.profile),
+            user,
+            only: (!self.only.is_empty()).then(|| self.only.iter().cloned().collect()),
+            dry_run: self.dry_run,
+        })
+    }
 }
 
 #[derive(Debug, Args)]

@@ -65,7 +65,7 @@ impl Host {
             return Found::NotApplicable("no network card here, only loopback");
         }
         match self.sysctl_text(name) {
-            Some(text) => as_numbers(&text).map_or(Found::Text(text), Found::Numbers),
+            Some(text) => found_in(&text),
             None if name.starts_with("net.") && self.is_inner_network() => {
                 Found::NotApplicable("of the whole host, not of this network namespace")
             }
@@ -195,6 +195,11 @@ impl Host {
         names.sort();
         Some(names)
     }
+}
+
+/// A sysctl's text: numbers where it holds nothing else.
+pub fn found_in(text: &str) -> Found {
+    as_numbers(text).map_or_else(|| Found::Text(text.to_owned()), Found::Numbers)
 }
 
 fn one(number: u64) -> Found {

@@ -46,4 +46,13 @@ impl Profile {
             Profile::Router => 0,
         }
     }
+
+    /// The unit whose limits a systemd drop-in sets; a load tester is started by hand.
+    pub fn unit(self) -> Option<&'static str> {
+        match self {
+            Profile::Gateway500k | Profile::Gateway1m => Some("tocsin-gateway.service"),
+            Profile::Router => Some("tocsin-router.service"),
+            Profile::Loadtest => None,
+        }
+    }
 }

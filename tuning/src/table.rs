@@ -36,6 +36,10 @@ pub enum Place {
     Mitigations,
 }
 
+/// Lines of `/proc/self/limits`.
+pub const OPEN_FILES: &str = "Max open files";
+pub const LOCKED_MEMORY: &str = "Max locked memory";
+
 /// How much hangs on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,6 +135,23 @@ impl Row {
             Place::Irqbalance => "pgrep -x irqbalance".to_owned(),
             Place::Mitigations => "grep . /sys/devices/system/cpu/vulnerabilities/*".to_owned(),
         }
+    }
+
+    /// What a person does about a value that no file of ours sets.
+    pub fn by_hand(&self, wish: &Wish) -> Option<String> {
+        Some(match (self.place, wish) {
+            (Place::Memory, _) => format!("{wish} bytes are needed: give the host or its control group more"),
+            (Place::Buckets, Wish::AtLeast(buckets)) => {
+                format!("add thash_entries={} to the kernel's command line and reboot", buckets[0])
+            }
+            (Place::Conntrack, _) => {
+                "add notrack rules for the listeners' ports, or unload nf_conntrack".to_owned()
+            }
+            (Place::HugePages, _) => "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled".to_owned(),
+            (Place::Governor, _) => "cpupower frequency-set -g performance".to_owned(),
+            (Place::Irqbalance, _) => "systemctl disable --now irqbalance".to_owned(),
+            _ => return None,
+        })
     }
 
     /// How it is taken back.

@@ -108,7 +108,6 @@ impl Wish {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "what `tuning apply` is built on"))]
     /// The text to write in the place of what was found: every number the better of found and wanted. `None`: nothing is to
     /// be written, or this is no setting.
     pub fn improved(&self, found: &Found) -> Option<String> {

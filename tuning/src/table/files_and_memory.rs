@@ -1,6 +1,6 @@
 //! Files and memory: what a process may open, lock and hold.
 
-use super::{NO, Place, Row, Wanted, Weight, ZERO, least};
+use super::{LOCKED_MEMORY, NO, OPEN_FILES, Place, Row, Wanted, Weight, ZERO, least};
 use crate::wish::Wish;
 
 const PAGE: &str = "files-and-memory";
@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "RLIMIT_NOFILE",
-        place: Place::Limit("Max open files"),
+        place: Place::Limit(OPEN_FILES),
         weight: Weight::Advised,
         wishes: [least(&[1_048_576]), least(&[2_000_000]), least(&[1_048_576]), least(&[65_536])],
         why: "bounds each ring's table, not the process: with fewer than 16,640 there are more rings. A number, not \
@@ -33,7 +33,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "RLIMIT_MEMLOCK",
-        place: Place::Limit("Max locked memory"),
+        place: Place::Limit(LOCKED_MEMORY),
         weight: Weight::Needed,
         wishes: [LOCKED, LOCKED, LOCKED, NO],
         why: "each shard's executor locks 1.1 MiB for its rings and registered buffers; without that it does not start",
