@@ -32,9 +32,16 @@ fn on_cpu_ns(schedstat: &str) -> u64 {
     text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// CPU of the server's side of a measurement: this thread and its core's ksoftirqd. Beside it the whole core's busy time,
+/// This thread's `schedstat`, by a path that other threads may read, too.
+pub fn this_thread() -> String {
+    let link = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+    format!("/proc/{}/schedstat", link.display())
+}
+
+/// CPU of the server's side of a measurement: one thread and its core's ksoftirqd. Beside it the whole core's busy time,
 /// which on a shared machine has others' work in it.
 pub struct Meter {
+    thread: String,
     core: usize,
     ksoftirqd: Option<String>,
     thread_ns: u64,
@@ -50,14 +57,21 @@ pub struct Spent {
 }
 
 impl Meter {
+    /// Of this thread.
     pub fn start(core: usize) -> Meter {
-        let mut meter = Meter { core, ksoftirqd: ksoftirqd(core), thread_ns: 0, softirq_ns: 0, busy_ns: 0 };
+        Meter::of(this_thread(), core)
+    }
+
+    /// Of the thread whose `schedstat` this is.
+    pub fn of(thread: String, core: usize) -> Meter {
+        let ksoftirqd = ksoftirqd(core);
+        let mut meter = Meter { thread, core, ksoftirqd, thread_ns: 0, softirq_ns: 0, busy_ns: 0 };
         meter.look();
         meter
     }
 
     pub fn look(&mut self) -> Spent {
-        let thread_ns = on_cpu_ns("/proc/thread-self/schedstat");
+        let thread_ns = on_cpu_ns(&self.thread);
         let softirq_ns = self.ksoftirqd.as_deref().map_or(0, on_cpu_ns);
         let busy_ns = core_busy_ns(self.core);
         let spent = Spent {
