@@ -409,6 +409,7 @@ impl Shard {
         if let Some(output) = self.sockets.poll_output() {
             return Some(output);
         }
+        self.sockets.publish_counts();
         let is_drained = self.draining.is_some() && self.open_websockets + self.open_events == 0;
         if is_drained && !self.is_drained_reported {
             self.is_drained_reported = true;

@@ -7,7 +7,6 @@
 //! notifications come at once, which the shard coalesces and the bare loops send one by one. The last line of output is JSON.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a bench reports")]
-#![expect(clippy::disallowed_methods, reason = "a bench keeps its own time")]
 
 #[path = "../../ring/examples/fanout/bare.rs"]
 mod bare;
@@ -168,7 +167,9 @@ fn report(plan: &Plan, by_way: &mut [Vec<f64>], ratios: &mut [f64], busy: f64) {
     let (batches, shard) = (medians[medians.len() - 2], medians[medians.len() - 1]);
     let send_loop = if medians.len() == 3 { format!("{:.0}", medians[0]) } else { "null".to_owned() };
     let (ratio, spread) = (median(ratios), (ratios[0], ratios[ratios.len() - 1]));
-    println!("CPU-ns a message, medians: send(2) {send_loop}, io_uring batches {batches:.0}, shard {shard:.0}");
+    println!(
+        "CPU-ns a message, medians: send(2) {send_loop}, io_uring batches {batches:.0}, shard {shard:.0}"
+    );
     println!("F = {ratio:.3} (paired; {:.3} to {:.3})", spread.0, spread.1);
     println!(
         r#"{{"bench":"gateway.fanout","machine":"{}","conns":{},"bytes":{},"burst":{},"repeats":{},"send_ns":{send_loop},"batches_ns":{batches:.0},"shard_ns":{shard:.0},"core_busy_ns":{busy:.0},"f":{ratio:.3}}}"#,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use gateway::admission::{Admission, AdmissionLimits};
 use gateway::auth::{Authenticator, Beliefs};
+use gateway::census::Census;
 use gateway::config::Gateway;
 use gateway::io::shard_loop::{Command, ShardLoop};
 use gateway::metrics::ShardMetrics;
@@ -90,6 +91,7 @@ fn config() -> ShardConfig {
         boot: 1,
         routers: 1,
         admission: Arc::new(Admission::new(limits)),
+        census: Arc::new(Census::new(1)),
         authenticator: Arc::new(Authenticator::new(beliefs)),
         metrics: Arc::new(ShardMetrics::default()),
         settings,

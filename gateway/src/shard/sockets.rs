@@ -32,6 +32,15 @@ pub(super) struct Sockets {
     ready: VecDeque<Key>,
     /// Closes that the porch has not been told yet.
     closes: VecDeque<(Key, bool)>,
+    counted: Counted,
+}
+
+/// What one turn counted of each frame. Atomics for every frame would cost more than the frame's place in the queue.
+#[derive(Debug, Default)]
+struct Counted {
+    sends: u64,
+    send_bytes: u64,
+    batches: u64,
 }
 
 /// One server message on its way to many sockets: encoded at most once for each way of framing it.
@@ -88,6 +97,7 @@ impl Sockets {
             metrics,
             ready: VecDeque::new(),
             closes: VecDeque::new(),
+            counted: Counted::default(),
         }
     }
 
@@ -116,8 +126,8 @@ impl Sockets {
             remember_sent(connection, id);
         }
         mark_ready(&mut self.ready, connection);
-        self.metrics.sends.inc();
-        self.metrics.send_bytes.add(bytes);
+        self.counted.sends += 1;
+        self.counted.send_bytes += bytes;
         Offered::Queued
     }
 
@@ -159,8 +169,8 @@ impl Sockets {
         let bytes = frame.len() as u64;
         self.pool.push_reply(&mut connection.queue, frame)?;
         mark_ready(&mut self.ready, connection);
-        self.metrics.sends.inc();
-        self.metrics.send_bytes.add(bytes);
+        self.counted.sends += 1;
+        self.counted.send_bytes += bytes;
         Ok(())
     }
 
@@ -251,7 +261,7 @@ impl Sockets {
     /// The frames of the next send of this connection.
     pub(super) fn next_send(&mut self, key: Key) -> Option<crate::shard::outbox::NextSend<'_>> {
         let connection = self.slab.get(key).filter(|connection| !connection.queue.is_sending())?;
-        self.metrics.batches.inc();
+        self.counted.batches += 1;
         Some(self.pool.next_send(&mut connection.queue))
     }
 
@@ -265,6 +275,16 @@ impl Sockets {
             }
         }
         self.closes.pop_front().map(|(key, hard)| Output::Close { key, hard })
+    }
+
+    /// Shows the metrics what was counted. Called when all outputs are out.
+    pub(super) fn publish_counts(&mut self) {
+        let Counted { sends, send_bytes, batches } = std::mem::take(&mut self.counted);
+        if sends + batches > 0 {
+            self.metrics.sends.add(sends);
+            self.metrics.send_bytes.add(send_bytes);
+            self.metrics.batches.add(batches);
+        }
     }
 
     /// The socket is gone.
