@@ -13,6 +13,8 @@ pub const JOURNAL: &str = "journal";
 pub const STORE: &str = "store";
 /// The alert of a journal that is read too slowly.
 const LAG: &str = "journal_lag";
+/// The alert of a router that no gateway is linked to any more.
+const NO_GATEWAY: &str = "no_gateway";
 
 /// Shared by all porches.
 #[derive(Debug, Clone)]
@@ -66,6 +68,20 @@ impl Watch {
             }
         } else if inner.alerts.clear(LAG, now) {
             tracing::info!(alert = LAG, lag, "alert is over");
+        }
+    }
+
+    /// How many links to shards there are, after one came or went. A router that never had one is merely new.
+    pub fn gateways(&self, links: usize) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        if links == 0 {
+            let detail = "nobody is connected: notifications go to inboxes and by their fallbacks".to_owned();
+            if inner.alerts.raise(NO_GATEWAY, Severity::Critical, detail, now) {
+                tracing::warn!(alert = NO_GATEWAY, "alert");
+            }
+        } else if inner.alerts.clear(NO_GATEWAY, now) {
+            tracing::info!(alert = NO_GATEWAY, "alert is over");
         }
     }
 

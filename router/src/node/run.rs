@@ -162,11 +162,13 @@ impl State {
             Input::LinkUp { link, node, shard, outbound } => {
                 self.links.insert(link, outbound);
                 owner.handle_link_up(link, &node, shard, now);
+                self.run.watch.gateways(self.links.len());
             }
             Input::LinkFrame { link, frame } => owner.handle_link_frame(link, frame, now),
             Input::LinkDown { link } => {
                 self.links.remove(&link);
                 owner.handle_link_down(link, now);
+                self.run.watch.gateways(self.links.len());
             }
             Input::Ownership(ownership) => owner.handle_ownership(ownership, now),
             Input::Outcome { delivery, outcome } => owner.handle_outcome(delivery, outcome, now),
