@@ -28,6 +28,9 @@ const DRAWS_MAX: u64 = 64;
 /// Bytes of an answer that are read, a line of a batch at most.
 const ANSWER_LINE_MAX: u64 = 4_096;
 
+/// Bytes of the ledger's answer that are read.
+const LEDGER_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Whom messages go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
@@ -37,12 +40,14 @@ pub enum To {
     User,
     /// One client, in or not, drawn anew for each message.
     Anyone,
+    /// Message n to client n.
+    Each,
 }
 
 impl To {
     /// Does each message have one recipient?
     pub fn is_one(&self) -> bool {
-        matches!(self, To::User | To::Anyone)
+        matches!(self, To::User | To::Anyone | To::Each)
     }
 }
 
@@ -134,6 +139,25 @@ impl Posters {
     }
 }
 
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(REQUEST_WITHIN))
+        .proxy(None)
+        .build()
+        .new_agent()
+}
+
+/// In-app deliveries that the router's ledger calls delivered: their acknowledgement was read. `None` when it does not say.
+pub fn delivered(api: &str, key: &str) -> Option<u64> {
+    let request =
+        agent().get(&format!("{api}/v1/reconcile")).header("Authorization", &format!("Bearer {key}"));
+    let mut answer = request.call().ok().filter(|answer| answer.status() == 200)?;
+    let text = answer.body_mut().with_config().limit(LEDGER_BYTES_MAX).read_to_string().ok()?;
+    let ledger: serde_json::Value = serde_json::from_str(&text).ok()?;
+    ledger["channels"].as_array()?.iter().find(|tally| tally["channel"] == "inapp")?["delivered"].as_u64()
+}
+
 struct Poster {
     config: PostConfig,
     posts: Arc<Posts>,
@@ -147,12 +171,6 @@ struct Poster {
 
 impl Poster {
     fn new(config: PostConfig, posts: Arc<Posts>, shared: Arc<Shared>, stop: Arc<AtomicBool>) -> Poster {
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(REQUEST_WITHIN))
-            .proxy(None)
-            .build()
-            .new_agent();
         Poster {
             authorization: format!("Bearer {}", config.key),
             body: "x".repeat(config.size),
@@ -160,7 +178,7 @@ impl Poster {
             posts,
             shared,
             stop,
-            agent,
+            agent: agent(),
             result: PostResult::default(),
         }
     }
@@ -216,8 +234,9 @@ impl Poster {
         let (to, recipient) = match &self.config.to {
             To::All => (serde_json::json!({ "all": true }), Recipient::All),
             To::Topic(topic) => (serde_json::json!({ "topic": topic }), Recipient::All),
-            To::User | To::Anyone => {
-                let client = self.draw(number)?;
+            To::User | To::Anyone | To::Each => {
+                let client =
+                    if self.config.to == To::Each { u32::try_from(number).ok()? } else { self.draw(number)? };
                 (serde_json::json!({ "user": self.config.users.name(client) }), Recipient::User(client))
             }
         };

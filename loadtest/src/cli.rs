@@ -3,6 +3,7 @@
 
 mod checks;
 mod common;
+mod kept;
 mod posting;
 mod storm;
 
@@ -11,12 +12,13 @@ use ops::logs::LogFormat;
 use wire::time::Wall;
 
 use crate::api::To;
-use crate::config::{HoldPlan, Job, Scenario};
+use crate::config::{DrainPlan, HoldPlan, Job, Scenario};
 use crate::expect;
 use crate::limits::{MESSAGES_MAX, MESSAGES_TO_ALL_MAX};
 
-use checks::name;
+use checks::{duration, name};
 use common::Common;
+use kept::{MergeArgs, ReportArgs};
 use posting::PostingArgs;
 use storm::StormArgs;
 
@@ -57,6 +59,10 @@ pub enum Command {
     /// A storm while messages go on: what is lost or doubled, and latency before, during and after it.
     #[command(after_long_help = format!("{OPEN_LOOP}\n\n{}", expect::fields_help()))]
     Chaos(ChaosArgs),
+    /// Adds up reports of load testers that ran at the same time: counts, histograms, curves.
+    Merge(MergeArgs),
+    /// Shows a kept report again, as a page or as one HTML file with plots.
+    Report(ReportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +72,21 @@ pub struct HoldArgs {
     /// Connects a second; handshake latency counts from each connect's intended time.
     #[arg(long, default_value_t = 2_000.0)]
     rate: f64,
+    /// Send each client one notification once all are in; the clients acknowledge it, and the router's ledger is asked whether
+    /// the acknowledgements were read.
+    #[arg(long)]
+    notify: bool,
+    /// Those notifications a second.
+    #[arg(long, default_value_t = 5_000.0)]
+    notify_rate: f64,
+    /// At the end this gateway process gets SIGTERM, and the clients leave as it asks them to.
+    #[arg(long, value_name = "PID")]
+    drain_pid: Option<u32>,
+    /// How long that may take.
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    drain_within: String,
+    #[command(flatten)]
+    posting: PostingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +96,9 @@ pub struct FanoutArgs {
     /// Messages a second; latency counts from each message's intended time.
     #[arg(long, default_value_t = 1.0)]
     rate: f64,
+    /// Connects a second, before the messages begin.
+    #[arg(long, default_value_t = 2_000.0)]
+    connect_rate: f64,
     /// Subscribe every client to this topic and send there; without it messages go to all.
     #[arg(long, value_name = "NAME")]
     topic: Option<String>,
@@ -89,6 +113,9 @@ pub struct LatencyArgs {
     /// Messages a second; latency counts from each message's intended time.
     #[arg(long, default_value_t = 100.0)]
     rate: f64,
+    /// Connects a second, before the messages begin.
+    #[arg(long, default_value_t = 2_000.0)]
+    connect_rate: f64,
     #[command(flatten)]
     posting: PostingArgs,
 }
@@ -111,6 +138,9 @@ pub struct ChaosArgs {
     /// Messages a second, each to one user, whether connected or not; latency counts from each message's intended time.
     #[arg(long, default_value_t = 100.0)]
     rate: f64,
+    /// Connects a second, before the messages begin.
+    #[arg(long, default_value_t = 2_000.0)]
+    connect_rate: f64,
     #[command(flatten)]
     posting: PostingArgs,
     #[command(flatten)]
@@ -129,19 +159,33 @@ pub fn one_line(error: &clap::Error) -> String {
     format!("{} (--help tells more)", told.trim_start_matches("error: "))
 }
 
+impl HoldArgs {
+    fn plan(&mut self) -> Result<HoldPlan, Usage> {
+        let drain = self.drain_pid.map(|pid| {
+            let within = duration("--drain-within", &self.drain_within)?;
+            Ok(DrainPlan { pid: storm::server("--drain-pid", pid)?, within })
+        });
+        let posting = std::mem::take(&mut self.posting);
+        let notify =
+            self.notify.then(|| posting.settle(self.notify_rate, To::Each, &self.common, MESSAGES_MAX));
+        Ok(HoldPlan { notify: notify.transpose()?, drain: drain.transpose()? })
+    }
+}
+
 impl Command {
     /// Checks every flag and reads the files they name.
     pub fn settle(self, now: Wall, seed: u64, command: String) -> Result<Job, Usage> {
         let (common, connect_rate, scenario) = match self {
-            Command::Hold(HoldArgs { common, rate }) => (common, rate, Scenario::Hold(HoldPlan::default())),
-            Command::Fanout(FanoutArgs { common, rate, topic, posting }) => {
+            Command::Hold(mut args) => {
+                let plan = args.plan()?;
+                (args.common, args.rate, Scenario::Hold(plan))
+            }
+            Command::Fanout(FanoutArgs { common, rate, connect_rate, topic, posting }) => {
                 let to = topic.map_or(Ok(To::All), |topic| name("--topic", topic, 256).map(To::Topic))?;
-                let connect_rate = posting.connect_rate;
                 let posting = posting.settle(rate, to, &common, MESSAGES_TO_ALL_MAX)?;
                 (common, connect_rate, Scenario::Fanout(posting))
             }
-            Command::Latency(LatencyArgs { common, rate, posting }) => {
-                let connect_rate = posting.connect_rate;
+            Command::Latency(LatencyArgs { common, rate, connect_rate, posting }) => {
                 let posting = posting.settle(rate, To::User, &common, MESSAGES_MAX)?;
                 (common, connect_rate, Scenario::Latency(posting))
             }
@@ -149,12 +193,13 @@ impl Command {
                 let plan = storm.settle(now, common.lasts()?)?;
                 (common, rate, Scenario::Storm(plan))
             }
-            Command::Chaos(ChaosArgs { common, rate, posting, storm }) => {
+            Command::Chaos(ChaosArgs { common, rate, connect_rate, posting, storm }) => {
                 let plan = storm.settle(now, common.lasts()?)?;
-                let connect_rate = posting.connect_rate;
                 let posting = posting.settle(rate, To::Anyone, &common, MESSAGES_MAX)?;
                 (common, connect_rate, Scenario::Chaos(posting, plan))
             }
+            Command::Merge(args) => return args.settle().map(Job::Merge),
+            Command::Report(args) => return Ok(Job::Draw(args.settle())),
         };
         common.settle(connect_rate, scenario, now, seed, command).map(|config| Job::Run(Box::new(config)))
     }
@@ -166,7 +211,8 @@ mod tests {
 
     fn settled(words: &[&str]) -> crate::config::RunConfig {
         let cli = Cli::try_parse_from([&["loadtest"], words].concat()).expect("a good command line");
-        let Job::Run(config) = cli.command.settle(Wall(0), 7, String::new()).expect("good flags");
+        let job = cli.command.settle(Wall(0), 7, String::new()).expect("good flags");
+        let Job::Run(config) = job else { panic!("a run: {job:?}") };
         *config
     }
 

@@ -16,6 +16,25 @@ use crate::users::Users;
 #[derive(Debug)]
 pub enum Job {
     Run(Box<RunConfig>),
+    /// Adds up the reports of load testers that ran together.
+    Merge(MergeConfig),
+    /// Shows a kept report again.
+    Draw(DrawConfig),
+}
+
+#[derive(Debug)]
+pub struct MergeConfig {
+    pub files: Vec<PathBuf>,
+    pub json: Option<PathBuf>,
+    pub html: Option<PathBuf>,
+    pub expectations: Vec<Expectation>,
+}
+
+#[derive(Debug)]
+pub struct DrawConfig {
+    pub file: PathBuf,
+    /// `None`: the page for the terminal.
+    pub html: Option<PathBuf>,
 }
 
 /// What a run does once its clients are in.
@@ -35,7 +54,19 @@ pub enum Scenario {
 
 /// What happens while clients are held.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct HoldPlan {}
+pub struct HoldPlan {
+    /// One notification for each client.
+    pub notify: Option<Posting>,
+    /// How it ends.
+    pub drain: Option<DrainPlan>,
+}
+
+/// A gateway that is asked to drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainPlan {
+    pub pid: u32,
+    pub within: Duration,
+}
 
 /// A loss of connections on purpose.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +122,8 @@ pub enum Moment {
 pub struct Posting {
     pub api: String,
     pub key: String,
+    /// Do clients acknowledge?
+    pub acks: bool,
     pub to: To,
     /// Messages a second.
     pub rate: f64,
@@ -115,7 +148,8 @@ impl Scenario {
 
     pub fn posting(&self) -> Option<&Posting> {
         match self {
-            Scenario::Hold(_) | Scenario::Storm(_) => None,
+            Scenario::Hold(plan) => plan.notify.as_ref(),
+            Scenario::Storm(_) => None,
             Scenario::Fanout(posting) | Scenario::Latency(posting) | Scenario::Chaos(posting, _) => {
                 Some(posting)
             }
@@ -146,6 +180,8 @@ pub struct RunConfig {
     /// Connects a second.
     pub connect_rate: f64,
     pub lasts: Duration,
+    /// When the first client connects; `None`: at once.
+    pub start_at: Option<Moment>,
     pub users: Users,
     pub sources: Option<Sources>,
     pub threads: Option<u16>,
@@ -155,6 +191,7 @@ pub struct RunConfig {
     pub expectations: Vec<Expectation>,
     pub best_effort: bool,
     pub json: Option<PathBuf>,
+    pub html: Option<PathBuf>,
     pub seed: u64,
     /// The command line, for the report; without secrets.
     pub command: String,
@@ -188,7 +225,9 @@ impl RunConfig {
                 To::Topic(topic) => json!({ "topic": topic }),
                 To::User => json!("user"),
                 To::Anyone => json!("anyone"),
+                To::Each => json!("each"),
             };
+            config["acks"] = json!(posting.acks);
         }
         if let Some(storm) = self.scenario.storm() {
             config["cut"] = json!(storm.cut.name());

@@ -70,6 +70,8 @@ pub struct Counts {
     /// Copies of messages of this run, with those that a sync brought.
     pub received: u64,
     pub duplicated: u64,
+    /// Notifications that clients acknowledged.
+    pub acked: u64,
     /// First copies that came by a sync after a drop or a gap.
     pub synced: u64,
     /// Copies at a socket that should not get them, or of no known message.
@@ -92,6 +94,7 @@ impl Counts {
         self.pings_answered += other.pings_answered;
         self.received += other.received;
         self.duplicated += other.duplicated;
+        self.acked += other.acked;
         self.synced += other.synced;
         self.strays += other.strays;
     }

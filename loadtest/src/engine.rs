@@ -52,6 +52,8 @@ pub struct Shared {
     run: OnceLock<(Arc<Posts>, Audience)>,
     /// Are losses and returns remembered one by one?
     watches_returns: AtomicBool,
+    /// Whoever is asked to leave stays away.
+    leaving: AtomicBool,
     /// Every thread cuts its connections once this is set.
     cut: OnceLock<End>,
     /// Threads that count copies since `run` was set.
@@ -81,6 +83,7 @@ impl Shared {
             stage: AtomicU8::new(HOLDING),
             run: OnceLock::new(),
             watches_returns: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             cut: OnceLock::new(),
             armed: AtomicU32::new(0),
             inside: (0..clients).map(|_| AtomicBool::new(false)).collect(),
@@ -192,6 +195,12 @@ impl Engines {
     /// From here on losses and returns are remembered.
     pub fn watch_returns(&self) {
         self.shared.watches_returns.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// From here on whoever a server asks to leave, or closes, stays away.
+    pub fn begin_leaving(&self) {
+        self.shared.leaving.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -313,6 +322,9 @@ impl Engine {
         }
         if shared.watches_returns.load(Ordering::Acquire) {
             self.fleet.watch_returns();
+        }
+        if shared.leaving.load(Ordering::Acquire) {
+            self.fleet.begin_leaving();
         }
         if !self.has_cut
             && let Some(how) = shared.cut.get()

@@ -24,6 +24,14 @@ pub const FIELDS: &[(&str, &str, Read)] = &[
     ("received", "copies received", |r| Some(r.messages.received as f64)),
     ("lost", "copies owed that never came", |r| Some(r.messages.lost as f64)),
     ("duplicated", "copies that came twice", |r| Some(r.messages.duplicated as f64)),
+    ("acked", "notifications that clients acknowledged", |r| Some(r.messages.acked as f64)),
+    ("acks_read", "acknowledgements that the router's ledger knows of", |r| {
+        r.messages.acks_read.map(|read| read as f64)
+    }),
+    ("drain_s", "seconds until the last client had left a draining gateway", |r| {
+        Some(r.drain.as_ref()?.seconds)
+    }),
+    ("drain_left", "clients that were still there", |r| Some(f64::from(r.drain.as_ref()?.left_over))),
     ("per_s", "copies received a second", |r| r.messages.per_s),
     ("p50_ms", "intended post to socket, median", |r| r.latency_ms.map(|s| s.p50)),
     ("p90_ms", "the same, 90th percentile", |r| r.latency_ms.map(|s| s.p90)),

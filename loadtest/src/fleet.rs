@@ -8,6 +8,7 @@ mod handshake;
 mod losing;
 mod route;
 mod speech;
+mod syncing;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -32,7 +33,7 @@ use crate::target::Target;
 use crate::users::Users;
 use closing::Closing;
 use losing::Cutting;
-use timers::{Timers, Wake};
+use timers::{Timers, Wake, Why};
 
 pub use speech::Speech;
 pub(crate) use speech::mix;
@@ -53,6 +54,8 @@ pub struct FleetConfig {
     pub attempts_max: u32,
     /// A topic that every client subscribes to before it counts as in.
     pub topic: Option<String>,
+    /// Do clients acknowledge what they get?
+    pub acks: bool,
     /// Do clients sync what they missed?
     pub syncs: bool,
     pub marker: Marker,
@@ -128,6 +131,8 @@ struct Client {
     intended: Mono,
     /// `created_at` of the newest notification heard of (or the first welcome's time), microseconds; 0: none.
     seen_us: i64,
+    /// Where the sync began that goes on; 0: none does.
+    sync_from_us: i64,
     /// Attempts since the client was last in.
     attempts: u32,
     /// Counts sockets, so that timers of an earlier one are known as stale.
@@ -158,6 +163,7 @@ pub struct Fleet {
     closing: Option<Closing>,
     cutting: Option<Cutting>,
     watches_returns: bool,
+    leaving: bool,
     timers: Timers,
     /// Heads of answers of which a part has come.
     partial: HashMap<u32, Vec<u8>>,
@@ -177,6 +183,7 @@ impl Fleet {
                 reconnect: Reconnect::new(speech::mix(config.seed, u64::from(config.lane.number(place)))),
                 intended: Mono::ZERO,
                 seen_us: 0,
+                sync_from_us: 0,
                 attempts: 0,
                 epoch: 0,
                 turn: 0,
@@ -197,6 +204,7 @@ impl Fleet {
             closing: None,
             cutting: None,
             watches_returns: false,
+            leaving: false,
             timers: Timers::default(),
             partial: HashMap::new(),
             receipts: None,
@@ -293,20 +301,15 @@ impl Fleet {
         if client.epoch != wake.epoch {
             return;
         }
-        match client.phase {
-            Phase::Waiting => self.begin(wake.place, at, now),
+        match (client.phase, wake.why) {
+            (Phase::Waiting, Why::Connects) => self.begin(wake.place, at, now),
             // There was no slot for its socket.
-            Phase::Connecting => {
+            (Phase::Connecting, Why::Connects) => {
                 let target = usize::from(client.target);
                 self.outputs.push_back(Output::Connect { place: wake.place, target });
             }
-            // The server had asked it to move.
-            Phase::In => {
-                self.journal.counts.moved += 1;
-                self.note_loss(wake.place, now);
-                self.leave(wake.place);
-                self.begin(wake.place, at, now);
-            }
+            (Phase::In, Why::Moves) => self.move_on(wake.place, at, now),
+            (Phase::In, Why::Syncs) => self.sync(wake.place, None),
             _ => {}
         }
     }
@@ -350,7 +353,7 @@ impl Fleet {
         if client.phase == Phase::Connecting {
             client.epoch = client.epoch.wrapping_add(1);
             self.timers.set_deadline(now + HANDSHAKE_WITHIN, place, client.epoch);
-            let again = Wake { place, epoch: client.epoch };
+            let again = Wake { place, epoch: client.epoch, why: Why::Connects };
             self.timers.set_wake(now + SLOT_AGAIN, again);
         }
     }
@@ -425,10 +428,10 @@ impl Fleet {
         client.attempts = 0;
         self.under_way -= 1;
         self.journal.counts.open += 1;
-        self.last_in = Some(now);
         if std::mem::replace(&mut client.was_in, true) {
             self.journal.counts.reconnected += 1;
         } else {
+            self.last_in = Some(now);
             self.journal.counts.established += 1;
         }
         self.outputs.push_back(Output::Presence { client: self.config.lane.number(place), inside: true });

@@ -6,7 +6,7 @@
 //! Pure rooms: `fleet` (the clients), `schedule`, `tally`, `receipts`, `returns`, `posts`, `counts`, `series`, `percentiles`,
 //! `phases`, `marker`, `plan`, `expect`, `report`, `units`, `target`, `sources`, `users`, `config`.
 //! Porches: `run` (the walk), `engine` (sockets), `api` (posts), `machine` (/proc), `victim` (the server that dies), `cli`, `progress`,
-//! `interrupt`.
+//! `interrupt`, `kept` (reports on disk).
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -17,6 +17,7 @@ pub mod engine;
 pub mod expect;
 pub mod fleet;
 pub mod interrupt;
+pub mod kept;
 pub mod limits;
 pub mod machine;
 pub mod marker;

@@ -44,6 +44,10 @@ pub const SLOT_AGAIN: Duration = Duration::from_millis(5);
 pub const STORM_QUIET: Duration = Duration::from_secs(2);
 /// Server processes whose memory and CPU time are followed.
 pub const SERVERS_MAX: usize = 8;
+/// Reports that are added up in one go.
+pub const REPORTS_MAX: usize = 256;
+/// Bytes of a kept report.
+pub const REPORT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a token file or a secret.
 pub const SECRET_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of the bitmaps that say which socket has which message, one thread. Past it the oldest message is settled as it is.

@@ -1,76 +1,81 @@
 //! The program: reads the command line, runs, prints, exits. Everything else is in the library.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use loadtest::cli::{Cli, one_line};
-use loadtest::config::{Job, RunConfig};
+use loadtest::config::{DrawConfig, Job, MergeConfig, RunConfig};
 use loadtest::interrupt::Interrupt;
+use loadtest::kept::{self, Outputs};
 use loadtest::report::Report;
+use loadtest::report::merge::merge;
 use loadtest::run::{RunError, run};
 use ops::clock::Clock;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
-/// What `--json` takes for standard output.
-const STDOUT: &str = "-";
+
+/// A code and the line that says why.
+type End = (u8, String);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(help) if !help.use_stderr() => help.exit(),
-        Err(error) => return end(USAGE, &one_line(&error)),
+        Err(error) => return end((USAGE, one_line(&error))),
     };
     ops::logs::init(cli.log_format);
     let clock = Clock::start();
-    let config = match cli.command.settle(clock.wall(), ops::random::seed(), command_line()) {
-        Ok(Job::Run(config)) => config,
-        Err(usage) => return end(USAGE, &usage.to_string()),
+    let job = match cli.command.settle(clock.wall(), ops::random::seed(), command_line()) {
+        Ok(job) => job,
+        Err(usage) => return end((USAGE, usage.to_string())),
     };
-    // Before the run: an hour's report must not fail for want of a folder.
-    let json = match config
-        .json
-        .as_deref()
-        .filter(|path| *path != Path::new(STDOUT))
-        .map(File::create)
-        .transpose()
-    {
-        Ok(json) => json,
-        Err(error) => return end(USAGE, &format!("--json: cannot write the report: {error}")),
+    let done = match job {
+        Job::Run(config) => measure(&config, clock),
+        Job::Merge(config) => add_up(&config),
+        Job::Draw(config) => draw(&config),
     };
-    let interrupt = match Interrupt::listen() {
-        Ok(interrupt) => interrupt,
-        Err(error) => return end(FAILED, &format!("cannot listen for signals: {error}")),
-    };
-    match run(&config, clock, &interrupt) {
-        Ok(report) => tell(&config, &report, json),
-        Err(error @ (RunError::Usage(_) | RunError::Short(_) | RunError::Start(_))) => {
-            end(USAGE, &error.to_string())
-        }
-        Err(error @ RunError::Failed(_)) => end(FAILED, &error.to_string()),
-    }
+    done.map_or_else(end, |passed| ExitCode::from(if passed { 0 } else { FAILED }))
 }
 
-fn tell(config: &RunConfig, report: &Report, json: Option<File>) -> ExitCode {
-    let written = match (config.json.as_deref(), json) {
-        (Some(_), None) => writeln!(std::io::stdout(), "{}", report.to_json()),
-        (_, Some(mut file)) => {
-            let written = writeln!(file, "{}", report.to_json());
-            written.and_then(|()| write!(std::io::stdout(), "{}", report.page()))
-        }
-        (None, None) => write!(std::io::stdout(), "{}", report.page()),
-    };
-    match written {
-        Err(error) => end(FAILED, &format!("cannot write the report: {error}")),
-        Ok(()) => ExitCode::from(if report.passed { 0 } else { FAILED }),
-    }
+fn measure(config: &RunConfig, clock: Clock) -> Result<bool, End> {
+    let outputs = Outputs::open(config.json.as_deref(), config.html.as_deref()).map_err(usage)?;
+    let interrupt =
+        Interrupt::listen().map_err(|error| (FAILED, format!("cannot listen for signals: {error}")))?;
+    let report = run(config, clock, &interrupt).map_err(|error| match error {
+        RunError::Usage(_) | RunError::Short(_) | RunError::Start(_) => (USAGE, error.to_string()),
+        RunError::Failed(_) => (FAILED, error.to_string()),
+    })?;
+    tell(outputs, &report)
 }
 
-fn end(code: u8, line: &str) -> ExitCode {
+fn add_up(config: &MergeConfig) -> Result<bool, End> {
+    let reports = kept::read_all(&config.files).map_err(usage)?;
+    let report = merge(&reports, &command_line(), &config.expectations);
+    let report = report.map_err(|misfit| (USAGE, misfit.to_string()))?;
+    let outputs = Outputs::open(config.json.as_deref(), config.html.as_deref()).map_err(usage)?;
+    tell(outputs, &report)
+}
+
+/// Whether the run passed was said by the run; that it can be shown is what counts here.
+fn draw(config: &DrawConfig) -> Result<bool, End> {
+    let report = kept::read(&config.file).map_err(usage)?;
+    let outputs = Outputs::open(None, config.html.as_deref()).map_err(usage)?;
+    tell(outputs, &report).map(|_| true)
+}
+
+fn tell(outputs: Outputs, report: &Report) -> Result<bool, End> {
+    let written = outputs.write(report);
+    written.map_err(|error| (FAILED, format!("cannot write the report: {error}")))?;
+    Ok(report.passed)
+}
+
+fn usage(line: String) -> End {
+    (USAGE, line)
+}
+
+fn end((code, line): End) -> ExitCode {
     eprintln!("loadtest: {line}");
     ExitCode::from(code)
 }

@@ -32,6 +32,15 @@ impl Latencies {
         self.histogram.add(&other.histogram).expect("all have the same bounds");
     }
 
+    /// The distribution that [`Latencies::buckets`] wrote: equal to it in every figure, but for the smallest value of a bucket.
+    pub fn from_buckets(buckets: &[(u64, u64)]) -> Latencies {
+        let mut all = Latencies::default();
+        for (us, count) in buckets {
+            all.histogram.saturating_record_n((*us).min(HIGHEST_US), *count);
+        }
+        all
+    }
+
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
@@ -110,6 +119,18 @@ mod tests {
         one.merge(&two);
         assert_eq!(one.buckets(), both.buckets());
         assert_eq!(one.summary(), both.summary());
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_to_the_same_percentiles() {
+        let mut all = Latencies::default();
+        for us in 1..30_000_u64 {
+            all.record(Duration::from_micros(us * us % 7_000_003));
+        }
+        let back = Latencies::from_buckets(&all.buckets());
+        assert_eq!(back.buckets(), all.buckets());
+        let (back, all) = (back.summary().expect("some"), all.summary().expect("some"));
+        assert_eq!((back.count, back.p50, back.p99, back.p999), (all.count, all.p50, all.p99, all.p999));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Arrival {
 }
 
 impl Receipts {
-    pub fn handle_copy(&mut self, mark: Mark, at: Arrival, journal: &mut Journal) {
+    pub fn handle_copy(&mut self, mark: Mark, at: Arrival, journal: &mut Journal) -> Copy {
         let copy = match (&mut self.tally, mark.recipient) {
             (Tally::ToAll(all), Recipient::All) => all.handle_copy(mark.number, at.place),
             (Tally::ToOne(one), Recipient::User(user)) if user == at.client => one.handle_copy(mark.number),
@@ -64,6 +64,7 @@ impl Receipts {
             (Copy::Late, _) => journal.errors.add("message after its books were closed"),
             (Copy::Stray, _) => journal.counts.strays += 1,
         }
+        copy
     }
 
     fn time(&self, number: u64, at: Arrival, journal: &mut Journal) {

@@ -12,23 +12,26 @@
 //! | `connections` | `wanted`, `established` (got in at least once), `failed` (never got in), `open_at_end`, `dropped`, `reconnected`, `moved` (asked to leave by the server), `per_s` (established a second, from the first intended connect to the last welcome) |
 //! | `handshake_ms` | intended connect → `welcome`: `count`, `min`, `mean`, `p50`, `p90`, `p99`, `p999`, `max` |
 //! | `admission` | `refused` attempts, `retry_after_s` {`min`, `max`, `histogram`: {seconds: times}}, `attempts`: {attempts a client needed: clients} |
-//! | `messages` | `sent` (202), `rejected`, `unknown` (no answer), `owed` copies, `received` of them, `lost` = owed − received, `duplicated` (live twice), `synced` (came by a sync), `strays`, `per_s` |
+//! | `messages` | `sent` (202), `rejected`, `unknown` (no answer), `owed` copies, `received` of them, `lost` = owed − received, `duplicated` (live twice), `synced` (came by a sync), `acked` by clients, `acks_read` (by how many more in-app deliveries the router's ledger calls delivered), `strays`, `per_s` |
 //! | `latency_ms` | intended post → socket: open loop, so a late post counts against the server and the load tester alike |
 //! | `latency_from_202_ms` | the API's 202 → socket; 0 where the message was faster than its 202 |
 //! | `post_ms`, `post_late_ms` | intended post → 202; intended post → really posted |
 //! | `storm` | storms only, see [`storm::Storm`]: `cut`, `cut_at`, `lost`, `back`, `losing_s`, `back_s` {`p50`, `p90`, `p99`, `all`}, `attempts`, `fourth_share`, `refused`, `retry_after_s`, `retry_after_chi2`, `arrivals` (columns from the cut on), `before_ms`, `during_ms`, `after_ms`, `survivors_ms` |
+//! | `drain` | with `--drain-pid`: `pid`, `clients` in when it was asked, `asked_to_leave`, `ended` (closed by it), `left_over`, `seconds` until the last had left |
 //! | `series` | the run over time, see [`crate::series::Series`]: columns of at most 600 points, coarser as the run grows |
 //! | `server` | `pid`, `rss_bytes` before and at the end of the run, `slab_bytes` (growth, whole machine: both ends where both are here), `bytes_per_connection` (growth of RSS ÷ established), `slab_bytes_per_connection`, `cpu_ns_per_message` (the process), `busy_ns_per_message` (all busy time of the machine but our own), `cpu_ns_per_handshake` |
 //! | `client` | `cpu` (busiest thread, share of a core), `loop_lag_ms` (99th percentile of a loop turn's length), `post_late_ms`, `saturated`: if true, the figures are the load tester's, not the server's |
 //! | `errors` | kind → times |
 //! | `expectations` | `--expect`: `expected`, `found`, `met` |
 //! | `warnings`, `passed` | what to know before the figures are believed; exit 0? |
-//! | `histograms` | for merging and plots: `handshake_us`, `latency_us`, `latency_from_202_us`: pairs of (highest value of the bucket in µs, count) |
+//! | `histograms` | for merging and plots: `handshake_us`, `latency_us`, `latency_from_202_us`, `post_us`, `post_late_us`, the storm's `before_us`, `during_us`, `after_us`, `survivors_us`, and `loop_lag_us`: pairs of (highest value of the bucket in µs, count) |
 
+pub mod html;
+pub mod merge;
+mod page;
 pub mod storm;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +65,8 @@ pub struct Report {
     pub post_late_ms: Option<Summary>,
     #[serde(default)]
     pub storm: Option<Storm>,
+    #[serde(default)]
+    pub drain: Option<Drain>,
     #[serde(default)]
     pub series: Option<Series>,
     pub server: Option<Server>,
@@ -116,8 +121,28 @@ pub struct Messages {
     pub lost: u64,
     pub duplicated: u64,
     pub synced: u64,
+    #[serde(default)]
+    pub acked: u64,
+    #[serde(default)]
+    pub acks_read: Option<u64>,
     pub strays: u64,
     pub per_s: Option<f64>,
+}
+
+/// How a gateway drained.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Drain {
+    pub pid: u32,
+    /// Clients in when it was asked.
+    pub clients: u32,
+    /// Left because the server said so beforehand.
+    pub asked_to_leave: u64,
+    /// Were closed, or their connection ended.
+    pub ended: u64,
+    /// Still there when the time was over.
+    pub left_over: u32,
+    /// Until the last one had left.
+    pub seconds: f64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -146,6 +171,20 @@ pub struct Histograms {
     pub handshake_us: Vec<(u64, u64)>,
     pub latency_us: Vec<(u64, u64)>,
     pub latency_from_202_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub post_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub post_late_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub before_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub during_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub after_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub survivors_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub loop_lag_us: Vec<(u64, u64)>,
 }
 
 impl Report {
@@ -170,6 +209,7 @@ impl Report {
             post_ms: None,
             post_late_ms: None,
             storm: None,
+            drain: None,
             series: None,
             server: None,
             client: Client::default(),
@@ -184,148 +224,21 @@ impl Report {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a report serializes: keys are strings, floats are finite")
     }
-
-    /// The page for the terminal.
-    pub fn page(&self) -> String {
-        let mut page = String::new();
-        // Writing to a String never fails.
-        let _infallible = self.write_page(&mut page);
-        page
-    }
-
-    fn write_page(&self, page: &mut String) -> std::fmt::Result {
-        let Report { connections: c, admission, messages: m, .. } = self;
-        let early = if self.interrupted { ", ended early" } else { "" };
-        writeln!(page, "{} · {} · {:.1} s{early}", self.scenario, self.started_at, self.seconds)?;
-        writeln!(
-            page,
-            "{} · {} cores · Linux {}",
-            self.machine.cpu, self.machine.cores, self.machine.kernel
-        )?;
-        let rate = c.per_s.map_or(String::new(), |per_s| format!(" at {per_s:.0}/s"));
-        writeln!(
-            page,
-            "connections   {} of {} in{rate}; {} failed, {} dropped, {} came back, {} in at the end",
-            c.established, c.wanted, c.failed, c.dropped, c.reconnected, c.open_at_end
-        )?;
-        write_times(page, "handshake", self.handshake_ms.as_ref())?;
-        if admission.refused > 0 {
-            let range = admission
-                .retry_after_s
-                .as_ref()
-                .map_or("without Retry-After".to_owned(), |r| format!("Retry-After {}..={} s", r.min, r.max));
-            writeln!(page, "refused       {} attempts, {range}", admission.refused)?;
-        }
-        if let Some(storm) = &self.storm {
-            write_storm(page, storm)?;
-        }
-        if m.sent + m.rejected + m.unknown > 0 {
-            writeln!(
-                page,
-                "messages      {} accepted, {} rejected, {} without an answer",
-                m.sent, m.rejected, m.unknown
-            )?;
-            let rate = m.per_s.map_or(String::new(), |per_s| format!(" ({per_s:.0}/s)"));
-            writeln!(
-                page,
-                "copies        {} of {} received{rate}; {} lost, {} duplicated, {} by sync",
-                m.received, m.owed, m.lost, m.duplicated, m.synced
-            )?;
-        }
-        write_times(page, "latency", self.latency_ms.as_ref())?;
-        write_times(page, "  after 202", self.latency_from_202_ms.as_ref())?;
-        write_times(page, "  post", self.post_ms.as_ref())?;
-        if let Some(server) = &self.server {
-            write_server(page, server)?;
-        }
-        let lag = self.client.loop_lag_ms.map_or("–".to_owned(), |lag| format!("{lag:.2} ms"));
-        writeln!(
-            page,
-            "load tester   busiest thread {:.0}% of a core, loop lag p99 {lag}",
-            self.client.cpu * 100.0
-        )?;
-        for (kind, times) in &self.errors {
-            writeln!(page, "error         {times} × {kind}")?;
-        }
-        for warning in &self.warnings {
-            writeln!(page, "warning       {warning}")?;
-        }
-        for Verdict { expected, found, met } in &self.expectations {
-            let found = found.map_or("not measured".to_owned(), |found| format!("{found}"));
-            writeln!(
-                page,
-                "{}  {expected} (found {found})",
-                if *met { "met         " } else { "NOT MET     " }
-            )?;
-        }
-        writeln!(page, "{}", if self.passed { "passed" } else { "FAILED" })
-    }
 }
 
-fn write_storm(page: &mut String, storm: &Storm) -> std::fmt::Result {
-    let seconds = |time: Option<f64>| time.map_or("never".to_owned(), |s| format!("{s:.2} s"));
-    let back = &storm.back_s;
-    writeln!(
-        page,
-        "storm         {} lost ({}), {} back, {} refusals",
-        storm.lost, storm.cut, storm.back, storm.refused
-    )?;
-    writeln!(
-        page,
-        "  back        50% {}, 90% {}, 99% {}, all {}",
-        seconds(back.p50),
-        seconds(back.p90),
-        seconds(back.p99),
-        seconds(back.all)
-    )?;
-    let attempts: Vec<String> =
-        storm.attempts.iter().map(|(needed, clients)| format!("{needed}: {clients}")).collect();
-    if !attempts.is_empty() {
-        writeln!(page, "  attempts    {}", attempts.join(", "))?;
+impl Report {
+    /// Did the run do what it was asked, and is nothing missing?
+    pub fn judge(&self, best_effort: bool) -> bool {
+        let connections = &self.connections;
+        let sends = ["fanout", "latency", "chaos"].contains(&self.scenario.as_str());
+        self.expectations.iter().all(|verdict| verdict.met)
+            && self.messages.lost == 0
+            && connections.established > 0
+            && (best_effort || connections.failed == 0)
+            && (!sends || self.messages.sent > 0)
+            && self.storm.as_ref().is_none_or(|storm| storm.lost > 0 && storm.back == storm.lost)
+            && self.drain.as_ref().is_none_or(|drain| drain.left_over == 0)
     }
-    if let Some(found) = &storm.retry_after_chi2 {
-        let verdict = if found.uniform { "uniform over 5..=30" } else { "NOT uniform over 5..=30" };
-        writeln!(
-            page,
-            "  Retry-After {verdict}: χ² {:.1} of {} draws (bound {:.1})",
-            found.chi2, found.draws, found.bound
-        )?;
-    }
-    for (name, times) in [
-        ("  before", storm.before_ms),
-        ("  during", storm.during_ms),
-        ("  survivors", storm.survivors_ms),
-        ("  after", storm.after_ms),
-    ] {
-        write_times(page, name, times.as_ref())?;
-    }
-    Ok(())
-}
-
-fn write_times(page: &mut String, name: &str, times: Option<&Summary>) -> std::fmt::Result {
-    let Some(Summary { p50, p90, p99, p999, max, .. }) = times else { return Ok(()) };
-    writeln!(page, "{name:13} p50 {p50:.2}  p90 {p90:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2} ms")
-}
-
-fn write_server(page: &mut String, server: &Server) -> std::fmt::Result {
-    write!(
-        page,
-        "server        pid {}, RSS {:.1} MiB",
-        server.pid,
-        server.rss_bytes as f64 / f64::from(1 << 20)
-    )?;
-    if let Some(bytes) = server.bytes_per_connection {
-        write!(page, ", {bytes:.0} B a connection")?;
-    }
-    if let Some(bytes) = server.slab_bytes_per_connection {
-        write!(page, ", slab {bytes:.0} B a connection (whole machine)")?;
-    }
-    for (what, ns) in [("handshake", server.cpu_ns_per_handshake), ("message", server.cpu_ns_per_message)] {
-        if let Some(ns) = ns {
-            write!(page, ", {:.2} µs CPU a {what}", ns / 1e3)?;
-        }
-    }
-    writeln!(page)
 }
 
 #[cfg(test)]
@@ -387,17 +300,5 @@ mod tests {
         }
         let back: Report = serde_json::from_value(json).expect("a report");
         assert_eq!(back, report);
-    }
-
-    #[test]
-    fn the_page_names_what_went_wrong() {
-        let mut report = Report::example();
-        report.messages = Messages { sent: 2, owed: 20, received: 19, lost: 1, ..Messages::default() };
-        report.errors.insert("dropped: close 4429".to_owned(), 3);
-        report.warnings.push("the load tester was the bottleneck".to_owned());
-        let page = report.page();
-        for part in ["19 of 20", "1 lost", "3 × dropped: close 4429", "bottleneck", "FAILED"] {
-            assert!(page.contains(part), "{part}: {page}");
-        }
     }
 }

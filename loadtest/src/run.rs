@@ -2,6 +2,7 @@
 //! the pure rooms; called by `main` and by tests.
 
 mod cost;
+mod holding;
 mod storming;
 mod sum;
 mod watching;
@@ -13,8 +14,8 @@ use std::time::Duration;
 use ops::clock::Clock;
 use wire::time::Mono;
 
-use crate::api::{PostConfig, PostResult, Posters, To};
-use crate::config::{Cut, Posting, RunConfig, Scenario, StormPlan};
+use crate::api::{self, PostConfig, PostResult, Posters, To};
+use crate::config::{Cut, Moment, Posting, RunConfig, Scenario, StormPlan};
 use crate::engine::{EngineConfig, EngineResult, Engines, Shared, StartError, Status};
 use crate::fleet::{Audience, FleetConfig};
 use crate::interrupt::Interrupt;
@@ -24,7 +25,7 @@ use crate::marker::Marker;
 use crate::plan::{self, Plan, Shortfall, Wanted};
 use crate::posts::Posts;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{Drain, Report};
 use crate::schedule::{Lane, Pace};
 use crate::victim;
 use cost::{Costs, Snapshot};
@@ -37,6 +38,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const ARM_WITHIN: Duration = Duration::from_secs(10);
 /// How long is waited for copies when somebody asked for the end.
 const SHORTLY: Duration = Duration::from_secs(2);
+/// How often the router's ledger is asked.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 /// The schedule starts this much after everybody is ready.
 const HEAD_START: Duration = Duration::from_millis(100);
 
@@ -83,6 +86,17 @@ struct Outcome {
     interrupted: bool,
     /// When the storm began; `None`: there was none.
     storm: Option<Mono>,
+    /// Acknowledgements that the router's ledger knows more than before the messages.
+    acks_read: Option<u64>,
+    drain: Option<Drain>,
+}
+
+impl Outcome {
+    /// How it stands at the end, while the servers are still there.
+    fn take_stock(&mut self, shared: &Shared) {
+        self.costs.at_end = Snapshot::take(self.costs.pid);
+        self.open_at_end = shared.status().counts.open;
+    }
 }
 
 /// Runs it and reports.
@@ -140,9 +154,10 @@ impl Run<'_> {
     fn go(&mut self) -> Result<Outcome, RunError> {
         let servers = local_servers(&self.addresses, self.config.server_pid);
         let pid = servers.iter().map(|(_, pid)| *pid).find(|pid| Some(*pid) != self.victim());
-        let mut costs = Costs { pid, before: Snapshot::take(pid), ..Costs::default() };
+        let is_one_of_many = servers.len() > 1;
+        let mut costs = Costs { pid, is_one_of_many, before: Snapshot::take(pid), ..Costs::default() };
         let shared = Arc::new(Shared::new(self.plan.connections, self.plan.threads));
-        let begun = self.clock.mono() + HEAD_START;
+        let begun = self.begin_at();
         self.watching = Some(Watching::new(begun, servers));
         let engines = Engines::start(self.engine_configs(begun), Arc::clone(&shared))?;
         let tables = engines.tables.clone();
@@ -160,18 +175,21 @@ impl Run<'_> {
             ended: begun,
             interrupted: false,
             storm: None,
+            acks_read: None,
+            drain: None,
         };
         if shared.status().counts.open > 0 && !self.interrupt.is_asked() {
             match &self.config.scenario {
-                Scenario::Hold(_) => self.hold(&shared),
+                Scenario::Hold(plan) => self.hold(plan, &engines, &shared, &mut outcome)?,
                 Scenario::Storm(plan) => self.storm(plan, &engines, &shared, &mut outcome),
                 Scenario::Fanout(posting) | Scenario::Latency(posting) | Scenario::Chaos(posting, _) => {
                     self.send(posting, &engines, &shared, &mut outcome)?;
                 }
             }
         }
-        outcome.costs.at_end = Snapshot::take(pid);
-        outcome.open_at_end = shared.status().counts.open;
+        if outcome.drain.is_none() {
+            outcome.take_stock(&shared);
+        }
         outcome.interrupted = self.interrupt.is_asked();
         outcome.ended = self.clock.mono();
         if !self.say_goodbye(&engines, &shared) {
@@ -182,6 +200,15 @@ impl Run<'_> {
         }
         outcome.engines = engines.join()?;
         Ok(outcome)
+    }
+
+    /// When the first client connects.
+    fn begin_at(&self) -> Mono {
+        let now = self.clock.mono();
+        match self.config.start_at {
+            Some(moment) => at(moment, now, self.clock).max(now + HEAD_START),
+            None => now + HEAD_START,
+        }
     }
 
     /// The process that the run ends.
@@ -205,8 +232,9 @@ impl Run<'_> {
                 attempts_max: self.config.attempts,
                 topic: self.config.scenario.posting().and_then(|posting| match &posting.to {
                     To::Topic(topic) => Some(topic.clone()),
-                    To::All | To::User | To::Anyone => None,
+                    To::All | To::User | To::Anyone | To::Each => None,
                 }),
+                acks: self.config.scenario.posting().is_some_and(|posting| posting.acks),
                 syncs: self.config.scenario.posting().is_some(),
                 marker: self.marker.clone(),
                 seed: self.config.seed,
@@ -227,21 +255,6 @@ impl Run<'_> {
                 format!("{} refused, {} dropped, {} gave up", counts.refused, counts.dropped, counts.failed);
             progress.show(u64::from(counts.open), &more, now);
             status.settled
-        });
-    }
-
-    fn hold(&mut self, shared: &Shared) {
-        let until = self.clock.mono() + self.config.lasts;
-        let from = self.clock.mono();
-        self.progress.begin("holding", self.config.lasts.as_secs());
-        self.watch(shared, |status, now, progress| {
-            let counts = &status.counts;
-            let more = format!(
-                "s: {} in, {} dropped, {} came back, {} pings answered",
-                counts.open, counts.dropped, counts.reconnected, counts.pings_answered
-            );
-            progress.show(now.since(from).as_secs(), &more, now);
-            now >= until
         });
     }
 
@@ -275,10 +288,12 @@ impl Run<'_> {
         // Threads count before the first message goes out; the schedule begins only then.
         let begin_by = self.clock.mono() + ARM_WITHIN;
         let start = self.clock.mono() + HEAD_START;
-        let posts = Arc::new(Posts::new(Pace::new(start, posting.rate), posting.messages));
+        let messages =
+            if posting.to == To::Each { u64::from(self.plan.connections) } else { posting.messages };
+        let posts = Arc::new(Posts::new(Pace::new(start, posting.rate), messages));
         let owed = match audience {
-            Audience::All => posting.messages * u64::from(shared.status().counts.open),
-            Audience::One => posting.messages,
+            Audience::All => messages * u64::from(shared.status().counts.open),
+            Audience::One => messages,
         };
         engines.begin_run(Arc::clone(&posts), audience);
         self.watch(shared, |_, now, _| engines.is_armed() || now >= begin_by);
@@ -286,6 +301,7 @@ impl Run<'_> {
             Posters::start(posting.posters, &self.post_config(posting), &posts, shared).map_err(|error| {
                 RunError::Failed(format!("cannot start {} posting threads: {error}", posting.posters))
             })?;
+        let delivered = posting.acks.then(|| api::delivered(&posting.api, &posting.key)).flatten();
         outcome.costs.messages_begin = Snapshot::take(outcome.costs.pid);
         outcome.messages_begun = Some(start);
         self.progress.begin("sending", owed);
@@ -307,6 +323,7 @@ impl Run<'_> {
             storming.is_over()
         });
         outcome.messages_ended = Some(ended);
+        outcome.acks_read = delivered.and_then(|before| self.wait_for_acks(posting, before, shared));
         if let Some(storming) = storming {
             self.end_storm(storming, outcome);
         }
@@ -342,9 +359,23 @@ impl Run<'_> {
         }
     }
 
+    /// How many acknowledgements the router has read since it knew `before`; waits for as many as clients sent, as long as the
+    /// run settles.
+    fn wait_for_acks(&mut self, posting: &Posting, before: u64, shared: &Shared) -> Option<u64> {
+        let by = self.clock.mono() + posting.settle;
+        loop {
+            let read = api::delivered(&posting.api, &posting.key)?.saturating_sub(before);
+            let (status, now) = self.look(shared);
+            if read >= status.counts.acked || now >= by {
+                return Some(read);
+            }
+            std::thread::sleep(ASK_EVERY);
+        }
+    }
+
     fn copies_each(&self, status: &Status) -> u64 {
         match self.config.scenario.posting().map(|posting| &posting.to) {
-            Some(To::User | To::Anyone) | None => 1,
+            Some(To::User | To::Anyone | To::Each) | None => 1,
             // Who left for good still counts as owed when the books are closed; here only waiting is at stake.
             Some(_) => u64::from(status.counts.established),
         }
@@ -379,6 +410,17 @@ impl Run<'_> {
                 return status.closed;
             }
             std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// A moment on our own clock; what counts from something counts from `from`.
+fn at(moment: Moment, from: Mono, clock: Clock) -> Mono {
+    match moment {
+        Moment::After(after) => from + after,
+        Moment::At(date) => {
+            let ahead = u64::try_from(date.0 - clock.wall().0).unwrap_or(0);
+            clock.mono() + Duration::from_micros(ahead)
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Look {
 /// Columns of equal length. `t_s`: the end of each point, from the first intended connect; counts are of the point's time alone.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
+    /// The date of second 0.
+    pub begun_at: String,
     pub every_s: f64,
     pub t_s: Vec<f64>,
     /// Clients in at the point's end.
@@ -137,6 +139,7 @@ impl Sampler {
             }
         });
         Series {
+            begun_at: String::new(),
             every_s: self.every.as_secs_f64(),
             t_s: points.iter().map(|point| round(point.at.since(self.start).as_secs_f64(), 3)).collect(),
             open: points.iter().map(|point| point.look.open).collect(),

@@ -31,7 +31,8 @@ use ops::clock::Clock;
 fn report(words: &[&str]) -> Result<Report, RunError> {
     let clock = Clock::start();
     let cli = Cli::try_parse_from([&["loadtest"], words].concat()).expect("a good command line");
-    let Job::Run(config) = cli.command.settle(clock.wall(), 7, String::new()).expect("good flags");
+    let job = cli.command.settle(clock.wall(), 7, String::new()).expect("good flags");
+    let Job::Run(config) = job else { panic!("a run: {job:?}") };
     run(&config, clock, &Interrupt::default())
 }
 

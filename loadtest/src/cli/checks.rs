@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::limits::{FOR_MAX, RATE_MAX, SECRET_BYTES_MAX};
+use wire::time::Wall;
+
+use crate::config::Moment;
+use crate::limits::{AHEAD_MAX, FOR_MAX, RATE_MAX, SECRET_BYTES_MAX};
 use crate::units::parse_duration;
 
 use super::Usage;
@@ -54,4 +57,24 @@ pub(super) fn read_secret(flag: &str, path: &Path) -> Result<String, Usage> {
         return Err(failed(&format!("{size} bytes are too many")));
     }
     fs::read_to_string(path).map_err(|error| failed(&error))
+}
+
+/// `5s`, `+5s`, or a date that is not over and not far away.
+pub(super) fn moment(flag: &str, text: &str, now: Wall) -> Result<Moment, Usage> {
+    if let Ok(date) = Wall::parse(text) {
+        let ahead = Duration::from_micros(u64::try_from(date.0 - now.0).unwrap_or(0));
+        if ahead.is_zero() || ahead > AHEAD_MAX {
+            return Err(Usage(format!(
+                "{flag} {text}: a date within the next {} hours is wanted",
+                AHEAD_MAX.as_secs() / 3_600
+            )));
+        }
+        return Ok(Moment::At(date));
+    }
+    let after = parse_duration(text.strip_prefix('+').unwrap_or(text))
+        .map_err(|_| Usage(format!("{flag} {text:?}: write 5s, +5s or a date as 2026-03-01T10:00:00Z")))?;
+    if after > AHEAD_MAX {
+        return Err(Usage(format!("{flag} {text}: at most {} hours", AHEAD_MAX.as_secs() / 3_600)));
+    }
+    Ok(Moment::After(after))
 }

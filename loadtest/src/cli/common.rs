@@ -15,7 +15,7 @@ use crate::target::Target;
 use crate::users::{Proof, Users, parse_tokens};
 
 use super::Usage;
-use super::checks::{duration, name, rate, read_secret, within};
+use super::checks::{duration, moment, name, rate, read_secret, within};
 
 const URL_DEFAULT: &str = "ws://127.0.0.1:8080";
 /// A JWT of ours outlives any run by this much.
@@ -35,7 +35,10 @@ pub(super) struct Common {
     urls: Vec<String>,
     /// Clients, each with a name and a connection of its own.
     #[arg(long, short = 'n', default_value_t = 1_000)]
-    connections: u32,
+    pub(super) connections: u32,
+    /// When the first client connects: +5s, or a date as 2026-03-01T10:00:00Z; several load testers begin together so.
+    #[arg(long, value_name = "+TIME|DATE")]
+    start_at: Option<String>,
     /// How long it lasts once the clients are in: 500ms, 10s, 2m, 1h.
     #[arg(long = "for", value_name = "TIME", default_value = "60s")]
     lasts: String,
@@ -72,6 +75,9 @@ pub(super) struct Common {
     /// Write the report there; - is standard output, instead of the page.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the report there as one HTML file with plots.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Conditions to pass, as 'p99_ms<50,lost=0'.
     #[arg(long, value_name = "CONDITIONS")]
     expect: Option<String>,
@@ -113,6 +119,7 @@ impl Common {
             connections: within("--connections", self.connections, 1, CONNECTIONS_MAX)?,
             connect_rate: rate(flag, connect_rate)?,
             lasts,
+            start_at: self.start_at.map(|text| moment("--start-at", &text, now)).transpose()?,
             users,
             sources: sources.transpose()?,
             threads: self.threads.map(|n| within("--threads", n, 1, THREADS_MAX)).transpose()?,
@@ -123,6 +130,7 @@ impl Common {
             expectations: expectations.map_err(|why| Usage(format!("--expect {why}")))?,
             best_effort: self.best_effort,
             json: self.json,
+            html: self.report,
             seed: self.seed.unwrap_or(seed),
             command,
         })

@@ -20,7 +20,7 @@ const POSTERS_BY_ITSELF_MAX: u16 = 128;
 /// From this rate on, late messages are posted together.
 const BATCH_FROM_RATE: f64 = 2_000.0;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct PostingArgs {
     /// The router's API.
     #[arg(long, default_value = "http://127.0.0.1:8090", value_name = "URL")]
@@ -34,15 +34,15 @@ pub(super) struct PostingArgs {
     /// Bytes of each message's body text.
     #[arg(long, default_value_t = 128)]
     size: usize,
-    /// Connects a second, before the messages begin.
-    #[arg(long, default_value_t = 2_000.0)]
-    pub(super) connect_rate: f64,
     /// Threads that post, each with a connection of its own [default: by rate]
     #[arg(long)]
     posters: Option<u16>,
     /// Messages that are due and may go in one request [default: 1, and 64 from 2,000 a second]
     #[arg(long)]
     batch: Option<u16>,
+    /// Clients acknowledge what they get.
+    #[arg(long)]
+    acks: bool,
     /// How long copies may still come after the last post.
     #[arg(long, default_value = "10s", value_name = "TIME")]
     settle: String,
@@ -56,8 +56,11 @@ impl PostingArgs {
         common: &Common,
         messages_max: u64,
     ) -> Result<Posting, Usage> {
-        let rate = rate("--rate", per_s)?;
-        let messages = (rate * common.lasts()?.as_secs_f64()).ceil() as u64;
+        let rate = rate(if to == To::Each { "--notify-rate" } else { "--rate" }, per_s)?;
+        let messages = match to {
+            To::Each => u64::from(common.connections),
+            _ => (rate * common.lasts()?.as_secs_f64()).ceil() as u64,
+        };
         if !(1..=messages_max).contains(&messages) {
             return Err(Usage(format!(
                 "--rate × --for is {messages} messages; 1 to {messages_max} are possible"
@@ -78,6 +81,7 @@ impl PostingArgs {
         Ok(Posting {
             api,
             key,
+            acks: self.acks || to == To::Each,
             to,
             rate,
             messages,

@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use wire::time::Wall;
 
-use crate::config::{Cut, Moment, Signal, StormPlan};
-use crate::limits::{AHEAD_MAX, STORM_MAX};
-use crate::units::parse_duration;
+use crate::config::{Cut, Signal, StormPlan};
+use crate::limits::STORM_MAX;
 
 use super::Usage;
+use super::checks::moment;
 
 #[derive(Debug, Args)]
 pub(super) struct StormArgs {
@@ -55,7 +55,7 @@ impl StormArgs {
             SignalArg::Term => Signal::Terminate,
         };
         let cut = match (self.cut, self.kill_pid) {
-            (None | Some(CutArg::Kill), Some(pid)) => Cut::Kill { pid: server(pid)?, signal },
+            (None | Some(CutArg::Kill), Some(pid)) => Cut::Kill { pid: server("--kill-pid", pid)?, signal },
             (Some(CutArg::Kill), None) => return Err(Usage("--cut kill needs --kill-pid".to_owned())),
             (Some(_), Some(_)) => return Err(Usage("--kill-pid goes with --cut kill alone".to_owned())),
             (_, None) if self.signal.is_some() => return Err(Usage("--signal needs --kill-pid".to_owned())),
@@ -73,30 +73,11 @@ impl StormArgs {
     }
 }
 
-fn server(pid: u32) -> Result<u32, Usage> {
+/// A process that may be signalled.
+pub(super) fn server(flag: &str, pid: u32) -> Result<u32, Usage> {
     // 0 and 1 are everybody and the first process: whoever means them means something else.
     if pid < 2 || pid == std::process::id() || i32::try_from(pid).is_err() {
-        return Err(Usage(format!("--kill-pid {pid}: a server's process is wanted")));
+        return Err(Usage(format!("{flag} {pid}: a server's process is wanted")));
     }
     Ok(pid)
-}
-
-/// `5s`, `+5s`, or a date that is not over and not far away.
-pub(super) fn moment(flag: &str, text: &str, now: Wall) -> Result<Moment, Usage> {
-    if let Ok(date) = Wall::parse(text) {
-        let ahead = Duration::from_micros(u64::try_from(date.0 - now.0).unwrap_or(0));
-        if ahead.is_zero() || ahead > AHEAD_MAX {
-            return Err(Usage(format!(
-                "{flag} {text}: a date within the next {} hours is wanted",
-                AHEAD_MAX.as_secs() / 3_600
-            )));
-        }
-        return Ok(Moment::At(date));
-    }
-    let after = parse_duration(text.strip_prefix('+').unwrap_or(text))
-        .map_err(|_| Usage(format!("{flag} {text:?}: write 5s, +5s or a date as 2026-03-01T10:00:00Z")))?;
-    if after > AHEAD_MAX {
-        return Err(Usage(format!("{flag} {text}: at most {} hours", AHEAD_MAX.as_secs() / 3_600)));
-    }
-    Ok(Moment::After(after))
 }

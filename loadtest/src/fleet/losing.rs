@@ -4,7 +4,7 @@
 use wire::close::Comeback;
 use wire::time::Mono;
 
-use super::timers::Wake;
+use super::timers::{Wake, Why};
 use super::{End, Fleet, Output, Phase};
 use crate::limits::CUTS_A_TURN;
 
@@ -19,6 +19,24 @@ impl Fleet {
     /// From here on losses and returns are remembered one by one, for the arrival curve.
     pub fn watch_returns(&mut self) {
         self.watches_returns = true;
+    }
+
+    /// From here on whoever the server asks to leave, or closes, stays away.
+    pub fn begin_leaving(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Leaves as the server asked: to come back elsewhere, or for good.
+    pub(super) fn move_on(&mut self, place: u32, at: Mono, now: Mono) {
+        self.journal.counts.moved += 1;
+        self.note_loss(place, now);
+        self.leave(place);
+        if self.leaving {
+            self.clients[place as usize].phase = Phase::Out;
+            self.out += 1;
+        } else {
+            self.begin(place, at, now);
+        }
     }
 
     /// Ends every connection without a word, a bounded number each turn; everybody comes back by the policy.
@@ -94,7 +112,7 @@ impl Fleet {
     fn come_back(&mut self, place: u32, comeback: Comeback, now: Mono) {
         let client = &mut self.clients[place as usize];
         let hopeless = matches!(comeback, Comeback::Never | Comeback::AfterAuth);
-        if hopeless || client.attempts >= self.config.attempts_max || self.closing.is_some() {
+        if hopeless || client.attempts >= self.config.attempts_max || self.closing.is_some() || self.leaving {
             client.phase = Phase::Out;
             self.out += 1;
             if !client.was_in {
@@ -103,6 +121,6 @@ impl Fleet {
             return;
         }
         let delay = client.reconnect.handle_loss(now);
-        self.timers.set_wake(now + delay, Wake { place, epoch: client.epoch });
+        self.timers.set_wake(now + delay, Wake { place, epoch: client.epoch, why: Why::Connects });
     }
 }

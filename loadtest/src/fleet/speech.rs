@@ -5,16 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use wire::close::{CloseCode, Comeback};
-use wire::message::{ClientMessage, ServerMessage, SyncBatch, SyncRequest, Welcome};
+use wire::message::{ClientMessage, ServerMessage, Welcome};
 use wire::session::Incoming;
 use wire::time::{Mono, Wall};
 use wire::ws::{self, Data, OpCode};
 
-use super::timers::Wake;
+use super::timers::{Wake, Why};
 use super::{Fleet, Output, Phase};
 use crate::marker::Marker;
 use crate::receipts::{Arrival, Way};
+use crate::tally::Copy;
 
 /// How the server's encoder begins a notification; others are read as JSON.
 const NOTIFICATION: &str = r#"{"type":"notification","#;
@@ -39,6 +41,16 @@ pub(super) fn handshake_key(seed: u64, client: u32, epoch: u32) -> [u8; 16] {
     key
 }
 
+/// A notification's id, with its quotes.
+fn id(notification: &str) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Id<'t> {
+        #[serde(borrow)]
+        id: &'t RawValue,
+    }
+    serde_json::from_str(notification).ok().map(|Id { id }| id.get())
+}
+
 /// Finds marks and dates, draws masks.
 #[derive(Debug)]
 pub struct Speech {
@@ -59,7 +71,22 @@ impl Speech {
         (mix(self.seed, self.drawn) as u32).to_le_bytes()
     }
 
-    fn say(&mut self, message: &ClientMessage) -> Bytes {
+    /// The ids, with their quotes, of the notifications of this run.
+    fn ids<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        #[derive(Deserialize)]
+        struct Page<'t> {
+            #[serde(borrow)]
+            notifications: Vec<&'t RawValue>,
+        }
+        if self.marker.find(text).nth(1).is_none() && text.starts_with(NOTIFICATION) {
+            return id(text).into_iter().collect();
+        }
+        let Ok(Page { notifications }) = serde_json::from_str(text) else { return Vec::new() };
+        let ours = notifications.iter().filter(|raw| self.marker.find(raw.get()).next().is_some());
+        ours.filter_map(|raw| id(raw.get())).collect()
+    }
+
+    pub(super) fn say(&mut self, message: &ClientMessage) -> Bytes {
         let text = serde_json::to_vec(message).expect("client messages serialize");
         ws::frame(OpCode::Data(Data::Text), &text, Some(self.mask()))
     }
@@ -103,7 +130,7 @@ impl Fleet {
             Ok(ServerMessage::Welcome(welcome)) => self.handle_welcome(place, &welcome, now),
             Ok(ServerMessage::SyncBatch(batch)) => {
                 self.handle_copies(place, text, Way::Sync, now);
-                self.handle_page(place, batch);
+                self.handle_page(place, &batch);
             }
             Ok(ServerMessage::Subscribed { topics }) => {
                 let mine = self.config.topic.as_ref().is_some_and(|topic| topics.contains(topic));
@@ -117,10 +144,14 @@ impl Fleet {
             }
             Ok(ServerMessage::Reconnect { after_ms }) => {
                 let epoch = self.clients[place as usize].epoch;
-                self.timers.set_wake(now + Duration::from_millis(after_ms), Wake { place, epoch });
+                let wake = Wake { place, epoch, why: Why::Moves };
+                self.timers.set_wake(now + Duration::from_millis(after_ms), wake);
             }
-            Ok(ServerMessage::Error { code, .. }) => {
+            Ok(ServerMessage::Error { code, retry_after_ms, .. }) => {
                 self.journal.errors.add(&format!("server error: {code}"));
+                if let Some(after_ms) = retry_after_ms {
+                    self.sync_again(place, Duration::from_millis(after_ms), now);
+                }
             }
             Ok(ServerMessage::Dismiss { .. } | ServerMessage::Pong { .. }) => {}
             Err(_) => self.journal.errors.add("the server sent a message that is not understood"),
@@ -137,9 +168,25 @@ impl Fleet {
         let Some(receipts) = &mut self.receipts else { return };
         let stayed = self.clients[place as usize].stayed;
         let at = Arrival { place, client: self.config.lane.number(place), way, stayed, now };
+        let mut first = false;
         for mark in self.speech.marker.find(text) {
-            receipts.handle_copy(mark, at, &mut self.journal);
+            first |= receipts.handle_copy(mark, at, &mut self.journal) == Copy::First;
         }
+        if first && self.config.acks {
+            self.acknowledge(place, text);
+        }
+    }
+
+    /// Acknowledges every notification of this run in a message: one, or those of a page.
+    fn acknowledge(&mut self, place: u32, text: &str) {
+        let ids = self.speech.ids(text);
+        if ids.is_empty() {
+            return self.journal.errors.add("a notification without an id");
+        }
+        self.journal.counts.acked += ids.len() as u64;
+        let said = format!(r#"{{"type":"ack","ids":[{}]}}"#, ids.join(","));
+        let frame = ws::frame(OpCode::Data(Data::Text), said.as_bytes(), Some(self.speech.mask()));
+        self.outputs.push_back(Output::Send { place, frame });
     }
 
     fn handle_welcome(&mut self, place: u32, welcome: &Welcome, now: Mono) {
@@ -164,26 +211,6 @@ impl Fleet {
         if came_back {
             self.sync(place, None);
         }
-    }
-
-    /// Asks for what was missed since `since`, or since the newest that was heard of.
-    fn sync(&mut self, place: u32, since: Option<Wall>) {
-        if self.config.syncs {
-            let seen = Wall(self.clients[place as usize].seen_us);
-            let last_seen_at = Some(since.map_or(seen, |since| since.min(seen)));
-            self.ask(place, SyncRequest { last_seen_at, cursor: None, limit: None });
-        }
-    }
-
-    fn handle_page(&mut self, place: u32, batch: SyncBatch) {
-        if batch.has_more && self.config.syncs {
-            self.ask(place, SyncRequest { last_seen_at: None, cursor: Some(batch.cursor), limit: None });
-        }
-    }
-
-    fn ask(&mut self, place: u32, request: SyncRequest) {
-        let frame = self.speech.say(&ClientMessage::Sync(request));
-        self.outputs.push_back(Output::Send { place, frame });
     }
 
     fn handle_close(&mut self, place: u32, number: Option<u16>, reason: &str, now: Mono) {

@@ -23,6 +23,7 @@ fn fleet_of(clients: u32, rate: f64, attempts_max: u32) -> Fleet {
         shares: vec![1, 1],
         attempts_max,
         topic: None,
+        acks: true,
         syncs: true,
         marker: Marker::new(1),
         seed: 5,

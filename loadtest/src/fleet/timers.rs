@@ -10,6 +10,18 @@ use wire::time::Mono;
 pub(super) struct Wake {
     pub(super) place: u32,
     pub(super) epoch: u32,
+    pub(super) why: Why,
+}
+
+/// What for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Why {
+    /// It begins an attempt.
+    Connects,
+    /// The server asked it to leave.
+    Moves,
+    /// It asks again for what it missed.
+    Syncs,
 }
 
 /// At most a wake and a deadline for each socket that was begun; both leave when their time comes.

@@ -28,6 +28,8 @@ pub struct Storm {
     pub cut: String,
     /// Absent when nothing was cut: the run ended before.
     pub cut_at: Option<String>,
+    /// The same as seconds of the run, as in `series`.
+    pub cut_s: Option<f64>,
     pub lost: u64,
     pub back: u64,
     /// From the first loss to the last.
@@ -86,11 +88,10 @@ impl Storm {
         let steps = cut_at.map(|(at, _)| returns.since(at)).unwrap_or_default();
         let sum = |of: fn(&Step) -> u32| steps.iter().map(|step| u64::from(of(step))).sum::<u64>();
         let (lost, back) = (sum(|step| step.lost), sum(|step| step.back));
-        let counted: u64 = returns.attempts_needed.values().sum();
-        let late: u64 = returns.attempts_needed.range(FOURTH..).map(|(_, clients)| clients).sum();
-        Storm {
+        let mut storm = Storm {
             cut: cut.to_owned(),
             cut_at: cut_at.map(|(_, date)| date.to_string()),
+            cut_s: None,
             lost,
             back,
             losing_s: losing(&steps),
@@ -101,7 +102,7 @@ impl Storm {
                 all: reached(&steps, lost),
             },
             attempts: returns.attempts_needed.clone(),
-            fourth_share: (counted > 0).then(|| late as f64 / counted as f64),
+            fourth_share: None,
             refused: sum(|step| step.refused),
             retry_after_s: RetryAfter::of(returns.retry_after_s.clone()),
             retry_after_chi2: chi2(&returns.retry_after_s),
@@ -110,7 +111,16 @@ impl Storm {
             during_ms: phases.during.summary(),
             after_ms: phases.after.summary(),
             survivors_ms: phases.survivors.summary(),
-        }
+        };
+        storm.count_fourths();
+        storm
+    }
+
+    /// Who was back only with the fourth attempt or later, of all that are back.
+    pub(super) fn count_fourths(&mut self) {
+        let counted: u64 = self.attempts.values().sum();
+        let late: u64 = self.attempts.range(FOURTH..).map(|(_, clients)| clients).sum();
+        self.fourth_share = (counted > 0).then(|| late as f64 / counted as f64);
     }
 
     /// The survivors' 99th percentile over that of the calm.

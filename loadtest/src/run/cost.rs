@@ -42,6 +42,8 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub(super) struct Costs {
     pub(super) pid: Option<u32>,
+    /// Others hold clients, too: nothing can be said of one connection or message.
+    pub(super) is_one_of_many: bool,
     pub(super) before: Snapshot,
     /// Every client is in or gave up.
     pub(super) let_in: Snapshot,
@@ -61,6 +63,16 @@ impl Costs {
     /// `None` when there is no process to look at.
     pub(super) fn server(&self, established: u32, open: u32, copies: u64) -> Option<Server> {
         let (before, rss) = (self.before.rss_bytes?, self.at_end.rss_bytes?);
+        if self.is_one_of_many {
+            let slab = self.let_in.slab_bytes.saturating_sub(self.before.slab_bytes);
+            return Some(Server {
+                pid: self.pid?,
+                rss_before_bytes: before,
+                rss_bytes: rss,
+                slab_bytes: Some(slab),
+                ..Server::default()
+            });
+        }
         let growth = |at: u64, was: u64| (open > 0).then(|| (at as f64 - was as f64) / f64::from(open));
         let messages = (copies > 0).then_some((&self.messages_end, &self.messages_begin));
         Some(Server {
@@ -95,6 +107,7 @@ mod tests {
     fn each_figure_is_a_difference_over_its_own_part_of_the_run() {
         let costs = Costs {
             pid: Some(1),
+            is_one_of_many: false,
             before: at(0, 0, 0, 1_000),
             let_in: at(100, 300, 100, 3_000),
             messages_begin: at(200, 400, 200, 3_000),
@@ -122,5 +135,7 @@ mod tests {
         assert_eq!(server.cpu_ns_per_handshake, None);
         assert_eq!((server.bytes_per_connection, server.cpu_ns_per_message), (None, None));
         assert!(Costs::default().server(1, 1, 1).is_none());
+        let many = Costs { is_one_of_many: true, ..costs };
+        assert_eq!(many.server(10, 10, 10).expect("a process").bytes_per_connection, None);
     }
 }

@@ -2,7 +2,8 @@
 
 use wire::time::Mono;
 
-use crate::config::{Cut, Moment, StormPlan};
+use super::at;
+use crate::config::{Cut, StormPlan};
 use crate::engine::{Engines, Status};
 use crate::fleet::End;
 use crate::limits::STORM_QUIET;
@@ -30,13 +31,7 @@ impl Storming {
     /// `from`: what the plan's time counts from. Losses are remembered from here on.
     pub(super) fn new(plan: &StormPlan, from: Mono, clock: Clock, engines: &Engines) -> Storming {
         engines.watch_returns();
-        let due = match plan.at {
-            Moment::After(after) => from + after,
-            Moment::At(date) => {
-                let ahead = u64::try_from(date.0 - clock.wall().0).unwrap_or(0);
-                clock.mono() + std::time::Duration::from_micros(ahead)
-            }
-        };
+        let due = at(plan.at, from, clock);
         Storming {
             cut: plan.cut,
             due,

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::time::Mono;
+use wire::time::{Mono, Wall};
 
 use super::{LOOK_EVERY, Run};
 use crate::engine::{Shared, Status};
@@ -36,8 +36,9 @@ impl Watching {
         }
     }
 
-    pub(super) fn series(&self) -> Series {
-        self.sampler.series(&self.servers)
+    /// `begun`: the date of the first intended connect.
+    pub(super) fn series(&self, begun: Wall) -> Series {
+        Series { begun_at: begun.to_string(), ..self.sampler.series(&self.servers) }
     }
 }
 
