@@ -38,11 +38,15 @@ impl fmt::Debug for Conn {
     }
 }
 
+/// One of the listeners of a [`crate::Rings`]: what its `listen` returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DoorId(pub(crate) u8);
+
 /// What [`crate::Rings::turn`] reports. After the caller's `close` only `Closed` follows.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Server role: a client arrived.
-    Accepted { conn: Conn, peer: SocketAddr },
+    /// Server role: a client arrived through this door.
+    Accepted { conn: Conn, peer: SocketAddr, door: DoorId },
     /// Client role: `connect` succeeded.
     Connected { conn: Conn },
     /// Client role: `connect` failed. The slot is freed, no `Closed` follows.

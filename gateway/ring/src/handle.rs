@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::accept::Taken;
 use crate::conn::Event;
 use crate::ops::{Completion, Op, Tag};
 use crate::ring::{Ring, Shared, Sink};
@@ -102,8 +103,8 @@ impl Ring {
 
     fn on_accept(&mut self, record: u32, result: i32, shared: &mut Shared, sink: Sink<'_>) -> bool {
         self.borrowed -= 1;
-        shared.accepts_armed -= 1;
-        let (index, peer) = self.accepts.complete(record);
+        let Taken { slot: index, door, peer } = self.accepts.complete(record);
+        shared.accepts_armed[usize::from(door.0)] -= 1;
         if result < 0 {
             self.slots.release(index);
             match -result {
@@ -129,7 +130,7 @@ impl Ring {
         shared.stats.accepted += 1;
         self.list_poll(index);
         let conn = self.conn(index);
-        sink(Event::Accepted { conn, peer });
+        sink(Event::Accepted { conn, peer, door });
         true
     }
 

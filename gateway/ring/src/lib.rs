@@ -35,8 +35,9 @@ mod slots;
 mod stats;
 mod wait;
 
+pub use accept::DOORS_MAX;
 pub use config::{RingConfig, Table};
-pub use conn::{Conn, Event, SendOutcome};
+pub use conn::{Conn, DoorId, Event, SendOutcome};
 pub use connect::ConnectError;
 pub use open::{OpenError, bind, executor, raise_nofile};
 pub use rings::Rings;

@@ -6,7 +6,7 @@ use std::io;
 
 use io_uring::{IoUring, squeue};
 
-use crate::accept::Accepts;
+use crate::accept::{Accepts, DOORS_MAX};
 use crate::conn::{Conn, Event};
 use crate::connect::{Addresses, ConnectError};
 use crate::ops::{self, Completion, Op, Tag};
@@ -34,7 +34,8 @@ pub(crate) struct Shared {
     pub(crate) scratch: Scratch,
     pub(crate) addresses: Addresses,
     pub(crate) stats: RingStats,
-    pub(crate) accepts_armed: u32,
+    /// By door.
+    pub(crate) accepts_armed: [u32; DOORS_MAX],
     /// The error number of an accept that should not be tried again at once.
     pub(crate) accept_failure: Option<i32>,
 }

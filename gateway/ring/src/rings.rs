@@ -11,10 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2::SockRef;
 
-use crate::accept::{Door, roomiest};
+use crate::accept::{DOORS_MAX, Doors, roomiest};
 use crate::clock::{self, Nanos};
 use crate::config::{Plan, RingConfig, Table};
-use crate::conn::{Conn, Event, SendOutcome};
+use crate::conn::{Conn, DoorId, Event, SendOutcome};
 use crate::connect::{self, Addresses, ConnectError};
 use crate::open::{self, OpenError};
 use crate::ops::{self, Op};
@@ -32,7 +32,7 @@ pub struct Rings {
     pub(crate) rings: Vec<Ring>,
     /// Apart from the rings in memory that outlives them: see `drop`.
     pub(crate) shared: ManuallyDrop<Box<Shared>>,
-    pub(crate) door: Door,
+    pub(crate) doors: Doors,
     pub(crate) doorbell: Doorbell,
     pub(crate) spin: Duration,
     pub(crate) sleep_max: Duration,
@@ -68,13 +68,13 @@ impl Rings {
             scratch: Scratch::new(config.recv_buffers, config.recv_buffer_bytes),
             addresses: Addresses::default(),
             stats: RingStats::default(),
-            accepts_armed: 0,
+            accepts_armed: [0; DOORS_MAX],
             accept_failure: None,
         };
         Ok(Rings {
             rings,
             shared: ManuallyDrop::new(Box::new(shared)),
-            door: Door::new(config.accepts),
+            doors: Doors::new(config.accepts),
             doorbell,
             spin: config.spin,
             sleep_max: config.sleep_max,
@@ -96,26 +96,25 @@ impl Rings {
         self.shared.stats
     }
 
-    /// Takes connections from `listener` from the next turn on, as long as there are slots. Once for each `Rings`. What has no
-    /// slot waits in the listener's backlog.
-    pub fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
+    /// Takes connections from `listener` from the next turn on, as long as there are slots; up to [`DOORS_MAX`] listeners.
+    /// What has no slot waits in the listener's backlog.
+    pub fn listen(&mut self, listener: TcpListener) -> io::Result<DoorId> {
         // Accepted sockets inherit it. A listener that does not block would make every accept fail at once.
         SockRef::from(&listener).set_tcp_nodelay(true)?;
         listener.set_nonblocking(false)?;
-        self.door.hang(listener);
-        Ok(())
+        Ok(self.doors.hang(listener))
     }
 
     /// Stops (or goes on) taking connections. Those that the kernel had taken already may still be reported.
     pub fn set_accepting(&mut self, on: bool) {
-        self.door.set_open(on, &mut self.rings, &mut self.shared);
+        self.doors.set_open(on, &mut self.rings, &mut self.shared);
     }
 
     /// Submits what is queued, runs what the kernel deferred, reports what happened: at most about
     /// [`RingConfig::turn_completions`] completions over all rings. Never blocks. Returns the number of events.
     pub fn turn(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> usize {
-        let Rings { rings, shared, door, .. } = self;
-        door.arm(rings, shared);
+        let Rings { rings, shared, doors, .. } = self;
+        doors.arm(rings, shared);
         let count = rings.len();
         let mut budget = self.turn_completions;
         let mut events = 0;

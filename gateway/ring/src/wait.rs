@@ -235,7 +235,7 @@ impl Rings {
         }
         self.shared.stats.waits += 1;
         let until_accept =
-            self.door.pause_until().map(|until| Duration::from_nanos(until.0.saturating_sub(start.0)));
+            self.doors.pause_until().map(|until| Duration::from_nanos(until.0.saturating_sub(start.0)));
         Some(until_accept.map_or(at_most, |until| at_most.min(until.max(Duration::from_millis(1)))))
     }
 

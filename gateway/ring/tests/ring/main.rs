@@ -5,6 +5,7 @@
 mod accepting;
 mod bursts;
 mod closing;
+mod doors;
 mod echo;
 mod ending;
 mod fairness;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_ring::{Conn, Event, RingConfig, Rings, SendOutcome, bind};
+use gateway_ring::{Conn, DoorId, Event, RingConfig, Rings, SendOutcome, bind};
 
 /// Longer than any of these tests takes on a loaded machine; a lost wake-up or completion shows as this.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -29,6 +29,7 @@ pub fn small(rings: u16, slots: u32) -> RingConfig {
 #[derive(Debug, Default)]
 pub struct Seen {
     pub peer: Option<SocketAddr>,
+    pub door: Option<DoorId>,
     pub bytes: Vec<u8>,
     pub ended: Option<Result<(), ErrorKind>>,
     pub sent: usize,
@@ -55,10 +56,15 @@ impl Side {
 
     pub fn listening(config: &RingConfig) -> (Side, SocketAddr) {
         let mut side = Side::new(config);
+        let (_, address) = side.hang_door();
+        (side, address)
+    }
+
+    /// Listens on a fresh port (too).
+    pub fn hang_door(&mut self) -> (DoorId, SocketAddr) {
         let listener = bind(loopback(), 4_096, false).expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
-        side.rings.listen(listener).expect("a fresh listener takes options");
-        (side, address)
+        (self.rings.listen(listener).expect("a fresh listener takes options"), address)
     }
 
     pub fn turn(&mut self) -> usize {
@@ -128,9 +134,10 @@ fn note(
     let seen = seen.get_mut(&conn).expect("nothing is reported of a connection that was never given out");
     assert!(!seen.closed, "Closed is the last event of {conn:?}, yet {event:?}");
     match event {
-        Event::Accepted { peer, .. } => {
+        Event::Accepted { peer, door, .. } => {
             accepted.push(conn);
             seen.peer = Some(peer);
+            seen.door = Some(door);
         }
         Event::Connected { .. } => connected.push(conn),
         Event::ConnectFailed { error, .. } => seen.connect_failed = Some(error.kind()),
