@@ -144,7 +144,11 @@ impl Authenticator {
 
     /// Whether a request's `Host` is this gateway's own.
     pub fn is_own_host(&self, host: &str) -> bool {
-        Origin::parse(&format!("http://{host}")).is_some_and(|origin| self.own_origins.contains(&origin))
+        let is_own = |scheme: &str| {
+            let origin = Origin::parse(&format!("{scheme}://{host}"));
+            origin.is_some_and(|origin| self.own_origins.contains(&origin))
+        };
+        is_own("http") || is_own("https")
     }
 
     /// Whether a page of this origin may connect. A client that is no browser names none.

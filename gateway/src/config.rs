@@ -96,7 +96,8 @@ pub struct Gateway {
     /// range for each. Both 0: never.
     pub lifetime_min_s: u64,
     pub lifetime_max_s: u64,
-    pub tls: Option<IgnoredTable>,
+    /// Absent: plaintext on loopback only.
+    pub tls: Option<Tls>,
     pub quic: Option<IgnoredTable>,
     pub auth: Auth,
     pub limits: Limits,
@@ -112,6 +113,18 @@ impl<'de> Deserialize<'de> for IgnoredTable {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<IgnoredTable, D::Error> {
         IgnoredAny::deserialize(from).map(|_| IgnoredTable)
     }
+}
+
+/// `[gateway.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Where clients connect by TLS. May be off loopback.
+    pub listen: SocketAddr,
+    /// A PEM file with the node's certificate and those that lead to the root.
+    pub cert: PathBuf,
+    /// A PEM file with the certificate's private key, not encrypted.
+    pub key: PathBuf,
 }
 
 /// `[gateway.auth]`.
@@ -196,6 +209,16 @@ impl Default for Gateway {
     }
 }
 
+impl Default for Tls {
+    fn default() -> Tls {
+        Tls {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443),
+            cert: PathBuf::new(),
+            key: PathBuf::new(),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -266,7 +289,7 @@ impl Gateway {
         let proxies = self.trusted_proxies.len();
         within("gateway.trusted_proxies (count)", proxies, 0, limits::TRUSTED_PROXIES_MAX)?;
         self.check_lifetimes()?;
-        not_built("gateway.tls", self.tls.is_some())?;
+        self.tls.as_ref().map_or(Ok(()), Tls::check)?;
         not_built("gateway.quic", self.quic.is_some())?;
         self.limits.check(self.ping_interval_ms)?;
         self.check_exposure()?;
@@ -299,28 +322,40 @@ impl Gateway {
         if self.auth.local_user == Some(true) && self.links.is_some() {
             return Err(wrong("gateway.auth.local_user", "is for standalone only"));
         }
+        if self.auth.local_user == Some(true) && !self.is_on_loopback() {
+            return Err(wrong(
+                "gateway.auth.local_user",
+                "is for loopback only, and gateway.tls.listen is not",
+            ));
+        }
         Ok(())
+    }
+
+    /// Whether nobody but this machine reaches the clients' listeners.
+    pub fn is_on_loopback(&self) -> bool {
+        self.listen.ip().is_loopback() && self.tls.as_ref().is_none_or(|tls| tls.listen.ip().is_loopback())
     }
 
     /// Whether `?user=NAME` is believed.
     pub fn local_user(&self) -> bool {
-        let standalone_on_loopback = self.links.is_none() && self.listen.ip().is_loopback();
+        let standalone_on_loopback = self.links.is_none() && self.is_on_loopback();
         let no_keys = self.auth.keys.is_empty() && self.auth.jwks.is_none();
         standalone_on_loopback && self.auth.local_user.unwrap_or(no_keys)
     }
 
     /// The origins under which a gateway that listens here is reached on its own machine.
     pub fn own_origins(listen: SocketAddr) -> Vec<String> {
-        if !listen.ip().is_loopback() {
-            return Vec::new();
-        }
-        let port = listen.port();
-        ["127.0.0.1", "localhost", "[::1]"].iter().map(|host| format!("http://{host}:{port}")).collect()
+        own_origins("http", listen)
     }
 
-    /// The origins that may connect when a browser names one. `listen` is where the gateway really listens.
-    pub fn origins(&self, listen: SocketAddr) -> Vec<String> {
-        self.auth.allowed_origins.clone().unwrap_or_else(|| Gateway::own_origins(listen))
+    /// The same for its TLS listener.
+    pub fn own_tls_origins(listen: SocketAddr) -> Vec<String> {
+        own_origins("https", listen)
+    }
+
+    /// The origins that may connect when a browser names one. `own` are those of this gateway itself.
+    pub fn origins(&self, own: &[String]) -> Vec<String> {
+        self.auth.allowed_origins.clone().unwrap_or_else(|| own.to_vec())
     }
 
     pub fn ping_interval(&self) -> Duration {
@@ -335,6 +370,25 @@ impl Gateway {
 
     pub fn drain_window(&self) -> Duration {
         Duration::from_secs(self.drain_s)
+    }
+}
+
+fn own_origins(scheme: &str, listen: SocketAddr) -> Vec<String> {
+    if !listen.ip().is_loopback() {
+        return Vec::new();
+    }
+    let port = listen.port();
+    ["127.0.0.1", "localhost", "[::1]"].iter().map(|host| format!("{scheme}://{host}:{port}")).collect()
+}
+
+impl Tls {
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, file) in [("gateway.tls.cert", &self.cert), ("gateway.tls.key", &self.key)] {
+            if file.as_os_str().is_empty() {
+                return Err(wrong(key, "a PEM file must be named"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -406,7 +460,8 @@ mod tests {
         let gateway = parsed("").unwrap();
         assert_eq!(gateway, Gateway::default());
         assert!(gateway.local_user());
-        assert!(gateway.origins(gateway.listen).contains(&"http://localhost:8080".to_owned()));
+        let own = Gateway::own_origins(gateway.listen);
+        assert!(gateway.origins(&own).contains(&"http://localhost:8080".to_owned()));
     }
 
     #[test]
@@ -438,7 +493,12 @@ mod tests {
             ("[gateway]\ntrusted_proxies = [\"proxy-1\"]\n", "t.toml:2: \"proxy-1\" is no address and no"),
             ("[gateway.limits]\nidle_s = 10\n", "gateway.limits.idle_s (at least two ping intervals) = 10"),
             ("[gateway.links]\nrouters = []\n", "gateway.links.routers (count) = 0"),
-            ("[gateway.tls]\ncert = \"x\"\n", "gateway.tls: not built yet"),
+            ("[gateway.tls]\ncert = \"x\"\n", "gateway.tls.key: a PEM file must be named"),
+            ("[gateway.tls]\nkey = \"x\"\n", "gateway.tls.cert: a PEM file must be named"),
+            (
+                "[gateway.tls]\ncert = \"c\"\nkey = \"k\"\nlisten = \"0.0.0.0:8443\"\n[gateway.auth]\nlocal_user = true\n",
+                "gateway.auth.local_user: is for loopback only",
+            ),
             (
                 "[gateway.auth]\nallowed_origins = [\"x\"]\n",
                 "gateway.auth.allowed_origins: \"x\" is no origin",
@@ -453,6 +513,15 @@ mod tests {
             assert!(error.starts_with(start), "{text}: {error}");
             assert!(!error.contains('\n'));
         }
+    }
+
+    #[test]
+    fn a_tls_listener_off_loopback_ends_the_belief_in_local_users() {
+        let listening = |on: &str| format!("[gateway.tls]\ncert = \"c\"\nkey = \"k\"\nlisten = \"{on}\"\n");
+        assert!(parsed(&listening("127.0.0.1:8443")).unwrap().local_user());
+        assert!(!parsed(&listening("0.0.0.0:8443")).unwrap().local_user());
+        let tls = parsed("[gateway.tls]\ncert = \"c\"\nkey = \"k\"\n").unwrap().tls.unwrap();
+        assert_eq!(tls.listen.to_string(), "127.0.0.1:8443");
     }
 
     #[test]

@@ -18,3 +18,4 @@ pub mod limits;
 pub mod metrics;
 pub mod node;
 pub mod shard;
+pub mod tls;

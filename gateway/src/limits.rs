@@ -114,6 +114,26 @@ pub const REFUSALS_PER_ADDRESS_MAX: u32 = 64;
 /// Peers or prefixes whose word about a client's address is taken.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
 
+/// Bytes of one TLS record with its header (RFC 5246 §6.2.3), and the most that a session keeps of what it cannot read yet.
+pub const TLS_RECORD_BYTES_MAX: usize = 16_384 + 2_048 + 5;
+/// Messages of TLS handshakes answered in one turn: each may cost a signature (0.1 ms by ECDSA, 0.8 ms by RSA), and the
+/// sockets that are open wait that long.
+pub const TLS_HANDSHAKES_PER_TURN: usize = 4;
+/// Pieces of handshakes looked at in one turn, answered or not.
+pub const TLS_PIECES_PER_TURN: usize = 64;
+/// Plaintext that one send of a TLS socket takes from its outbox; a longer frame goes piece by piece.
+pub const TLS_SEND_BYTES: usize = 32 * 1024;
+/// Records of all TLS sockets of a shard that the kernel has not taken; past it the next one waits, in its outbox.
+pub const TLS_IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Records of one TLS socket that wait behind a send: handshake messages, alerts, key updates.
+pub const TLS_WAITING_BYTES_MAX: usize = 128 * 1024;
+/// Sessions remembered for clients of TLS 1.2 that take no tickets.
+pub const TLS_SESSIONS_MAX: usize = 4_096;
+/// Bytes of a certificate or key file.
+pub const TLS_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A certificate that ends sooner than this is warned about.
+pub const TLS_EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3_600);
+
 /// Bytes of a request to the admin listener.
 pub const ADMIN_REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// How long a request to the admin listener may take.

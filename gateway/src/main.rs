@@ -78,6 +78,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn say(running: &RunningNode) {
     println!("clients  http://{0}  ws://{0}/v1/connect", running.clients);
+    if let Some(tls) = running.tls {
+        println!("tls      https://{tls}  wss://{tls}/v1/connect");
+    }
     println!("admin    http://{}/metrics", running.admin);
     for (shard, table) in running.tables.iter().enumerate() {
         println!("shard {shard}  {table}");
@@ -98,7 +101,7 @@ fn serve(config: Option<PathBuf>, running: RunningNode) -> anyhow::Result<()> {
         hurrier.hurry();
     };
     let reload = move || match reload(config.as_deref(), &reloader) {
-        Ok(()) => tracing::info!("keys, origins and limits reloaded"),
+        Ok(()) => tracing::info!("keys, certificates, origins and limits reloaded"),
         Err(why) => tracing::error!("nothing was reloaded: {why:#}"),
     };
     gateway::io::signals::listen(drain, hurry, reload)?;
@@ -136,16 +139,19 @@ mod standalone {
             return Ok(());
         }
         let doors = Doors::open(gateway)?;
-        let origins = Gateway::own_origins(doors.clients_address());
-        settings.allowed_origins.extend(origins);
+        settings.allowed_origins.extend(doors.own_origins());
         let is_dev = settings.standalone;
         let router = router::node::start(&settings)?;
-        let page = console(router.api, is_dev.then_some(DEV_KEY));
-        let running = node::start(gateway, doors, &[router.links], Some(page))?;
+        // The page knows a key: it is for this machine alone.
+        let page = gateway.is_on_loopback().then(|| console(router.api, is_dev.then_some(DEV_KEY)));
+        let has_console = page.is_some();
+        let running = node::start(gateway, doors, &[router.links], page)?;
         say(&running);
         println!("api      http://{}  key {}", router.api, if is_dev { DEV_KEY } else { "as configured" });
         println!("router   http://{}/metrics  links {}", router.admin, router.links);
-        println!("console  http://{}/", running.clients);
+        if has_console {
+            println!("console  http://{}/", running.clients);
+        }
         if gateway.local_user() {
             tracing::warn!(
                 "?user=NAME is believed from this machine: configure [gateway.auth] keys to end that"

@@ -3,6 +3,8 @@
 //! Each shard writes its own counters and nobody else's; the admin listener adds them up when it is asked.
 //! Never labels anything with a user, a token or a text. Called by `shard`, `io::shard_loop` and `io::admin`.
 
+pub mod tls;
+
 use ops::metrics::{Counter, Gauge, Histogram, Text};
 use wire::close::CloseCode;
 
@@ -98,6 +100,7 @@ pub struct ShardMetrics {
     pub link_cuts: Counter,
     /// Copied from the shard's rings.
     pub ring: RingGauges,
+    pub tls: tls::TlsMetrics,
 }
 
 /// The figures of `gateway_ring::RingStats` that operators look at.
@@ -209,6 +212,7 @@ pub fn render(admission: &Admission, shards: &[&ShardMetrics]) -> String {
         let code = code.number().to_string();
         text.counter("tocsin_gateway_closes_total", "Sessions closed by us.", &[("code", &code)], value);
     }
+    tls::render(&mut text, &shards.iter().map(|shard| &shard.tls).collect::<Vec<_>>());
     for (name, help, of) in COUNTERS {
         text.counter(name, help, &[], sum(&|shard| of(shard).get()));
     }

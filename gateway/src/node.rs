@@ -11,20 +11,23 @@ use std::sync::atomic::AtomicBool;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use gateway_ring::{Notifier, RingConfig, Rings, Table};
 use ops::clock::Clock;
+use rustls::ServerConfig;
 
 use crate::admission::{Admission, AdmissionLimits};
 use crate::auth::keys::{KeyError, KeySet};
 use crate::auth::{Authenticator, Beliefs};
 use crate::census::Census;
-use crate::config::{ConfigError, Gateway};
+use crate::config::{ConfigError, Gateway, Tls};
 use crate::io::admin::{Admin, Operator};
+use crate::io::certificates::{self, CertificateError};
 use crate::io::listener;
-use crate::io::shard_loop::{Command, ShardLoop, Sibling};
+use crate::io::shard_loop::{Command, ShardLoop, Sibling, TlsDoor};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::shard::drain::DrainKind;
 use crate::shard::request::Console;
 use crate::shard::{Now, Settings, Shard, ShardConfig};
+use crate::tls::Resumption;
 
 /// Why a node does not start; one line for a person. Exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,10 @@ pub enum StartError {
     KeyFile { file: PathBuf, why: std::io::Error },
     #[error("{}: {why}", file.display())]
     Key { file: PathBuf, why: KeyError },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
     #[error("the router {name:?} is not found: {why}")]
     Router { name: String, why: std::io::Error },
     #[error(
@@ -53,8 +60,11 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Doors {
     clients: Vec<TcpListener>,
+    /// As many, or none.
+    tls: Vec<TcpListener>,
     admin: TcpListener,
     clients_address: SocketAddr,
+    tls_address: Option<SocketAddr>,
 }
 
 impl Doors {
@@ -63,13 +73,25 @@ impl Doors {
         let clients =
             listener::open(gateway.listen, shard_count(gateway)).map_err(fault("clients", gateway.listen))?;
         let clients_address = clients[0].local_addr().map_err(fault("clients", gateway.listen))?;
+        let (mut tls, mut tls_address) = (Vec::new(), None);
+        if let Some(Tls { listen, .. }) = gateway.tls {
+            tls = listener::open(listen, shard_count(gateway)).map_err(fault("clients by TLS", listen))?;
+            tls_address = Some(tls[0].local_addr().map_err(fault("clients by TLS", listen))?);
+        }
         let admin = TcpListener::bind(gateway.admin).map_err(fault("the admin", gateway.admin))?;
-        Ok(Doors { clients, admin, clients_address })
+        Ok(Doors { clients, tls, admin, clients_address, tls_address })
     }
 
     /// Where clients connect; a port 0 is a real one here.
     pub fn clients_address(&self) -> SocketAddr {
         self.clients_address
+    }
+
+    /// The origins under which this node is reached on its own machine.
+    pub fn own_origins(&self) -> Vec<String> {
+        let mut origins = Gateway::own_origins(self.clients_address);
+        origins.extend(self.tls_address.map(Gateway::own_tls_origins).into_iter().flatten());
+        origins
     }
 }
 
@@ -84,6 +106,8 @@ fn shard_count(gateway: &Gateway) -> usize {
 #[derive(Debug)]
 pub struct RunningNode {
     pub clients: SocketAddr,
+    /// Where clients connect by TLS.
+    pub tls: Option<SocketAddr>,
     pub admin: SocketAddr,
     /// What each shard's rings got.
     pub tables: Vec<Table>,
@@ -97,9 +121,12 @@ pub struct RunningNode {
 pub struct Control {
     shards: Vec<Sibling>,
     admission: Arc<Admission>,
-    clients: SocketAddr,
     /// Connections that the rings have room for.
     room: u64,
+    clock: Clock,
+    own_origins: Vec<String>,
+    /// Absent: the node has no TLS listener.
+    resumption: Option<Resumption>,
 }
 
 /// Starts a node. `routers` are resolved addresses.
@@ -110,17 +137,22 @@ pub fn start(
     console: Option<Console>,
 ) -> Result<RunningNode, StartError> {
     gateway.check()?;
-    let Doors { clients, admin, clients_address } = doors;
+    let clock = Clock::start();
+    let own_origins = doors.own_origins();
+    let Doors { clients, tls, admin, clients_address, tls_address } = doors;
     let admission = Arc::new(Admission::new(admission_limits(gateway)));
     let census = Arc::new(Census::new(ops::random::seed()));
-    let authenticator = Arc::new(authenticator(gateway, clients_address)?);
+    let authenticator = Arc::new(authenticator(gateway, &own_origins)?);
+    let resumption = gateway.tls.as_ref().map(|_| Resumption::new()).transpose()?;
+    let tls_config = tls_config(gateway, resumption.as_ref(), clock)?;
     let console = console.map(Arc::new);
-    let clock = Clock::start();
     let boot = ops::random::seed();
     let mut all_metrics = Vec::new();
     let mut starting = Vec::new();
     let shards = clients.len();
-    for (number, listener) in clients.into_iter().enumerate() {
+    let mut tls = tls.into_iter();
+    for (number, clients) in clients.into_iter().enumerate() {
+        let listeners = Listeners { clients, tls: tls.next().zip(tls_config.clone()) };
         let metrics = Arc::new(ShardMetrics::default());
         all_metrics.push(Arc::clone(&metrics));
         let config = ShardConfig {
@@ -136,22 +168,13 @@ pub fn start(
             console: console.clone(),
         };
         let rings = ring_config(gateway, shards);
-        starting.push(start_shard(number, listener, config, rings, routers.to_vec(), clock)?);
+        starting.push(start_shard(number, listeners, config, rings, routers.to_vec(), clock)?);
     }
-    let mut shards = Vec::new();
-    let mut channels = Vec::new();
-    let mut tables = Vec::new();
-    for Starting { handle, started, commands } in starting {
-        let ended = || StartError::Thread("a shard ended as it began".to_owned());
-        let (table, notifier) = started.recv().map_err(|_| ended())??;
-        shards.push(handle);
-        tables.push(table);
-        channels.push(Sibling { commands, notifier });
-    }
+    let Started { handles, channels, tables } = wait_for(starting)?;
     introduce(&channels);
     let room = tables.iter().map(|table| u64::from(table.capacity)).sum();
-    let clients = clients_address;
-    let control = Control { shards: channels, admission: Arc::clone(&admission), clients, room };
+    let control =
+        Control { shards: channels, admission: Arc::clone(&admission), room, clock, own_origins, resumption };
     let drainer = control.clone();
     let operator = Operator {
         admission,
@@ -160,7 +183,15 @@ pub fn start(
         drain: Box::new(move |kind| drainer.drain(kind)),
     };
     let admin = Admin::start(admin, operator).map_err(|why| StartError::Thread(why.to_string()))?;
-    Ok(RunningNode { clients, admin: admin.address(), tables, control, shards, _admin: admin })
+    Ok(RunningNode {
+        clients: clients_address,
+        tls: tls_address,
+        admin: admin.address(),
+        tables,
+        control,
+        shards: handles,
+        _admin: admin,
+    })
 }
 
 /// Tells each shard who the others are.
@@ -181,9 +212,36 @@ struct Starting {
     commands: Sender<Command>,
 }
 
+/// Shards that run.
+#[derive(Default)]
+struct Started {
+    handles: Vec<glommio::ExecutorJoinHandle<()>>,
+    channels: Vec<Sibling>,
+    tables: Vec<Table>,
+}
+
+/// Waits until all have their rings, or for the first that has not.
+fn wait_for(starting: Vec<Starting>) -> Result<Started, StartError> {
+    let mut all = Started::default();
+    for Starting { handle, started, commands } in starting {
+        let ended = || StartError::Thread("a shard ended as it began".to_owned());
+        let (table, notifier) = started.recv().map_err(|_| ended())??;
+        all.handles.push(handle);
+        all.tables.push(table);
+        all.channels.push(Sibling { commands, notifier });
+    }
+    Ok(all)
+}
+
+/// A shard's listening sockets.
+struct Listeners {
+    clients: TcpListener,
+    tls: Option<(TcpListener, Arc<ServerConfig>)>,
+}
+
 fn start_shard(
     number: usize,
-    listener: TcpListener,
+    listeners: Listeners,
     config: ShardConfig,
     rings: RingConfig,
     routers: Vec<SocketAddr>,
@@ -195,9 +253,9 @@ fn start_shard(
     let executor = gateway_ring::executor(Some(number % cores), &format!("shard-{number}"));
     let run = move || async move {
         let metrics = Arc::clone(&config.metrics);
-        let opened = open_rings(&rings, listener);
-        let rings = match opened {
-            Ok(rings) => rings,
+        let opened = open_rings(&rings, listeners);
+        let (rings, tls) = match opened {
+            Ok(opened) => opened,
             Err(why) => {
                 // Nobody waits any more if another shard failed first.
                 let _unheard = say.send(Err(why));
@@ -207,17 +265,24 @@ fn start_shard(
         let _unheard = say.send(Ok((rings.table(), rings.notifier())));
         let now = Now { mono: clock.mono(), wall: clock.wall() };
         let shard = Shard::new(config, ops::random::seed(), now);
-        ShardLoop::new(rings, shard, &routers, orders, clock, metrics).run().await;
+        ShardLoop::new(rings, shard, tls, &routers, orders, clock, metrics).run().await;
     };
     let handle = executor.spawn(run).map_err(|why| StartError::Thread(why.to_string()))?;
     Ok(Starting { handle, started, commands })
 }
 
-fn open_rings(config: &RingConfig, listener: TcpListener) -> Result<Rings, StartError> {
+fn open_rings(config: &RingConfig, listeners: Listeners) -> Result<(Rings, Option<TlsDoor>), StartError> {
     let mut rings = Rings::open(config)?;
-    let address = listener.local_addr().map_err(|why| StartError::Thread(why.to_string()))?;
-    rings.listen(listener).map_err(|why| StartError::Listen { what: "clients", address, why })?;
-    Ok(rings)
+    let mut hang = |what, listener: TcpListener| {
+        let address = listener.local_addr().map_err(|why| StartError::Thread(why.to_string()))?;
+        rings.listen(listener).map_err(|why| StartError::Listen { what, address, why })
+    };
+    hang("clients", listeners.clients)?;
+    let mut tls = None;
+    if let Some((listener, config)) = listeners.tls {
+        tls = Some(TlsDoor { door: hang("clients by TLS", listener)?, config });
+    }
+    Ok((rings, tls))
 }
 
 /// Each shard has room for its share of the hard limit and a quarter more, since the kernel spreads by
@@ -238,12 +303,23 @@ fn admission_limits(gateway: &Gateway) -> AdmissionLimits {
     AdmissionLimits { soft: gateway.soft_limit, hard: gateway.hard_limit, accept_rate: gateway.accept_rate }
 }
 
-fn authenticator(gateway: &Gateway, clients: SocketAddr) -> Result<Authenticator, StartError> {
+/// What TLS connections are made with: the certificate of the settings, and tickets that outlive it.
+fn tls_config(
+    gateway: &Gateway,
+    resumption: Option<&Resumption>,
+    clock: Clock,
+) -> Result<Option<Arc<ServerConfig>>, StartError> {
+    let Some((tls, resumption)) = gateway.tls.as_ref().zip(resumption) else { return Ok(None) };
+    let identity = certificates::read(tls, clock.wall())?;
+    Ok(Some(resumption.server_config(&identity)?))
+}
+
+fn authenticator(gateway: &Gateway, own_origins: &[String]) -> Result<Authenticator, StartError> {
     Ok(Authenticator::new(Beliefs {
         keys: read_keys(&gateway.auth)?,
         audience: gateway.auth.audience.as_deref(),
-        origins: &gateway.origins(clients),
-        own_origins: &Gateway::own_origins(clients),
+        origins: &gateway.origins(own_origins),
+        own_origins,
         local_user: gateway.local_user(),
     }))
 }
@@ -303,11 +379,12 @@ impl Control {
         self.tell(|| Command::Hurry);
     }
 
-    /// Takes keys, origins, limits and budgets over from new settings. What cannot change without a restart
-    /// (listeners, shards, node, links) stays. An error changes nothing.
+    /// Takes keys, origins, limits, budgets and the TLS certificate over from new settings. What cannot change
+    /// without a restart (listeners, shards, node, links) stays. An error changes nothing.
     pub fn reload(&self, gateway: &Gateway) -> Result<(), StartError> {
         gateway.check()?;
-        let authenticator = Arc::new(authenticator(gateway, self.clients)?);
+        let authenticator = Arc::new(authenticator(gateway, &self.own_origins)?);
+        let tls = tls_config(gateway, self.resumption.as_ref(), self.clock)?;
         let settings = Settings::from(gateway);
         if gateway.hard_limit > self.room {
             let (hard_limit, room) = (gateway.hard_limit, self.room);
@@ -321,6 +398,7 @@ impl Control {
         self.tell(|| Command::Reload {
             authenticator: Arc::clone(&authenticator),
             settings: Box::new(settings.clone()),
+            tls: tls.clone(),
         });
         Ok(())
     }

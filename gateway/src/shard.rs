@@ -367,6 +367,11 @@ impl Shard {
         self.config.settings = settings;
     }
 
+    /// How long a client may take to say what it wants.
+    pub fn handshake_wait(&self) -> Duration {
+        self.config.settings.handshake_wait
+    }
+
     /// When `handle_timeout` is due at the latest. [`Mono::ZERO`]: there is work left for the next turn.
     pub fn poll_timeout(&self) -> Option<Mono> {
         if self.fanout.is_under_way() || self.links.has_snapshots() {

@@ -69,7 +69,7 @@ pub fn start(conns: usize, router: SocketAddr) -> Starting {
         say.send(Running { thread: machine::this_thread(), greeted_bytes }).expect("the bench listens");
         // Nobody gives orders: the process just ends. The sender must live, else the loop takes it for the end.
         let (_orders, commands) = bounded::<Command>(1);
-        ShardLoop::new(rings, shard, &[router], commands, clock, metrics).run().await;
+        ShardLoop::new(rings, shard, None, &[router], commands, clock, metrics).run().await;
     };
     // Left alone: the process ends with the bench.
     let _thread = gateway_ring::executor(Some(SERVER_CORE), "shard").spawn(shard).expect("an executor");

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError};
-use gateway_ring::{Conn, Event, Notifier, Rings, SendOutcome};
+use gateway_ring::{Conn, DoorId, Event, Notifier, Rings, SendOutcome};
 use ops::clock::Clock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rustls::ServerConfig;
 use wire::time::Mono;
 
 use crate::auth::Authenticator;
+use crate::io::front::{self, Front, Taken, Told};
 use crate::io::link::Link;
 use crate::limits;
 use crate::metrics::ShardMetrics;
@@ -32,6 +34,7 @@ pub enum Command {
     Reload {
         authenticator: Arc<Authenticator>,
         settings: Box<Settings>,
+        tls: Option<Arc<ServerConfig>>,
     },
     /// The node's other shards. Said once, when all have started.
     Siblings(Vec<Sibling>),
@@ -46,6 +49,13 @@ pub enum Command {
 pub struct Sibling {
     pub commands: Sender<Command>,
     pub notifier: Notifier,
+}
+
+/// The way in by TLS: which of the rings' doors it is, and what it speaks.
+#[derive(Debug, Clone)]
+pub struct TlsDoor {
+    pub door: DoorId,
+    pub config: Arc<ServerConfig>,
 }
 
 /// A shard and its street.
@@ -67,6 +77,9 @@ pub struct ShardLoop {
 #[derive(Debug)]
 struct Street {
     shard: Shard,
+    front: Front,
+    /// The door of the connections that `front` stands before.
+    tls_door: Option<DoorId>,
     links: Vec<Link>,
     random: SmallRng,
     /// Links to close once the rings have reported.
@@ -79,6 +92,7 @@ impl ShardLoop {
     pub fn new(
         rings: Rings,
         shard: Shard,
+        tls: Option<TlsDoor>,
         routers: &[std::net::SocketAddr],
         commands: Receiver<Command>,
         clock: Clock,
@@ -87,7 +101,10 @@ impl ShardLoop {
         let now = clock.mono();
         let links = routers.iter().map(|address| Link::new(*address, now)).collect();
         let random = SmallRng::seed_from_u64(ops::random::seed());
-        let street = Street { shard, links, random, to_cut: Vec::new() };
+        let tls_door = tls.as_ref().map(|tls| tls.door);
+        let handshake_wait = shard.handshake_wait();
+        let front = Front::new(tls.map(|tls| tls.config), Arc::clone(&metrics), handshake_wait);
+        let street = Street { shard, front, tls_door, links, random, to_cut: Vec::new() };
         ShardLoop {
             rings,
             street,
@@ -111,9 +128,7 @@ impl ShardLoop {
                 return;
             }
             self.dial(now.mono);
-            if self.street.shard.poll_timeout().is_some_and(|due| due <= now.mono) {
-                self.street.shard.handle_timeout(now);
-            }
+            self.street.handle_timeouts(now);
             let outputs = self.carry_out(now);
             self.look_at_gauges(now.mono);
             if self.is_over(now.mono) {
@@ -133,7 +148,8 @@ impl ShardLoop {
 
     async fn sleep(&mut self, now: Mono) {
         let retries = self.street.links.iter().filter_map(Link::retry_at);
-        let due = self.street.shard.poll_timeout().into_iter().chain(retries).min();
+        let timeouts = [self.street.shard.poll_timeout(), self.street.front.poll_timeout()];
+        let due = timeouts.into_iter().flatten().chain(retries).min();
         let wait = due.map_or(limits::WAIT_MAX, |due| due.since(now)).min(limits::WAIT_MAX);
         if wait.is_zero() {
             self.rings.give_way().await;
@@ -148,7 +164,8 @@ impl ShardLoop {
             match self.commands.try_recv() {
                 Ok(Command::Drain(kind)) => self.street.shard.handle_drain(kind, now),
                 Ok(Command::Hurry) => self.street.shard.handle_hurry(now),
-                Ok(Command::Reload { authenticator, settings }) => {
+                Ok(Command::Reload { authenticator, settings, tls }) => {
+                    self.street.front.set(tls, settings.handshake_wait);
                     self.street.shard.set_authenticator(authenticator);
                     self.street.shard.set_settings(*settings);
                 }
@@ -181,8 +198,10 @@ impl ShardLoop {
             outputs += 1;
             match output {
                 Output::Send { key } => self.send(key, now),
-                Output::Close { key, hard: false } => self.rings.close(Conn::from_key(key.0)),
-                Output::Close { key, hard: true } => self.rings.close_hard(Conn::from_key(key.0)),
+                Output::Close { key, hard } if self.street.front.has(key) => {
+                    self.street.front.close(key, hard, now.mono);
+                }
+                Output::Close { key, hard } => self.close(key, hard),
                 Output::Link { router, frame } => {
                     if self.street.links[usize::from(router)].queue(&frame).is_err() {
                         self.street.to_cut.push(router);
@@ -201,9 +220,39 @@ impl ShardLoop {
                 Output::Drained => self.drained_at = Some(now.mono),
             }
         }
+        outputs += self.tend_front(now);
         self.tend_links(now);
         self.tell_siblings();
         outputs
+    }
+
+    /// Sends and closes what the front wants to; returns how much that was.
+    fn tend_front(&mut self, now: Now) -> usize {
+        let mut outputs = 0;
+        while let Some(key) = self.street.front.next_held() {
+            self.send(key, now);
+            outputs += 1;
+        }
+        while let Some(output) = self.street.front.poll_output() {
+            outputs += 1;
+            match output {
+                front::Output::Send { key, records } => {
+                    // Stale: its end is about to be reported.
+                    let _outcome = self.rings.send(Conn::from_key(key.0), &mut std::iter::once(records));
+                }
+                front::Output::Pause { key, paused: true } => self.rings.pause_reading(Conn::from_key(key.0)),
+                front::Output::Pause { key, paused: false } => {
+                    self.rings.resume_reading(Conn::from_key(key.0));
+                }
+                front::Output::Close { key, hard } => self.close(key, hard),
+            }
+        }
+        outputs
+    }
+
+    fn close(&mut self, key: Key, hard: bool) {
+        let conn = Conn::from_key(key.0);
+        if hard { self.rings.close_hard(conn) } else { self.rings.close(conn) }
     }
 
     fn tell_siblings(&mut self) {
@@ -224,15 +273,24 @@ impl ShardLoop {
     }
 
     fn send(&mut self, key: Key, now: Now) {
-        let Some(mut frames) = self.street.shard.next_send(key) else { return };
-        let outcome = self.rings.send(Conn::from_key(key.0), &mut frames);
-        if outcome == SendOutcome::Stale {
-            self.street.shard.handle_failed(key, now);
+        let Street { shard, front, .. } = &mut self.street;
+        let is_tls = front.has(key);
+        if is_tls && front.holds_back(key) {
+            return;
+        }
+        let Some(mut frames) = shard.next_send(key) else { return };
+        let failed = if is_tls {
+            front.send(key, &mut frames) == Taken::Refused
+        } else {
+            self.rings.send(Conn::from_key(key.0), &mut frames) == SendOutcome::Stale
+        };
+        if failed {
+            shard.handle_failed(key, now);
         }
     }
 
     fn tend_links(&mut self, now: Now) {
-        let Street { shard, links, random, to_cut } = &mut self.street;
+        let Street { shard, links, random, to_cut, .. } = &mut self.street;
         for router in to_cut.drain(..) {
             let link = &mut links[usize::from(router)];
             link.close(&mut self.rings);
@@ -274,25 +332,30 @@ impl ShardLoop {
 impl Street {
     fn handle(&mut self, event: Event<'_>, now: Now) {
         match event {
-            Event::Accepted { conn, peer } => self.shard.handle_accepted(key(conn), peer, now),
+            Event::Accepted { conn, peer, door } => {
+                if self.tls_door == Some(door) {
+                    self.front.accepted(key(conn));
+                }
+                self.shard.handle_accepted(key(conn), peer, now);
+            }
             Event::Received { conn, data } => match self.router_of(conn) {
                 Some(router) => self.receive_link(router, data, now),
                 None => self.receive_client(key(conn), data, now),
             },
             Event::Sent { conn } => match self.router_of(conn) {
                 Some(router) => self.links[usize::from(router)].sent(),
-                None => self.shard.handle_sent(key(conn), now),
+                None => self.sent(key(conn), now),
             },
             Event::Ended { conn, error: None } if self.router_of(conn).is_none() => {
-                self.shard.handle_ended(key(conn), now);
+                self.ended(key(conn), false, now);
             }
             Event::Ended { conn, .. } | Event::SendFailed { conn, .. } => match self.router_of(conn) {
                 Some(router) => self.to_cut.push(router),
-                None => self.shard.handle_failed(key(conn), now),
+                None => self.ended(key(conn), true, now),
             },
             Event::Closed { conn } => match self.router_of(conn) {
                 Some(router) => self.link_down(router, now),
-                None => self.shard.handle_closed(key(conn), now),
+                None => self.closed(key(conn), now),
             },
             Event::Connected { conn } => {
                 if let Some(router) = self.router_of(conn) {
@@ -311,6 +374,54 @@ impl Street {
         }
     }
 
+    fn handle_timeouts(&mut self, now: Now) {
+        let Street { shard, front, .. } = self;
+        front.shake_hands(now.mono, &mut |key, told| tell(shard, key, told, now));
+        if front.poll_timeout().is_some_and(|due| due <= now.mono) {
+            front.handle_timeout(now.mono, &mut |key, told| tell(shard, key, told, now));
+        }
+        if shard.poll_timeout().is_some_and(|due| due <= now.mono) {
+            shard.handle_timeout(now);
+        }
+    }
+
+    /// What a trusted proxy says comes first, then what the front opens, then the client's own words.
+    fn receive_client(&mut self, key: Key, data: &mut [u8], now: Now) {
+        let Street { shard, front, .. } = self;
+        let data = shard.take_prelude(key, data);
+        if data.is_empty() {
+            return;
+        }
+        if front.has(key) {
+            front.received(key, data, now.mono, &mut |key, told| tell(shard, key, told, now));
+        } else {
+            shard.handle_received(key, data, now);
+        }
+    }
+
+    fn sent(&mut self, key: Key, now: Now) {
+        let Street { shard, front, .. } = self;
+        if front.has(key) {
+            front.sent(key, &mut |key, told| tell(shard, key, told, now));
+        } else {
+            shard.handle_sent(key, now);
+        }
+    }
+
+    fn ended(&mut self, key: Key, failed: bool, now: Now) {
+        let Street { shard, front, .. } = self;
+        if front.has(key) {
+            front.ended(key, failed, &mut |key, told| tell(shard, key, told, now));
+        } else {
+            tell(shard, key, if failed { Told::Failed } else { Told::Ended }, now);
+        }
+    }
+
+    fn closed(&mut self, key: Key, now: Now) {
+        self.front.closed(key);
+        self.shard.handle_closed(key, now);
+    }
+
     fn link_down(&mut self, router: RouterIndex, now: Now) {
         let link = &mut self.links[usize::from(router)];
         if link.went_down(now.mono, &mut self.random) {
@@ -320,13 +431,6 @@ impl Street {
     }
 
     /// What a proxy put in front comes off first, below TLS.
-    fn receive_client(&mut self, key: Key, data: &mut [u8], now: Now) {
-        let data = self.shard.take_prelude(key, data);
-        if !data.is_empty() {
-            self.shard.handle_received(key, data, now);
-        }
-    }
-
     fn receive_link(&mut self, router: RouterIndex, data: &[u8], now: Now) {
         let Street { shard, links, to_cut, .. } = self;
         let link = &mut links[usize::from(router)];
@@ -341,6 +445,15 @@ impl Street {
     fn router_of(&self, conn: Conn) -> Option<RouterIndex> {
         let place = self.links.iter().position(|link| link.is_conn(conn))?;
         RouterIndex::try_from(place).ok()
+    }
+}
+
+fn tell(shard: &mut Shard, key: Key, told: Told<'_>, now: Now) {
+    match told {
+        Told::Received(data) => shard.handle_received(key, data, now),
+        Told::Sent => shard.handle_sent(key, now),
+        Told::Ended => shard.handle_ended(key, now),
+        Told::Failed => shard.handle_failed(key, now),
     }
 }
 
