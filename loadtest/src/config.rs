@@ -10,6 +10,7 @@ use crate::api::To;
 use crate::expect::Expectation;
 use crate::sources::Sources;
 use crate::target::Target;
+use crate::tls::TlsPlan;
 use crate::users::Users;
 
 /// What the program was asked to do.
@@ -184,6 +185,8 @@ pub struct RunConfig {
     pub start_at: Option<Moment>,
     pub users: Users,
     pub sources: Option<Sources>,
+    /// For the targets that speak it.
+    pub tls: Option<TlsPlan>,
     pub threads: Option<u16>,
     pub rings: Option<u16>,
     pub attempts: u32,
@@ -200,8 +203,7 @@ pub struct RunConfig {
 impl RunConfig {
     /// What the report says of it. No keys, no tokens.
     pub fn to_json(&self) -> serde_json::Value {
-        let urls: Vec<String> =
-            self.targets.iter().map(|target| format!("ws://{}{}", target.authority(), target.path)).collect();
+        let urls: Vec<String> = self.targets.iter().map(Target::url).collect();
         let mut config = json!({
             "urls": urls,
             "connections": self.connections,

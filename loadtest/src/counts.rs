@@ -66,6 +66,9 @@ pub struct Counts {
     pub moved: u64,
     /// Times that a client got in again.
     pub reconnected: u64,
+    /// TLS handshakes, in full and with a ticket.
+    pub tls_full: u64,
+    pub tls_resumed: u64,
     pub pings_answered: u64,
     /// Copies of messages of this run, with those that a sync brought.
     pub received: u64,
@@ -91,6 +94,8 @@ impl Counts {
         self.back += other.back;
         self.moved += other.moved;
         self.reconnected += other.reconnected;
+        self.tls_full += other.tls_full;
+        self.tls_resumed += other.tls_resumed;
         self.pings_answered += other.pings_answered;
         self.received += other.received;
         self.duplicated += other.duplicated;

@@ -1,6 +1,7 @@
 //! The threads that hold the clients: one glommio executor each, rings joined to it, a fleet on top. A porch: it carries bytes
 //! and wishes between `fleet` and `gateway-ring`, reads the clock, and measures whether it kept up. Called by `run`.
 
+mod secure;
 mod sockets;
 
 use std::net::SocketAddr;
@@ -21,6 +22,8 @@ use crate::percentiles::Latencies;
 use crate::posts::Posts;
 use crate::sources::Sources;
 use crate::tally::Tally;
+use crate::tls::{Clients, TlsPlan};
+use secure::Secure;
 use sockets::Sockets;
 
 /// A loop never sleeps longer, so that it sees what the run wants and how late its timer is.
@@ -41,6 +44,8 @@ pub struct EngineConfig {
     /// One for each target of the fleet.
     pub addresses: Vec<SocketAddr>,
     pub sources: Option<Sources>,
+    /// For the targets that speak it.
+    pub tls: Option<TlsPlan>,
     pub rings: Option<u16>,
     pub clock: Clock,
 }
@@ -250,9 +255,16 @@ async fn run(
             return Err(error.to_string());
         }
     };
+    let secure = match secure(&config, clients) {
+        Ok(secure) => secure,
+        Err(line) => {
+            let _listening = opened.send(Err(line.clone()));
+            return Err(line);
+        }
+    };
     // Nobody listens when the run gave up meanwhile; `stop` then ends this thread too.
     let _listening = opened.send(Ok((rings.notifier(), rings.table().to_string())));
-    let sockets = Sockets::new(rings, clients, config.addresses, config.sources, config.fleet.lane);
+    let sockets = Sockets::new(rings, clients, config.addresses, config.sources, config.fleet.lane, secure);
     let clock = config.clock;
     let fleet = Fleet::new(config.fleet);
     let engine = Engine {
@@ -267,6 +279,14 @@ async fn run(
         cpu: None,
     };
     Ok(engine.run(number, shared).await)
+}
+
+/// The TLS side of a thread's sockets; `None` where every target speaks plaintext.
+fn secure(config: &EngineConfig, clients: u32) -> Result<Option<Secure>, String> {
+    let Some(plan) = &config.tls else { return Ok(None) };
+    let hosts = config.fleet.targets.iter().map(|target| target.is_tls.then(|| target.host.clone()));
+    let sessions = Clients::new(plan).map_err(|why| format!("TLS cannot be set up: {why}"))?;
+    Ok(Some(Secure::new(sessions, hosts.collect(), clients)))
 }
 
 struct Engine {

@@ -332,7 +332,13 @@ impl Fleet {
         self.outputs.push_back(Output::Connect { place, target });
     }
 
-    /// The socket is up.
+    /// A TLS session stands; `resumed`: with the ticket of an earlier one.
+    pub fn handle_secured(&mut self, resumed: bool) {
+        let counts = &mut self.journal.counts;
+        *(if resumed { &mut counts.tls_resumed } else { &mut counts.tls_full }) += 1;
+    }
+
+    /// The socket is up (and its TLS session, if there is to be one).
     pub fn handle_connected(&mut self, place: u32) {
         if self.clients[place as usize].phase != Phase::Connecting {
             return;

@@ -4,7 +4,7 @@
 //! it speaks what `wire` says, over `gateway-ring`'s sockets. Called by the program `loadtest`, and by its tests.
 //!
 //! Pure rooms: `fleet` (the clients), `schedule`, `tally`, `receipts`, `returns`, `posts`, `counts`, `series`, `percentiles`,
-//! `phases`, `marker`, `plan`, `expect`, `report`, `units`, `target`, `sources`, `users`, `config`.
+//! `phases`, `marker`, `plan`, `expect`, `report`, `units`, `target`, `sources`, `tls`, `users`, `config`.
 //! Porches: `run` (the walk), `engine` (sockets), `api` (posts), `machine` (/proc), `victim` (the server that dies), `cli`, `progress`,
 //! `interrupt`, `kept` (reports on disk).
 #![forbid(unsafe_code)]
@@ -35,6 +35,7 @@ pub mod series;
 pub mod sources;
 pub mod tally;
 pub mod target;
+pub mod tls;
 pub mod units;
 pub mod users;
 pub mod victim;

@@ -17,6 +17,8 @@ const RINGS_A_THREAD: u64 = 1_024;
 const CLIENT_END_BYTES: u64 = 4_500;
 /// Memory of the other end, where the server is on this machine too. Bytes.
 const SERVER_END_BYTES: u64 = 4_700;
+/// What TLS adds to either end: the session. Bytes.
+const TLS_END_BYTES: u64 = 5_000;
 /// Glommio locks about this much for one executor. KiB.
 const MEMLOCK_A_THREAD_KIB: u64 = 1_100;
 
@@ -31,6 +33,7 @@ pub struct Wanted {
     /// Distinct server addresses.
     pub targets: u32,
     pub loopback: bool,
+    pub tls: bool,
 }
 
 /// What the host has.
@@ -168,7 +171,9 @@ fn locked(wanted: &Wanted, host: &Host, threads: u16) -> Option<Shortfall> {
 }
 
 fn memory(wanted: &Wanted, host: &Host) -> Option<Shortfall> {
-    let each = CLIENT_END_BYTES + if wanted.loopback { SERVER_END_BYTES } else { 0 };
+    let session = if wanted.tls { TLS_END_BYTES } else { 0 };
+    let server_end = if wanted.loopback { SERVER_END_BYTES + session } else { 0 };
+    let each = CLIENT_END_BYTES + session + server_end;
     let most = host.memory_bytes / each;
     (most < u64::from(wanted.connections)).then(|| Shortfall {
         wanted: wanted.connections,
@@ -193,7 +198,7 @@ mod tests {
     };
 
     fn wanted(connections: u32) -> Wanted {
-        Wanted { connections, threads: None, sources: None, targets: 1, loopback: true }
+        Wanted { connections, threads: None, sources: None, targets: 1, loopback: true, tls: false }
     }
 
     #[test]

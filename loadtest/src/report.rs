@@ -87,6 +87,10 @@ pub struct Connections {
     pub dropped: u64,
     pub reconnected: u64,
     pub moved: u64,
+    #[serde(default)]
+    pub tls_full: u64,
+    #[serde(default)]
+    pub tls_resumed: u64,
     pub per_s: Option<f64>,
 }
 

@@ -140,6 +140,7 @@ fn lay_out(config: &RunConfig, addresses: &[SocketAddr]) -> Result<(Plan, Vec<St
         sources: config.sources,
         targets: distinct.len() as u32,
         loopback: addresses.iter().all(|address| address.ip().is_loopback()),
+        tls: config.tls.is_some(),
     };
     let wanted =
         Wanted { sources: wanted.sources.filter(|_| addresses.iter().all(SocketAddr::is_ipv4)), ..wanted };
@@ -241,6 +242,7 @@ impl Run<'_> {
             },
             addresses: self.addresses.clone(),
             sources: self.plan.sources,
+            tls: self.config.tls.clone(),
             rings: self.config.rings,
             clock: self.clock,
         };

@@ -8,27 +8,30 @@ pub struct Target {
     pub port: u16,
     /// Path and query, as it goes into the request line.
     pub path: String,
+    /// `wss://`.
+    pub is_tls: bool,
 }
 
 /// Schemes of the contract that later versions will speak.
-const NOT_YET: [&str; 4] = ["wss", "quic", "https", "http"];
+const NOT_YET: [&str; 3] = ["quic", "https", "http"];
 const PATH_DEFAULT: &str = "/v1/connect";
 const URL_BYTES_MAX: usize = 2_048;
 
 impl Target {
-    /// `ws://host[:port][/path]`; port 80 and the contract's path stand where none is given.
+    /// `ws[s]://host[:port][/path]`; port 80 or 443 and the contract's path stand where none is given.
     pub fn parse(url: &str) -> Result<Target, String> {
         let (scheme, rest) =
             url.split_once("://").ok_or_else(|| format!("{url:?} is not a URL: write ws://host:port"))?;
         if NOT_YET.contains(&scheme) {
-            return Err(format!("{url:?}: {scheme}:// is not built yet; only ws:// is"));
+            return Err(format!("{url:?}: {scheme}:// is not built yet; ws:// and wss:// are"));
         }
-        if scheme != "ws" {
-            return Err(format!("{url:?}: only ws:// is known"));
+        if !["ws", "wss"].contains(&scheme) {
+            return Err(format!("{url:?}: only ws:// and wss:// are known"));
         }
+        let is_tls = scheme == "wss";
         let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
-        let (host, port) =
-            authority_of(authority, 80).ok_or_else(|| format!("{url:?} has no host[:port]"))?;
+        let (host, port) = authority_of(authority, if is_tls { 443 } else { 80 })
+            .ok_or_else(|| format!("{url:?} has no host[:port]"))?;
         if url.len() > URL_BYTES_MAX || path.bytes().any(|b| !b.is_ascii_graphic() || b == b'#') {
             return Err(format!(
                 "{url:?}: the path must be plain ASCII, without #, at most {URL_BYTES_MAX} bytes"
@@ -39,7 +42,13 @@ impl Target {
             query if query.starts_with('?') => format!("{PATH_DEFAULT}{query}"),
             path => path.to_owned(),
         };
-        Ok(Target { host, port, path })
+        Ok(Target { host, port, path, is_tls })
+    }
+
+    /// As it was given, with everything that stands by itself.
+    pub fn url(&self) -> String {
+        let scheme = if self.is_tls { "wss" } else { "ws" };
+        format!("{scheme}://{}{}", self.authority(), self.path)
     }
 
     /// What the Host header says.
@@ -96,10 +105,15 @@ mod tests {
             ("ws://a-b.example/", "a-b.example", 80, "/v1/connect"),
             ("ws://[::1]:9000/x?y=1", "::1", 9000, "/x?y=1"),
             ("ws://h?device=d", "h", 80, "/v1/connect?device=d"),
+            ("wss://h", "h", 443, "/v1/connect"),
         ] {
             let target = Target::parse(url).expect(url);
             assert_eq!((target.host.as_str(), target.port, target.path.as_str()), (host, port, path));
         }
+        assert_eq!(
+            Target::parse("wss://[::1]:9000/x").map(|t| (t.is_tls, t.url())),
+            Ok((true, "wss://[::1]:9000/x".to_owned()))
+        );
         assert_eq!(
             Target::parse("ws://[::1]:9000/x?y=1").map(|t| t.path_as("u1")),
             Ok("/x?y=1&user=u1".to_owned())
@@ -112,9 +126,8 @@ mod tests {
         for (url, why) in [
             ("", "not a URL"),
             ("127.0.0.1:8080", "not a URL"),
-            ("wss://h", "not built yet"),
             ("quic://h", "not built yet"),
-            ("ftp://h", "only ws://"),
+            ("ftp://h", "only ws:// and wss://"),
             ("ws://", "no host"),
             ("ws://h:0", "no host"),
             ("ws://h:99999", "no host"),

@@ -12,6 +12,7 @@ use crate::expect;
 use crate::limits::{ATTEMPTS_MAX, CONNECTIONS_MAX, THREADS_MAX, URLS_MAX};
 use crate::sources::Sources;
 use crate::target::Target;
+use crate::tls::{TlsPlan, Trust};
 use crate::users::{Proof, Users, parse_tokens};
 
 use super::Usage;
@@ -57,6 +58,15 @@ pub(super) struct Common {
     /// Source addresses, as 127.0.0.0/24; on loopback there are enough by itself.
     #[arg(long, value_name = "RANGE")]
     sources: Option<String>,
+    /// wss://: a PEM file with the certificates to believe.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// wss://: believe any certificate, as of a test server.
+    #[arg(long)]
+    insecure: bool,
+    /// wss://: also a client that comes back makes a full handshake; else it resumes its session.
+    #[arg(long)]
+    full_handshakes: bool,
     /// Threads that hold clients [default: by connections and cores]
     #[arg(long)]
     threads: Option<u16>,
@@ -103,25 +113,30 @@ impl Common {
         let attempts =
             self.attempts.unwrap_or(if scenario.storm().is_some() { ATTEMPTS_OF_STORMS } else { ATTEMPTS });
         let users = self.users(now + lasts + JWT_SPARE)?;
-        let urls = if self.urls.is_empty() { vec![URL_DEFAULT.to_owned()] } else { self.urls };
+        let urls = if self.urls.is_empty() { vec![URL_DEFAULT.to_owned()] } else { self.urls.clone() };
         if urls.len() > URLS_MAX {
             return Err(Usage(format!("--url: at most {URLS_MAX}")));
         }
         let targets = urls.iter().map(|url| Target::parse(url).map_err(|why| Usage(format!("--url {why}"))));
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let tls = self.tls(&targets)?;
         let shares =
             self.shares.as_deref().map_or(Ok(vec![1; urls.len()]), |text| shares(text, urls.len()))?;
-        let sources =
-            self.sources.map(|text| Sources::parse(&text).map_err(|why| Usage(format!("--sources {why}"))));
+        let sources = self
+            .sources
+            .as_deref()
+            .map(|text| Sources::parse(text).map_err(|why| Usage(format!("--sources {why}"))));
         let expectations = self.expect.map_or(Ok(Vec::new()), |text| expect::parse(&text));
         Ok(RunConfig {
             scenario,
-            targets: targets.collect::<Result<_, _>>()?,
+            targets,
             connections: within("--connections", self.connections, 1, CONNECTIONS_MAX)?,
             connect_rate: rate(flag, connect_rate)?,
             lasts,
             start_at: self.start_at.map(|text| moment("--start-at", &text, now)).transpose()?,
             users,
             sources: sources.transpose()?,
+            tls,
             threads: self.threads.map(|n| within("--threads", n, 1, THREADS_MAX)).transpose()?,
             rings: self.rings.map(|n| within("--rings", n, 1, 1_024)).transpose()?,
             shares,
@@ -138,6 +153,24 @@ impl Common {
 
     pub(super) fn lasts(&self) -> Result<Duration, Usage> {
         duration("--for", &self.lasts)
+    }
+
+    /// How clients speak TLS, if a target does.
+    fn tls(&self, targets: &[Target]) -> Result<Option<TlsPlan>, Usage> {
+        let Some(target) = targets.iter().find(|target| target.is_tls) else { return Ok(None) };
+        let trust = match (&self.ca, self.insecure) {
+            (Some(path), _) => {
+                let pem = read_secret("--ca", path)?;
+                let roots = Trust::roots(pem.as_bytes());
+                roots.map_err(|why| Usage(format!("--ca {}: {why}", path.display())))?
+            }
+            (None, true) => Trust::Anybody,
+            (None, false) => {
+                let url = target.url();
+                return Err(Usage(format!("--url {url}: whom to trust? give --ca FILE or --insecure")));
+            }
+        };
+        Ok(Some(TlsPlan { trust, resumes: !self.full_handshakes }))
     }
 
     fn users(&self, expires: Wall) -> Result<Users, Usage> {

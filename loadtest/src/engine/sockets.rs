@@ -8,6 +8,7 @@ use gateway_ring::{Conn, ConnectError, Event, Rings, SendOutcome};
 use ops::clock::Clock;
 use wire::time::Mono;
 
+use super::secure::Secure;
 use crate::fleet::{End, Fleet};
 use crate::limits::CLIENT_QUEUE_MAX;
 use crate::schedule::Lane;
@@ -29,6 +30,8 @@ pub(super) struct Sockets {
     addresses: Vec<SocketAddr>,
     sources: Option<Sources>,
     lane: Lane,
+    /// `None`: no target speaks TLS.
+    secure: Option<Secure>,
 }
 
 impl Sockets {
@@ -38,14 +41,19 @@ impl Sockets {
         addresses: Vec<SocketAddr>,
         sources: Option<Sources>,
         lane: Lane,
+        secure: Option<Secure>,
     ) -> Sockets {
         let places = vec![NOBODY; rings.table().capacity as usize];
         let conns = vec![None; clients as usize];
-        Sockets { rings, places, conns, waiting: HashMap::new(), addresses, sources, lane }
+        Sockets { rings, places, conns, waiting: HashMap::new(), addresses, sources, lane, secure }
     }
 
     pub(super) fn connect(&mut self, place: u32, target: usize, fleet: &mut Fleet, now: Mono) {
         let to = self.addresses[target];
+        if let Some(Err(why)) = self.secure.as_mut().map(|secure| secure.begin(place, target)) {
+            fleet.handle_connect_failed(place, &format!("tls: {why}"), now);
+            return;
+        }
         match self.rings.connect(self.source(place, to), to) {
             Ok(conn) => {
                 self.places[conn.index()] = place;
@@ -68,14 +76,25 @@ impl Sockets {
     }
 
     pub(super) fn send(&mut self, place: u32, frame: Bytes, fleet: &mut Fleet, now: Mono) {
-        let Some(conn) = self.conns[place as usize] else { return };
+        let sealed = match &mut self.secure {
+            Some(secure) => secure.seal(place, frame),
+            None => Some(frame),
+        };
+        let is_sent = sealed.is_some_and(|frame| self.submit(place, frame));
+        if !is_sent {
+            fleet.handle_ended(place, Some("the server does not read"), now);
+        }
+    }
+
+    /// Hands bytes to the client's socket, or keeps them until it takes them. False: too many wait.
+    fn submit(&mut self, place: u32, frame: Bytes) -> bool {
+        let Some(conn) = self.conns[place as usize] else { return true };
         if let Some(queue) = self.waiting.get_mut(&place) {
-            if queue.len() < CLIENT_QUEUE_MAX {
+            let fits = queue.len() < CLIENT_QUEUE_MAX;
+            if fits {
                 queue.push_back(frame);
-            } else {
-                fleet.handle_ended(place, Some("the server does not read"), now);
             }
-            return;
+            return fits;
         }
         let mut frames = std::iter::once(frame);
         match self.rings.send(conn, &mut frames) {
@@ -84,10 +103,14 @@ impl Sockets {
             }
             SendOutcome::Sending { .. } | SendOutcome::Nothing | SendOutcome::Stale => {}
         }
+        true
     }
 
     pub(super) fn close(&mut self, place: u32, how: End) {
         self.waiting.remove(&place);
+        if let Some(secure) = &mut self.secure {
+            secure.end(place);
+        }
         if let Some(conn) = self.conns[place as usize].take() {
             self.places[conn.index()] = NOBODY;
             match how {
@@ -99,8 +122,9 @@ impl Sockets {
 
     /// One turn of the rings; returns how much happened.
     pub(super) fn turn(&mut self, fleet: &mut Fleet, clock: &Clock) -> usize {
-        let Sockets { rings, places, conns, waiting, .. } = self;
+        let Sockets { rings, places, conns, waiting, secure, .. } = self;
         let mut free_to_send = Vec::new();
+        let mut answers = Vec::new();
         let events = rings.turn(&mut |event| {
             let owner = |conn: Conn| {
                 let place = places[conn.index()];
@@ -109,7 +133,10 @@ impl Sockets {
             match event {
                 Event::Connected { conn } => {
                     if let Some(place) = owner(conn) {
-                        fleet.handle_connected(place);
+                        match secure.as_mut().and_then(|secure| secure.hello(place)) {
+                            Some(hello) => answers.push((place, hello)),
+                            None => fleet.handle_connected(place),
+                        }
                     }
                 }
                 Event::ConnectFailed { conn, error } => {
@@ -122,7 +149,13 @@ impl Sockets {
                 }
                 Event::Received { conn, data } => {
                     if let Some(place) = owner(conn) {
-                        fleet.handle_bytes(place, data, clock.mono());
+                        match secure {
+                            Some(secure) => {
+                                let records = secure.receive(place, data, fleet, clock.mono());
+                                answers.extend(records.map(|records| (place, records)));
+                            }
+                            None => fleet.handle_bytes(place, data, clock.mono()),
+                        }
                     }
                 }
                 Event::Ended { conn, error } => {
@@ -148,6 +181,11 @@ impl Sockets {
         });
         for (place, conn) in free_to_send {
             self.send_waiting(place, conn);
+        }
+        for (place, records) in answers {
+            if !self.submit(place, records) {
+                fleet.handle_ended(place, Some("the server does not read"), clock.mono());
+            }
         }
         events
     }

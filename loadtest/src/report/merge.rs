@@ -142,6 +142,8 @@ fn connections(all: &[&Report]) -> Connections {
         sum.dropped += c.dropped;
         sum.reconnected += c.reconnected;
         sum.moved += c.moved;
+        sum.tls_full += c.tls_full;
+        sum.tls_resumed += c.tls_resumed;
         if let (Some(per_s), Ok(from)) = (c.per_s.filter(|per_s| *per_s > 0.0), date(report)) {
             begin = begin.min(from.0);
             end = end.max(after(from, f64::from(c.established) / per_s).0);

@@ -31,6 +31,9 @@ impl Report {
             "connections   {} of {} in{rate}; {} failed, {} dropped, {} came back, {} in at the end",
             c.established, c.wanted, c.failed, c.dropped, c.reconnected, c.open_at_end
         )?;
+        if c.tls_full + c.tls_resumed > 0 {
+            writeln!(page, "tls           {} full handshakes, {} resumed", c.tls_full, c.tls_resumed)?;
+        }
         write_times(page, "handshake", self.handshake_ms.as_ref())?;
         if admission.refused > 0 {
             let range = admission

@@ -129,6 +129,8 @@ fn connections(
         dropped: counts.dropped,
         reconnected: counts.reconnected,
         moved: counts.moved,
+        tls_full: counts.tls_full,
+        tls_resumed: counts.tls_resumed,
         per_s: seconds.map(|seconds| f64::from(counts.established) / seconds),
     }
 }
