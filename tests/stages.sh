@@ -55,7 +55,7 @@ stage_prepare() {
 prepare_apt() {
     local wanted=() pair
     for pair in kcat:kcat chromium:chromium java:openjdk-17-jre-headless mvn:maven node:nodejs npm:npm \
-        curl:curl setpriv:util-linux python3:python3 git:git; do
+        curl:curl openssl:openssl setpriv:util-linux python3:python3 git:git; do
         command -v "${pair%%:*}" >/dev/null || wanted+=("${pair##*:}")
     done
     python3 -c 'import venv, ensurepip' 2>/dev/null || wanted+=(python3-venv)

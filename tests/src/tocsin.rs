@@ -167,6 +167,11 @@ impl Tocsin {
         self.address("gateway.listen")
     }
 
+    /// Where clients connect by TLS.
+    pub fn tls(&self) -> SocketAddr {
+        self.address("gateway.tls.listen")
+    }
+
     /// The router's API, as the tests' own service.
     pub fn api(&self) -> Api {
         Api::new(&format!("http://{}", self.setup.text("router.api")), &self.setup.service_key)
