@@ -57,7 +57,7 @@ fn shake(
         let (front, back) = flight.split_at_mut(cut);
         for piece in [front, back] {
             clients.receive(&mut session, place, piece, &mut answer, &mut |said| {
-                plain.extend_from_slice(said)
+                plain.extend_from_slice(said);
             })?;
         }
         to_server = answer;
