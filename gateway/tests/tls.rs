@@ -30,12 +30,25 @@ struct House {
 
 impl House {
     fn start() -> House {
+        House::start_behind(&[])
+    }
+
+    /// With these proxies trusted.
+    fn start_behind(proxies: &[&str]) -> House {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("both.pem"), minted::mint_p256()).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let file = folder.path().join("both.pem");
         let tls = Tls { listen: any, cert: file.clone(), key: file };
-        let settings = Gateway { listen: any, admin: any, shards: 2, tls: Some(tls), ..Gateway::default() };
+        let trusted_proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        let settings = Gateway {
+            listen: any,
+            admin: any,
+            shards: 2,
+            tls: Some(tls),
+            trusted_proxies,
+            ..Gateway::default()
+        };
         let router = TcpListener::bind(any).unwrap();
         let doors = Doors::open(&settings).unwrap();
         let node = node::start(&settings, doors, &[router.local_addr().unwrap()], None).unwrap();
@@ -127,6 +140,24 @@ fn a_websocket_by_tls_is_like_any_other() {
 fn byte_by_byte_is_the_same() {
     let house = House::start();
     converse(house.connect(Trickle));
+    house.node.stop();
+}
+
+#[test]
+fn a_trusted_proxy_says_who_it_is_before_tls() {
+    // PROXY, version 2, over TCP and IPv4: 192.0.2.7:4000 to 192.0.2.1:8443.
+    const HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x01\x0f\xa0\x20\xfb";
+    let house = House::start_behind(&["127.0.0.0/8"]);
+    converse(house.connect(|mut socket| {
+        socket.write_all(HEADER).unwrap();
+        socket
+    }));
+    converse(house.connect(|mut socket| {
+        for byte in HEADER {
+            socket.write_all(&[*byte]).unwrap();
+        }
+        Trickle(socket)
+    }));
     house.node.stop();
 }
 

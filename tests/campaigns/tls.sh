@@ -106,7 +106,8 @@ resident() {
     load "idle-$1-$2" hold --url "$url" -n "$2" --rate 1000 --for 3s --insecure --server-pid "$gateway_pid" \
         --expect failed=0 >&2
     down
-    awk -F'[:,]' '/"rss_bytes"/ { print $2 + 0; exit }' "$folder/idle-$1-$2.json"
+    # The server's own figure; the series of the same name is a list.
+    awk -F'[:,]' '/"rss_bytes": [0-9]/ { print $2 + 0; exit }' "$folder/idle-$1-$2.json"
 }
 
 idle() {
