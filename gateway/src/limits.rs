@@ -37,6 +37,9 @@ pub const MISSED_PONGS_MAX: u8 = 2;
 
 /// Notifications remembered while a sync is under way on a connection, to take them out of its pages.
 pub const SENT_WHILE_SYNCING_MAX: usize = 256;
+/// How long a client may take to ask for the next page of a sync. Later it is taken to have given up: what it
+/// was sent live meanwhile is forgotten, and may come again in a page.
+pub const SYNC_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Pages that the replay of an event stream asks for before it tells the client to sync by itself.
 pub const REPLAY_PAGES_MAX: u32 = 10_000;
 /// How long an event stream waits for a page of its replay, or a posted message for its reply.

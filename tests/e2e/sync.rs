@@ -178,3 +178,17 @@ fn the_inbox_over_http_pages_the_same_way() {
     }
     assert_eq!(found, sent);
 }
+
+#[test]
+fn a_sync_that_failed_takes_nothing_from_the_next_one() {
+    let tocsin = shared();
+    let mut client = tocsin.connect("sync-again");
+    client.say(&json!({ "type": "sync", "cursor": "zzz" }));
+    assert_eq!(client.recv("error")["code"], "bad_cursor");
+    let sent = send(tocsin, "sync-again", 3);
+    for id in &sent {
+        assert_eq!(id_of(&client.recv("notification")), *id);
+    }
+    let (all, _) = client.sync_all(&json!({ "last_seen_at": "2020-01-01T00:00:00Z" }));
+    assert_eq!(ids(&all), sent);
+}

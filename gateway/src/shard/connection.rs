@@ -12,6 +12,7 @@ use wire::session::{Rate, Session};
 use wire::time::{Mono, Wall};
 
 use crate::admission::Refusal;
+use crate::limits;
 use crate::shard::outbox::Queue;
 use crate::shard::registry::UserId;
 use crate::shard::request::Wish;
@@ -115,14 +116,32 @@ pub(super) struct Extra {
     pub(super) device: Option<Box<str>>,
     /// When it said which device it is.
     pub(super) named_at: Mono,
-    /// Ids sent while a sync is under way, to be taken out of its pages. `None`: no sync is.
-    pub(super) sent_while_syncing: Option<Vec<Uuid>>,
+    /// The sync under way, if one is.
+    pub(super) syncing: Option<Syncing>,
     /// Since when the outbox is over its budget.
     pub(super) over_since: Mono,
     /// Since when a frame or message of the client's is incomplete.
     pub(super) unfinished_since: Option<Mono>,
     /// Bytes thrown away since it was answered.
     pub(super) lingered_bytes: usize,
+}
+
+/// A client's sync, from the request that began it to its last page. One that fails or is abandoned simply
+/// stays behind: whatever does not go on with its last page begins anew, and remembers nothing of it.
+#[derive(Debug, Default)]
+pub(super) struct Syncing {
+    /// Ids sent live since it began, to be taken out of its pages.
+    pub(super) sent: Vec<Uuid>,
+    /// The cursor of its last page. Who asks with it goes on; who asks twice asks again.
+    pub(super) next_cursor: Option<String>,
+    pub(super) asked_at: Mono,
+}
+
+impl Syncing {
+    /// Whether its client has not asked on for so long that it is taken to be abandoned.
+    pub(super) fn is_abandoned(&self, now: Mono) -> bool {
+        now.since(self.asked_at) >= limits::SYNC_PAUSE_MAX
+    }
 }
 
 /// A request that is being read.
@@ -206,6 +225,15 @@ impl Connection {
 
     pub(super) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// The sync under way. One that was abandoned is forgotten here.
+    pub(super) fn syncing(&mut self, now: Mono) -> Option<&mut Syncing> {
+        let extra = self.extra.as_mut()?;
+        if extra.syncing.as_ref().is_some_and(|syncing| syncing.is_abandoned(now)) {
+            extra.syncing = None;
+        }
+        extra.syncing.as_mut()
     }
 
     pub(super) fn device(&self) -> Option<&str> {

@@ -129,8 +129,8 @@ impl Shard {
                 }
             }
             Ok(message) => {
-                if matches!(message, ClientMessage::Sync(_)) {
-                    self.begin_sync(key);
+                if let ClientMessage::Sync(request) = &message {
+                    self.begin_sync(key, request.cursor.as_deref(), now);
                 }
                 self.forward(key, Bytes::copy_from_slice(text.as_bytes()), now);
             }
@@ -181,10 +181,16 @@ impl Shard {
         let _full = self.sockets.push_reply(key, frame);
     }
 
-    fn begin_sync(&mut self, key: Key) {
-        if let Some(connection) = self.sockets.slab.get(key) {
-            connection.extra().sent_while_syncing.get_or_insert_default();
+    /// A request with the cursor of the last page goes on with its sync; any other begins one.
+    fn begin_sync(&mut self, key: Key, cursor: Option<&str>, now: Now) {
+        let Some(connection) = self.sockets.slab.get(key) else { return };
+        let goes_on = cursor.is_some()
+            && connection.syncing(now.mono).is_some_and(|syncing| syncing.next_cursor.as_deref() == cursor);
+        let syncing = &mut connection.extra().syncing;
+        if !goes_on {
+            *syncing = None;
         }
+        syncing.get_or_insert_default().asked_at = now.mono;
     }
 
     /// A router's answer to one session.
@@ -192,7 +198,7 @@ impl Shard {
         let Some(connection) = self.sockets.slab.get(key) else { return };
         match &connection.state {
             State::WebSocket(_) => {
-                let mended = self.without_sent(key, text);
+                let mended = self.without_sent(key, text, now);
                 self.sockets.reply(key, mended.as_deref().unwrap_or(text), now);
             }
             State::Events(Some(_)) => self.replay_page(key, text, now),
@@ -202,19 +208,21 @@ impl Shard {
     }
 
     /// A page of a sync without what was sent live since the sync began; `None`: as it came.
-    fn without_sent(&mut self, key: Key, text: &Bytes) -> Option<Bytes> {
+    fn without_sent(&mut self, key: Key, text: &Bytes, now: Now) -> Option<Bytes> {
         let connection = self.sockets.slab.get(key)?;
-        let extra = connection.extra.as_mut()?;
-        let sent = extra.sent_while_syncing.as_ref()?;
+        let syncing = connection.syncing(now.mono)?;
         let text = std::str::from_utf8(text).ok()?;
         if Glance::of(text).is_none_or(|glance| glance.kind != "sync_batch") {
             return None;
         }
         let mut page: Page = serde_json::from_str(text).ok()?;
         let before = page.notifications.len();
-        page.notifications.retain(|notification| !id_of(notification).is_some_and(|id| sent.contains(&id)));
-        if !page.has_more {
-            extra.sent_while_syncing = None;
+        page.notifications
+            .retain(|notification| !id_of(notification).is_some_and(|id| syncing.sent.contains(&id)));
+        if page.has_more {
+            syncing.next_cursor = Some(page.cursor.clone());
+        } else {
+            connection.extra().syncing = None;
         }
         if page.notifications.len() == before {
             return None;

@@ -123,7 +123,7 @@ impl Sockets {
             return Offered::Dropped;
         }
         if let Some((_, id)) = message.place {
-            remember_sent(connection, id);
+            remember_sent(connection, id, now);
         }
         mark_ready(&mut self.ready, connection);
         self.counted.sends += 1;
@@ -314,10 +314,11 @@ fn mark_ready(ready: &mut VecDeque<Key>, connection: &mut Connection) {
 }
 
 /// While pages of the past are on their way, what is sent live is remembered, so that it is not sent again.
-fn remember_sent(connection: &mut Connection, id: Uuid) {
-    let sent = match &mut connection.state {
-        State::Events(Some(replay)) => Some(&mut replay.sent_live),
-        _ => connection.extra.as_mut().and_then(|extra| extra.sent_while_syncing.as_mut()),
+fn remember_sent(connection: &mut Connection, id: Uuid, now: Now) {
+    let sent = if let State::Events(Some(replay)) = &mut connection.state {
+        Some(&mut replay.sent_live)
+    } else {
+        connection.syncing(now.mono).map(|syncing| &mut syncing.sent)
     };
     // Past the bound a client may see one twice, which it tells by its id.
     if let Some(sent) = sent.filter(|sent| sent.len() < limits::SENT_WHILE_SYNCING_MAX) {

@@ -8,6 +8,7 @@ mod draining;
 mod lifetimes;
 mod origins;
 mod streaming;
+mod syncing;
 mod timed;
 
 use std::collections::{HashMap, HashSet};

@@ -17,14 +17,14 @@ fn client_messages(house: &mut House) -> Vec<(String, SessionKeyed, String)> {
 
 type SessionKeyed = wire::link::SessionKey;
 
-fn page(ids: &[u128], has_more: bool) -> bytes::Bytes {
+pub(super) fn page(ids: &[u128], has_more: bool) -> bytes::Bytes {
     let of = |n: &u128| notification(*n).replace(r#""type":"notification","#, "");
     let list: Vec<String> = ids.iter().map(of).collect();
     let list = list.join(",");
     format!(r#"{{"type":"sync_batch","notifications":[{list}],"cursor":"c","has_more":{has_more}}}"#).into()
 }
 
-fn reply(house: &mut House, key: Key, text: bytes::Bytes) {
+pub(super) fn reply(house: &mut House, key: Key, text: bytes::Bytes) {
     house.router(Frame::Reply { session: key.session(), text });
 }
 
@@ -73,34 +73,6 @@ fn bad_messages_are_answered_with_their_code_and_the_session_goes_on() {
     assert!(client_messages(&mut house).is_empty());
     house.deliver("ada", 1);
     assert_eq!(house.texts(ada).len(), 1);
-}
-
-#[test]
-fn nothing_comes_twice_while_a_sync_is_under_way() {
-    let mut house = House::new();
-    let ada = house.user("ada");
-    house.deliver("ada", 1);
-    house.say(ada, r#"{"type":"sync"}"#);
-    house.deliver("ada", 2);
-    house.texts(ada);
-    reply(&mut house, ada, page(&[1, 2, 3], true));
-    let first = house.texts(ada);
-    assert!(first[0].contains("\"n1\"") && !first[0].contains("\"n2\"") && first[0].contains("\"n3\""));
-    house.say(ada, r#"{"type":"sync","cursor":"c"}"#);
-    house.deliver("ada", 4);
-    house.texts(ada);
-    reply(&mut house, ada, page(&[4, 5], false));
-    let second = house.texts(ada);
-    assert!(
-        !second[0].contains("\"n4\"")
-            && second[0].contains("\"n5\"")
-            && second[0].contains("\"has_more\":false")
-    );
-    // The sync is over: what comes now is not remembered, and pages are passed on as they are.
-    house.deliver("ada", 6);
-    house.texts(ada);
-    reply(&mut house, ada, page(&[6], false));
-    assert!(house.texts(ada)[0].contains("\"n6\""));
 }
 
 #[test]
