@@ -35,6 +35,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ahash::RandomState;
 use rand::{SeedableRng, rngs::SmallRng};
 use wire::close::CloseCode;
 use wire::link::Frame;
@@ -49,7 +50,7 @@ use crate::census::{Census, Room, Source};
 use crate::limits;
 use crate::metrics::{Handshake, ShardMetrics};
 use connection::{Behind, Flags, Head, State};
-pub use connection::{CONNECTION_BYTES_MAX, Key};
+pub use connection::{CONNECTION_BYTES_MAX, DeviceName, Key};
 use drain::{Drain, DrainKind};
 use fanout::Fanout;
 use lifetimes::Lifetimes;
@@ -162,7 +163,7 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub user: String,
-    pub device: String,
+    pub device: DeviceName,
     /// When, and on which shard: the later naming wins, at the same time that of the higher shard.
     pub stamp: (Mono, u16),
 }
@@ -174,6 +175,8 @@ pub struct Shard {
     random: SmallRng,
     sockets: Sockets,
     registry: Registry,
+    /// The same on all shards of a process: they tell each other of devices.
+    device_hasher: RandomState,
     /// By connection index: who it counts for. Shorter while addresses are not counted.
     sources: Vec<Source>,
     lifetimes: Lifetimes,
@@ -212,6 +215,12 @@ impl Shard {
             random: SmallRng::seed_from_u64(seed),
             sockets: Sockets::new(pool, Wheel::new(now.mono), Arc::clone(&config.metrics)),
             registry: Registry::new(seed.rotate_left(7) ^ 0x7265_6769),
+            device_hasher: RandomState::with_seeds(
+                config.boot,
+                config.boot.rotate_left(23),
+                !config.boot,
+                0x6465_7669,
+            ),
             sources: Vec::new(),
             lifetimes: Lifetimes::default(),
             fanout: Fanout::new(seed.rotate_left(13) ^ 0x726f_6f6d),
@@ -476,9 +485,9 @@ impl Shard {
 
     fn throw_away(&mut self, key: Key, bytes: usize) {
         let Some(connection) = self.sockets.slab.get(key) else { return };
-        let extra = connection.extra();
-        extra.lingered_bytes = extra.lingered_bytes.saturating_add(bytes);
-        if extra.lingered_bytes > limits::LINGER_BYTES_MAX {
+        let passing = connection.passing();
+        passing.lingered_bytes = passing.lingered_bytes.saturating_add(bytes);
+        if passing.lingered_bytes > limits::LINGER_BYTES_MAX {
             self.leave(key);
             self.sockets.abort(key);
         }

@@ -5,6 +5,7 @@
 //! Called by the other files of `shard`.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use uuid::Uuid;
 use wire::link::SessionKey;
@@ -110,12 +111,32 @@ impl Flags {
     }
 }
 
+/// Bytes that a connection with a device has beside its entry: an allocator gives 24 in 32.
+const EXTRA_BYTES_MAX: usize = 24;
+const _: () = assert!(size_of::<Extra>() <= EXTRA_BYTES_MAX);
+
 /// What few connections have, or all have for a short while.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
-    pub(super) device: Option<Box<str>>,
-    /// When it said which device it is.
+    pub(super) device: Option<Device>,
+    passing: Option<Box<Passing>>,
+}
+
+/// Which of its user's devices a connection is, and when it said so. Kept for as long as it is connected, and so
+/// as a number that stands for the name: a device is only ever compared with others of the same user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Device {
+    pub(super) name: DeviceName,
     pub(super) named_at: Mono,
+}
+
+/// A device's name as a hash of 64 bits, keyed for the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceName(pub(super) NonZeroU64);
+
+/// What a connection has while something is under way on it.
+#[derive(Debug, Default)]
+pub(super) struct Passing {
     /// The sync under way, if one is.
     pub(super) syncing: Option<Syncing>,
     /// Since when the outbox is over its budget.
@@ -223,21 +244,41 @@ impl Connection {
         self.flags.has(Flags::JOINED)
     }
 
-    pub(super) fn extra(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
+    /// What is under way on it; begun with this call if nothing was.
+    pub(super) fn passing(&mut self) -> &mut Passing {
+        self.extra.get_or_insert_default().passing.get_or_insert_default()
+    }
+
+    /// What is under way on it, if anything is.
+    pub(super) fn if_passing(&mut self) -> Option<&mut Passing> {
+        self.extra.as_mut()?.passing.as_deref_mut()
+    }
+
+    /// Gives back the memory of what is no longer under way on an open connection.
+    pub(super) fn give_back(&mut self, now: Mono) {
+        let is_over = self.flags.has(Flags::OVER);
+        let is_syncing = self.syncing(now).is_some();
+        let Some(extra) = &mut self.extra else { return };
+        let is_unfinished = extra.passing.as_ref().is_some_and(|passing| passing.unfinished_since.is_some());
+        if !is_over && !is_syncing && !is_unfinished {
+            extra.passing = None;
+            if extra.device.is_none() {
+                self.extra = None;
+            }
+        }
     }
 
     /// The sync under way. One that was abandoned is forgotten here.
     pub(super) fn syncing(&mut self, now: Mono) -> Option<&mut Syncing> {
-        let extra = self.extra.as_mut()?;
-        if extra.syncing.as_ref().is_some_and(|syncing| syncing.is_abandoned(now)) {
-            extra.syncing = None;
+        let passing = self.if_passing()?;
+        if passing.syncing.as_ref().is_some_and(|syncing| syncing.is_abandoned(now)) {
+            passing.syncing = None;
         }
-        extra.syncing.as_mut()
+        passing.syncing.as_mut()
     }
 
-    pub(super) fn device(&self) -> Option<&str> {
-        self.extra.as_ref()?.device.as_deref()
+    pub(super) fn device(&self) -> Option<Device> {
+        self.extra.as_ref()?.device
     }
 
     pub(super) fn has_expired(&self, now: Wall) -> bool {

@@ -106,11 +106,12 @@ impl Shard {
         if is_unfinished {
             // What was begun is to be ended as soon as a handshake would have to be.
             let wait = self.config.settings.unfinished_wait();
-            let since = *connection.extra().unfinished_since.get_or_insert(now.mono);
+            let since = *connection.passing().unfinished_since.get_or_insert(now.mono);
             connection.flags.set(Flags::EARLY);
             self.sockets.wheel.arm_no_later(key.index(), since + wait);
-        } else if let Some(extra) = &mut connection.extra {
-            extra.unfinished_since = None;
+        } else if let Some(passing) = connection.if_passing() {
+            passing.unfinished_since = None;
+            connection.give_back(now.mono);
         }
     }
 
@@ -186,7 +187,7 @@ impl Shard {
         let Some(connection) = self.sockets.slab.get(key) else { return };
         let goes_on = cursor.is_some()
             && connection.syncing(now.mono).is_some_and(|syncing| syncing.next_cursor.as_deref() == cursor);
-        let syncing = &mut connection.extra().syncing;
+        let syncing = &mut connection.passing().syncing;
         if !goes_on {
             *syncing = None;
         }
@@ -222,7 +223,8 @@ impl Shard {
         if page.has_more {
             syncing.next_cursor = Some(page.cursor.clone());
         } else {
-            connection.extra().syncing = None;
+            connection.passing().syncing = None;
+            connection.give_back(now.mono);
         }
         if page.notifications.len() == before {
             return None;

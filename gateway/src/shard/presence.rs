@@ -3,10 +3,12 @@
 //! What was first or last is told to the routers; which device connected is told to the node's other shards,
 //! so that its older connections end wherever they are. Called by the other files of `shard`.
 
+use std::num::NonZeroU64;
+
 use wire::close::CloseCode;
 use wire::time::Wall;
 
-use crate::shard::connection::{Connection, Flags};
+use crate::shard::connection::{Connection, Device, DeviceName, Flags};
 use crate::shard::registry::UserId;
 use crate::shard::{Key, Named, Now, Shard};
 
@@ -16,9 +18,9 @@ impl Shard {
         let Some(user) = self.registry.find(&named.user) else { return };
         let own = self.config.shard;
         let older = |connection: &Connection| {
-            let extra = connection.extra.as_ref();
-            extra.is_some_and(|extra| {
-                extra.device.as_deref() == Some(&named.device) && (extra.named_at, own) < named.stamp
+            let device = connection.device();
+            device.is_some_and(|own_device| {
+                own_device.name == named.device && (own_device.named_at, own) < named.stamp
             })
         };
         for key in self.keys_of(user, older) {
@@ -80,15 +82,17 @@ impl Shard {
             return;
         };
         let user = connection.user;
-        let extra = connection.extra();
-        extra.device = Some(device.into());
-        extra.named_at = now.mono;
+        let hash = self.device_hasher.hash_one(device);
+        let name = DeviceName(NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN));
+        connection.extra.get_or_insert_default().device = Some(Device { name, named_at: now.mono });
         if self.has_siblings {
             let user = self.registry.user_name(user).to_owned();
             let stamp = (now.mono, self.config.shard);
-            self.named.push_back(Named { user, device: device.to_owned(), stamp });
+            self.named.push_back(Named { user, device: name, stamp });
         }
-        let replaced = self.keys_of(user, |other| other.key != key && other.device() == Some(device));
+        let is_replaced =
+            |other: &Connection| other.key != key && other.device().is_some_and(|device| device.name == name);
+        let replaced = self.keys_of(user, is_replaced);
         for older in replaced {
             self.close_session(older, CloseCode::Replaced, "", now);
         }

@@ -137,7 +137,7 @@ impl Sockets {
         let key = connection.key;
         connection.flags.set(Flags::OVER);
         connection.flags.set(Flags::EARLY);
-        connection.extra().over_since = now.mono;
+        connection.passing().over_since = now.mono;
         let is_websocket = matches!(connection.state, State::WebSocket(_));
         self.metrics.dropped.inc();
         self.metrics.gaps.inc();

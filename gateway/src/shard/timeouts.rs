@@ -67,7 +67,7 @@ impl Shard {
         }
         let Some(connection) = self.sockets.slab.get(key) else { return };
         if is_over(connection) {
-            let cut_at = connection.extra().over_since + limits::SLOW_CONSUMER_GRACE;
+            let cut_at = connection.passing().over_since + limits::SLOW_CONSUMER_GRACE;
             if cut_at <= now.mono {
                 self.metrics().slow_consumers.inc();
                 self.close_session(key, CloseCode::SlowConsumer, "", now);
@@ -76,7 +76,7 @@ impl Shard {
             }
             return;
         }
-        let unfinished_since = connection.extra.as_ref().and_then(|extra| extra.unfinished_since);
+        let unfinished_since = connection.if_passing().and_then(|passing| passing.unfinished_since);
         if let Some(since) = unfinished_since {
             let cut_at = since + self.config.settings.unfinished_wait();
             if cut_at <= now.mono {
@@ -86,6 +86,7 @@ impl Shard {
             }
             return;
         }
+        connection.give_back(now.mono);
         if connection.flags.has(Flags::EARLY) {
             connection.flags.clear(Flags::EARLY);
             self.arm_ping(key, now);

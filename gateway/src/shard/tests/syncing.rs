@@ -91,7 +91,7 @@ fn an_abandoned_sync_is_forgotten() {
     reply(&mut house, ada, page(&[], true));
     let remembers = |house: &mut House| {
         let connection = house.shard.sockets.slab.get(ada).expect("it is open");
-        connection.extra.as_ref().is_some_and(|extra| extra.syncing.is_some())
+        connection.if_passing().is_some_and(|passing| passing.syncing.is_some())
     };
     assert!(remembers(&mut house));
     house.pass(limits::SYNC_PAUSE_MAX + Duration::from_secs(1));

@@ -161,3 +161,25 @@ fn a_message_that_is_not_finished_is_cut_though_bytes_drip_in() {
     house.pass(Duration::from_secs(18));
     assert!(house.heard(bob).1.is_none());
 }
+
+#[test]
+fn an_idle_connection_gives_back_what_it_needed_for_a_while() {
+    let mut house = House::new();
+    let ada = house.user("ada");
+    let phone = house.websocket("/v1/connect?user=bob&device=phone");
+    for key in [ada, phone] {
+        house.say(key, r#"{"type":"sync"}"#);
+        conversing::reply(&mut house, key, conversing::page(&[1], false));
+        let frame = ws::frame(OpCode::Data(Data::Text), br#"{"type":"ping","t":1}"#, Some(MASK));
+        house.receive(key, &frame[..5]);
+        house.receive(key, &frame[5..]);
+        house.say(key, r#"{"type":"sync","cursor":"lost"}"#);
+    }
+    let holds = |house: &mut House, key| {
+        let connection = house.shard.sockets.slab.get(key).expect("it is open");
+        (connection.if_passing().is_some(), connection.extra.is_some())
+    };
+    assert_eq!((holds(&mut house, ada), holds(&mut house, phone)), ((true, true), (true, true)));
+    house.pass(limits::SYNC_PAUSE_MAX + Duration::from_secs(25));
+    assert_eq!((holds(&mut house, ada), holds(&mut house, phone)), ((false, false), (false, true)));
+}
