@@ -1,8 +1,11 @@
-//! How many sockets each user and each address has on the node, over all its shards.
+//! How many sockets each user and each address has on the node, over all its shards, and (`posts`) how much each
+//! user may still post.
 //!
 //! Exact but for two of them sharing 55 bits of a keyed hash (one chance in a hundred thousand with a million
 //! of them, and then they share one cap). A count is eight bytes in a table under one of many locks, each held
 //! for one look-up. Never decides whether to answer or how: it says whether there is room. Called by `shard`.
+
+mod posts;
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -12,6 +15,8 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 
 use crate::limits::{REFUSALS_PER_ADDRESS_MAX, SOCKETS_COUNTED_MAX};
+use posts::Posts;
+use wire::time::Mono;
 
 /// Locks, so that shards seldom wait for each other.
 const STRIPES: usize = 256;
@@ -25,6 +30,7 @@ const _: () = assert!((SOCKETS_COUNTED_MAX + REFUSALS_PER_ADDRESS_MAX) as u64 <=
 pub struct Census {
     users: Tally,
     addresses: Tally,
+    posts: Posts,
 }
 
 /// Whether an address may have one more socket.
@@ -40,7 +46,11 @@ pub enum Room {
 impl Census {
     /// `seed` keeps names and addresses that an attacker chose from sharing a count with others.
     pub fn new(seed: u64) -> Census {
-        Census { users: Tally::new(seed), addresses: Tally::new(seed.rotate_left(29)) }
+        Census {
+            users: Tally::new(seed),
+            addresses: Tally::new(seed.rotate_left(29)),
+            posts: Posts::new(seed.rotate_left(43)),
+        }
     }
 
     /// Counts a session of a user, unless there are `max` already. True: [`Census::leave`] must follow.
@@ -50,6 +60,11 @@ impl Census {
 
     pub fn leave(&self, user: &str) {
         self.users.leave(user);
+    }
+
+    /// Whether a user may post one more message, of `per_minute`.
+    pub fn may_post(&self, user: &str, per_minute: u32, now: Mono) -> bool {
+        self.posts.take(user, per_minute, now)
     }
 
     /// Counts a socket from a source, of which there may be `max`. But for [`Room::Reset`],

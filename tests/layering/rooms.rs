@@ -7,6 +7,7 @@ const PURE: &[&str] = &[
     "wire/src/**",
     "gateway/src/admission.rs",
     "gateway/src/census.rs",
+    "gateway/src/census/**",
     "gateway/src/limits.rs",
     "gateway/src/shard.rs",
     "gateway/src/shard/**",

@@ -269,6 +269,11 @@ impl Shard {
                     self.begin_replay(key, created_at, id, now);
                 }
             }
+            Wish::Post { cors, .. } if !self.may_post(user, now) => {
+                self.metrics().handshake(Handshake::TooMany);
+                let answer = self.too_many_posts(cors.as_deref());
+                self.sockets.finish_lingering(key, answer, now);
+            }
             Wish::Post { body_bytes, wants_continue, cors } => {
                 self.begin_post(key, user, cors, body_bytes, wants_continue, rest, now);
             }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use wire::http::{self, json_response, response};
 use wire::message::{ClientMessage, ServerMessage};
 
+use crate::admission::RetryAfter;
 use crate::limits;
 use crate::metrics::Handshake;
 use crate::shard::connection::{Posting, State};
@@ -16,6 +17,17 @@ use crate::shard::links::{Busy, Sent};
 use crate::shard::{Key, Now, Shard, request};
 
 impl Shard {
+    /// A user's posted messages are as many a minute as those of one of its sockets, on the whole node.
+    pub(super) fn may_post(&self, user: &str, now: Now) -> bool {
+        self.config.census.may_post(user, self.config.settings.messages_per_minute, now.mono)
+    }
+
+    /// After one spacing there is room for one more.
+    pub(super) fn too_many_posts(&self, cors: Option<&str>) -> Bytes {
+        let seconds = 60_u64.div_ceil(u64::from(self.config.settings.messages_per_minute.max(1)));
+        request::too_many(RetryAfter { seconds }, "this user posts too many messages", cors)
+    }
+
     #[expect(
         clippy::too_many_arguments,
         reason = "these are the fields of the wish, taken apart by its one caller"

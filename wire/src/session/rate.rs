@@ -16,6 +16,11 @@ impl Rate {
         Rate(Mono::ZERO)
     }
 
+    /// Whether as much may be taken as from a new one.
+    pub fn is_whole(&self, now: Mono) -> bool {
+        self.0 <= now
+    }
+
     /// Takes one of `per_minute`, which must not change much during a session; 0 is no limit.
     pub fn take(&mut self, per_minute: u32, now: Mono) -> bool {
         if per_minute == 0 {

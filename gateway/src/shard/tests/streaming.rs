@@ -209,3 +209,19 @@ fn answers_to_allowed_pages_may_be_read_by_them() {
     let evil = preflight.replace(origin, "http://evil.example");
     assert_eq!(house.ask(&evil).0, 403);
 }
+
+#[test]
+fn posted_messages_are_held_to_the_pace_of_a_socket() {
+    let mut house = House::with(|plan| plan.gateway.limits.messages_per_minute = 5);
+    let say = |house: &mut House, user: &str| {
+        house.ask(&post(&format!("/v1/messages?user={user}"), r#"{"type":"ping","t":1}"#))
+    };
+    let answers: Vec<u16> = (0..7).map(|_| say(&mut house, "ada").0).collect();
+    assert_eq!(answers, [200, 200, 200, 200, 200, 429, 429]);
+    let (_, head, body) = say(&mut house, "ada");
+    assert_eq!(admitted::retry_after(&head), 12);
+    assert!(body.contains(r#""error":"too_many""#) && body.contains(r#""retry_after_ms":12000"#), "{body}");
+    assert_eq!(say(&mut house, "bob").0, 200, "others are not held to it");
+    house.pass(Duration::from_secs(12));
+    assert_eq!((say(&mut house, "ada").0, say(&mut house, "ada").0), (200, 429));
+}
