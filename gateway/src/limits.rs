@@ -137,17 +137,17 @@ pub const TLS_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// A certificate that ends sooner than this is warned about.
 pub const TLS_EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3_600);
 
-/// Bytes of a request to the admin listener.
-pub const ADMIN_REQUEST_BYTES_MAX: usize = 8 * 1024;
-/// How long a request to the admin listener may take.
-pub const ADMIN_REQUEST_WAIT: Duration = Duration::from_secs(2);
-/// Connections waiting for the listener's attention (listen(2)).
 /// Users whose posted messages are counted at a time, under one of the census's locks. Past this, who has not
 /// posted lately waits for those who have.
 pub const POSTERS_PER_LOCK_MAX: usize = 4_096;
 
 /// Requests that the admin listener answers at one time.
 pub const ADMIN_THREADS: usize = 4;
+/// Bytes of a request to the admin listener.
+pub const ADMIN_REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// How long a request to the admin listener may take, from its first byte to the last of its answer.
+pub const ADMIN_REQUEST_WAIT: Duration = Duration::from_secs(2);
+/// Connections waiting for the listener's attention (listen(2)).
 pub const LISTEN_BACKLOG: i32 = 65_535;
 /// Bytes of a key file.
 pub const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;

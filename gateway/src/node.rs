@@ -182,7 +182,7 @@ pub fn start(
         was_linked: AtomicBool::new(false),
         drain: Box::new(move |kind| drainer.drain(kind)),
     };
-    let admin = Admin::start(admin, operator).map_err(|why| StartError::Thread(why.to_string()))?;
+    let admin = Admin::start(&admin, operator, clock).map_err(|why| StartError::Thread(why.to_string()))?;
     Ok(RunningNode {
         clients: clients_address,
         tls: tls_address,
