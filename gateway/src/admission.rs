@@ -45,6 +45,18 @@ pub struct AdmissionLimits {
     pub accept_rate: u64,
 }
 
+impl AdmissionLimits {
+    /// The same where there is room for `room` only: `hard` is cut to that, and `soft` in proportion, so that
+    /// clients are still refused in words before they are refused without.
+    pub fn within(self, room: u64) -> AdmissionLimits {
+        if self.hard <= room {
+            return self;
+        }
+        let soft = u128::from(self.soft) * u128::from(room) / u128::from(self.hard);
+        AdmissionLimits { soft: u64::try_from(soft).unwrap_or(room), hard: room, ..self }
+    }
+}
+
 /// Shared by all shards of a node.
 #[derive(Debug)]
 pub struct Admission {
@@ -81,6 +93,14 @@ impl Admission {
         self.soft.store(limits.soft, Ordering::Relaxed);
         self.hard.store(limits.hard, Ordering::Relaxed);
         self.accept_rate.store(limits.accept_rate.max(1), Ordering::Relaxed);
+    }
+
+    pub fn limits(&self) -> AdmissionLimits {
+        AdmissionLimits {
+            soft: self.soft.load(Ordering::Relaxed),
+            hard: self.hard.load(Ordering::Relaxed),
+            accept_rate: self.accept_rate.load(Ordering::Relaxed),
+        }
     }
 
     /// Decides about one accepted socket and reserves its place.
@@ -320,6 +340,17 @@ mod tests {
         assert_eq!(slow.outlook(START), Err(Refusal::Draining));
         assert_eq!(slow.admit(START), Verdict::Refuse(Refusal::Draining));
         assert!(!slow.is_ready());
+    }
+
+    #[test]
+    fn limits_are_cut_to_the_room_in_proportion() {
+        let limits = AdmissionLimits { soft: 500_000, hard: 600_000, accept_rate: 20_000 };
+        assert_eq!(limits.within(600_000), limits);
+        let cut = limits.within(120);
+        assert_eq!((cut.soft, cut.hard, cut.accept_rate), (100, 120, 20_000));
+        let even = AdmissionLimits { soft: 600_000, ..limits }.within(120);
+        assert_eq!((even.soft, even.hard), (120, 120));
+        assert_eq!(limits.within(0).hard, 0);
     }
 
     /// χ² over the 26 whole seconds: the 99.9% quantile with 25 degrees of freedom is 52.6.

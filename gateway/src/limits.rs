@@ -98,6 +98,11 @@ pub const RECV_BUFFER_BYTES: u32 = 32 * 1024;
 pub const RECV_BUFFERS: u16 = 64;
 /// Room in a shard's table beyond its share of the hard limit, for refusals, links and uneven shards.
 pub const TABLE_MARGIN: u32 = 1_024;
+/// Slots of a shard's table that no client may keep: for accepts that wait, for links, and for whoever is being
+/// told that there is no room.
+pub const TABLE_RESERVE: u32 = 192;
+/// The smallest table that a shard serves with.
+pub const TABLE_MIN: u32 = 256;
 /// Bytes handed to a link's socket at a time.
 pub const LINK_WRITE_BYTES: usize = 256 * 1024;
 /// Routers one gateway may be linked to.
@@ -158,4 +163,6 @@ pub const SHARDS_MAX: usize = 256;
 
 const _: () = assert!(LINK_CREDIT_FRAMES as usize <= FANOUT_JOBS_MAX);
 const _: () = assert!(LINK_CREDIT_BATCH < LINK_CREDIT_FRAMES);
+const _: () = assert!(TABLE_RESERVE < TABLE_MIN && TABLE_RESERVE < TABLE_MARGIN);
+const _: () = assert!(ROUTERS_MAX + 128 <= TABLE_RESERVE as usize);
 const _: () = assert!(CLOSE_GRACE.as_secs() + SLOW_CONSUMER_GRACE.as_secs() <= 10);

@@ -63,9 +63,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 anyhow::bail!("--data is for standalone; with [gateway.links] a gateway keeps nothing");
             }
             if arguments.check_config {
+                node::check_files(&gateway)?;
                 println!("the settings are good");
                 return Ok(());
             }
+            node::check_host(&gateway)?;
             let routers = node::resolve_routers(&links.routers)?;
             let doors = Doors::open(&gateway)?;
             let running = node::start(&gateway, doors, &routers, None)?;
@@ -134,10 +136,12 @@ mod standalone {
     pub(super) fn run(arguments: &Arguments, gateway: &Gateway) -> anyhow::Result<()> {
         let (config, data) = (arguments.config.as_deref(), arguments.data.as_deref());
         let mut settings = router::config::Config::read(config, data, true)?;
+        node::check_files(gateway)?;
         if arguments.check_config {
             println!("the settings are good");
             return Ok(());
         }
+        node::check_host(gateway)?;
         let doors = Doors::open(gateway)?;
         settings.allowed_origins.extend(doors.own_origins());
         let is_dev = settings.standalone;

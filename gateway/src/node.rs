@@ -1,7 +1,10 @@
 //! A node: its doors, its shards and its admin listener, started together and ended in order.
 //!
-//! Opens listeners first, so that a busy port is said before anything else is touched. One thread a shard,
-//! each with a glommio executor and rings of its own. Called by `main` and by tests.
+//! Looks at the host and opens listeners first, so that what is missing and a busy port are said before anything
+//! else is touched. One thread a shard, each with a glommio executor and rings of its own. Called by `main` and by
+//! tests.
+
+mod room;
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -29,6 +32,8 @@ use crate::shard::request::Console;
 use crate::shard::{Now, Settings, Shard, ShardConfig};
 use crate::tls::Resumption;
 
+pub use room::check_host;
+
 /// Why a node does not start; one line for a person. Exit code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -52,6 +57,12 @@ pub enum StartError {
     RouterElsewhere(String),
     #[error(transparent)]
     Rings(#[from] gateway_ring::OpenError),
+    #[error(
+        "the limit of {nofile} file descriptors leaves each shard a table of {capacity} connections, and at least \
+         {min} are needed: raise it (ulimit -n, LimitNOFILE=; tuning check --profile gateway-500k)",
+        min = limits::TABLE_MIN
+    )]
+    Table { capacity: u32, nofile: u64 },
     #[error("cannot start a thread: {0}")]
     Thread(String),
 }
@@ -121,7 +132,7 @@ pub struct RunningNode {
 pub struct Control {
     shards: Vec<Sibling>,
     admission: Arc<Admission>,
-    /// Connections that the rings have room for.
+    /// Sockets of clients that the rings have room for.
     room: u64,
     clock: Clock,
     own_origins: Vec<String>,
@@ -172,7 +183,8 @@ pub fn start(
     }
     let Started { handles, channels, tables } = wait_for(starting)?;
     introduce(&channels);
-    let room = tables.iter().map(|table| u64::from(table.capacity)).sum();
+    let room = tables.iter().map(room::of).sum();
+    room::settle(&admission, gateway, room);
     let control =
         Control { shards: channels, admission: Arc::clone(&admission), room, clock, own_origins, resumption };
     let drainer = control.clone();
@@ -264,7 +276,8 @@ fn start_shard(
         };
         let _unheard = say.send(Ok((rings.table(), rings.notifier())));
         let now = Now { mono: clock.mono(), wall: clock.wall() };
-        let shard = Shard::new(config, ops::random::seed(), now);
+        let mut shard = Shard::new(config, ops::random::seed(), now);
+        shard.set_room(room::of(&rings.table()));
         ShardLoop::new(rings, shard, tls, &routers, orders, clock, metrics).run().await;
     };
     let handle = executor.spawn(run).map_err(|why| StartError::Thread(why.to_string()))?;
@@ -322,6 +335,13 @@ fn authenticator(gateway: &Gateway, own_origins: &[String]) -> Result<Authentica
         own_origins,
         local_user: gateway.local_user(),
     }))
+}
+
+/// Reads every file that the settings name, as a start would.
+pub fn check_files(gateway: &Gateway) -> Result<(), StartError> {
+    read_keys(&gateway.auth)?;
+    let resumption = gateway.tls.as_ref().map(|_| Resumption::new()).transpose()?;
+    tls_config(gateway, resumption.as_ref(), Clock::start()).map(drop)
 }
 
 fn read_keys(auth: &crate::config::Auth) -> Result<KeySet, StartError> {
@@ -386,15 +406,7 @@ impl Control {
         let authenticator = Arc::new(authenticator(gateway, &self.own_origins)?);
         let tls = tls_config(gateway, self.resumption.as_ref(), self.clock)?;
         let settings = Settings::from(gateway);
-        if gateway.hard_limit > self.room {
-            let (hard_limit, room) = (gateway.hard_limit, self.room);
-            tracing::warn!(
-                hard_limit,
-                room,
-                "the rings were made for fewer: past that clients wait unaccepted"
-            );
-        }
-        self.admission.set_limits(admission_limits(gateway));
+        room::settle(&self.admission, gateway, self.room);
         self.tell(|| Command::Reload {
             authenticator: Arc::clone(&authenticator),
             settings: Box::new(settings.clone()),

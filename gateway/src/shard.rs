@@ -185,6 +185,8 @@ pub struct Shard {
     /// By router: since when its frames may have been lost with the link, until the sockets are told.
     lost_since: Vec<Option<Wall>>,
     draining: Option<Draining>,
+    /// Sockets that its table holds.
+    room: u64,
     /// Open WebSockets and event streams.
     open_websockets: u64,
     open_events: u64,
@@ -227,6 +229,7 @@ impl Shard {
             links: Links::new(&config.node, config.shard, config.boot, config.routers),
             lost_since: vec![None; config.routers],
             draining: None,
+            room: u64::MAX,
             open_websockets: 0,
             open_events: 0,
             due: Vec::new(),
@@ -241,13 +244,21 @@ impl Shard {
     /// The kernel accepted a connection.
     pub fn handle_accepted(&mut self, key: Key, peer: SocketAddr, now: Now) {
         let is_proxy = Prefix::any_contains(&self.config.settings.trusted_proxies, peer.ip());
-        let room = if is_proxy { Room::Enough } else { self.count_source(key, peer.ip()) };
+        // Of the whole node's limits; a shard's own table may fill before, if the kernel favours it.
+        let own = self.config.admission.limits().within(self.room);
+        let live = self.sockets.slab.live() as u64;
+        let room = match () {
+            () if live >= own.hard => Room::Reset,
+            () if is_proxy => Room::Enough,
+            () => self.count_source(key, peer.ip()),
+        };
         let verdict = match room {
+            Room::Enough if live >= own.soft => self.config.admission.admit_refused(Refusal::OverSoft),
             Room::Enough => self.config.admission.admit(now.mono),
             Room::Refuse => self.config.admission.admit_refused(Refusal::FullAddress),
             Room::Reset => Verdict::Reset,
         };
-        self.metrics().admitted(if room == Room::Reset {
+        self.metrics().admitted(if room == Room::Reset && live < own.hard {
             Verdict::Refuse(Refusal::FullAddress)
         } else {
             verdict
@@ -353,6 +364,11 @@ impl Shard {
             draining.pace.end_now(now.mono);
             draining.next_look = now.mono;
         }
+    }
+
+    /// How many sockets of clients the shard's table holds. Not said: as many as the node may have.
+    pub fn set_room(&mut self, sockets: u64) {
+        self.room = sockets;
     }
 
     /// Whether the node has other shards.

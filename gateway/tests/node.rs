@@ -339,6 +339,58 @@ fn the_hard_limit_holds_on_real_sockets() {
     node.stop();
 }
 
+/// What a door says to a connection that asks for a WebSocket: the status, or `None` when it is reset. Never nothing.
+fn knock(address: SocketAddr, user: &str) -> (Option<u16>, TcpStream) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(WATCHDOG)).unwrap();
+    let request = format!(
+        "GET /v1/connect?user={user} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    let mut head = [0; 12];
+    let heard = stream.write_all(request.as_bytes()).and_then(|()| stream.read_exact(&mut head));
+    if let Err(why) = heard {
+        let is_reset = matches!(
+            why.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+        );
+        assert!(is_reset, "neither answered nor reset: {why}");
+        return (None, stream);
+    }
+    (std::str::from_utf8(&head[9..]).unwrap().parse().ok(), stream)
+}
+
+#[test]
+fn a_reload_past_the_table_lets_in_what_fits_and_answers_the_rest() {
+    let mut router = Router::start();
+    let settings = Gateway { shards: 1, soft_limit: 30, hard_limit: 40, ..settings() };
+    let node = start(&settings, &router);
+    router.greet();
+    let more = Gateway { soft_limit: 3_000, hard_limit: 4_000, ..settings };
+    node.control().reload(&more).unwrap();
+    let holds = u64::from(node.tables[0].capacity);
+    let mut said = std::collections::BTreeMap::new();
+    let mut open = Vec::new();
+    for n in 0..holds + 50 {
+        let (status, stream) = knock(node.clients, &format!("u{n}"));
+        *said.entry(status).or_insert(0) += 1;
+        if status == Some(101) {
+            open.push(stream);
+        }
+    }
+    assert!(said[&Some(101)] > 500 && said[&Some(101)] < holds, "{said:?}");
+    assert!(said[&Some(503)] >= 50, "who does not fit is told so: {said:?}");
+    assert!(get(node.clients, "/v1/admission").starts_with("HTTP/1.1 503"));
+    // Who says nothing takes what is left of the table. Full is full then: reset, not kept waiting, and not ready.
+    let mut silent = Vec::new();
+    while get(node.admin, "/readyz").starts_with("HTTP/1.1 200") || knock(node.clients, "late").0.is_some() {
+        assert!((silent.len() as u64) < 2 * holds, "it is never full");
+        silent.extend((0..16).map(|_| TcpStream::connect(node.clients).unwrap()));
+    }
+    drop(silent);
+    node.stop();
+}
+
 #[test]
 fn a_busy_port_and_a_bad_key_are_said_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_ring::RingConfig;
 use ops::clock::Clock;
 use wire::time::Mono;
 
@@ -104,6 +105,7 @@ pub fn run(config: &RunConfig, clock: Clock, interrupt: &Interrupt) -> Result<Re
     if let Some(StormPlan { cut: Cut::Kill { pid, .. }, .. }) = config.scenario.storm() {
         victim::look(*pid).map_err(|why| RunError::Usage(format!("--kill-pid: {why}")))?;
     }
+    gateway_ring::probe(&RingConfig::default()).map_err(|why| StartError(why.to_string()))?;
     let started_at = clock.wall();
     let addresses = resolve(config)?;
     let (plan, warnings) = lay_out(config, &addresses)?;

@@ -14,6 +14,7 @@ mod devices;
 mod drain;
 mod fallback;
 mod health;
+mod host;
 mod idempotency;
 mod lifetimes;
 mod link_lost;

@@ -132,6 +132,28 @@ fn settings_can_be_checked_without_a_start() {
 }
 
 #[test]
+fn a_key_file_that_is_not_there_or_no_key_is_named() {
+    let folder = tests::paths::scratch("keys-");
+    let bad = folder.path().join("bad.pem");
+    std::fs::write(&bad, "-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----\n").expect("a file");
+    for key in ["/nowhere/tokens.key", bad.to_str().expect("a path")] {
+        for setup in [Setup::standalone(), Setup::split()] {
+            let tocsin = setup.set("gateway.auth.keys", vec![key]).prepare();
+            let mut command = Command::new(paths::program("gateway"));
+            command.arg("--config").arg(tocsin.folder().join("gateway.toml")).arg("--check-config");
+            let (passed, text) = run(&mut command, REFUSAL);
+            assert!(!passed && text.contains(key) && text.lines().count() == 1, "{text}");
+        }
+        // Nor does a start make anything first.
+        let mut tocsin = Setup::standalone().set("gateway.auth.keys", vec![key]).prepare();
+        let ending = tocsin.launch_gateway().ending(REFUSAL);
+        one_line(&ending, &[key]);
+        assert!(!tocsin.folder().join("data").exists(), "a folder was made");
+        tocsin.kill_9();
+    }
+}
+
+#[test]
 fn the_environment_wins_over_the_file() {
     let tocsin = Setup::standalone().prepare();
     let mut command = Command::new(paths::program("gateway"));

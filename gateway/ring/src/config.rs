@@ -93,6 +93,13 @@ pub(crate) struct Plan {
     pub(crate) wanted: u32,
 }
 
+impl Plan {
+    pub(crate) fn table(&self, live: u32) -> Table {
+        let Plan { rings, slots_per_ring, nofile, wanted } = *self;
+        Table { rings, slots_per_ring, capacity: rings * slots_per_ring, live, nofile, wanted }
+    }
+}
+
 impl RingConfig {
     /// Cuts what is wanted to what the file-descriptor limit allows. At least one ring of one slot.
     pub(crate) fn plan(&self, nofile: u64) -> Plan {

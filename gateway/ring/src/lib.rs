@@ -39,7 +39,7 @@ pub use accept::DOORS_MAX;
 pub use config::{RingConfig, Table};
 pub use conn::{Conn, DoorId, Event, SendOutcome};
 pub use connect::ConnectError;
-pub use open::{OpenError, bind, executor, raise_nofile};
+pub use open::{OpenError, bind, executor, probe, raise_nofile};
 pub use rings::Rings;
 pub use sends::FRAMES_PER_SEND_MAX;
 pub use stats::RingStats;

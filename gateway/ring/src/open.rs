@@ -9,7 +9,8 @@ use glommio::{LocalExecutorBuilder, Placement};
 use io_uring::{IoUring, Probe, opcode};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::{Plan, RingConfig};
+use crate::config::{Plan, RingConfig, Table};
+use crate::wait::Doorbell;
 
 /// Long, because glommio 0.9 goes to sleep over runnable tasks when this runs out between its arming and its first look at the
 /// task queues, which a busy host's scheduler brings about at 1 ms (seen: once in 500,000 wake-ups beside three spinning
@@ -18,6 +19,8 @@ const PREEMPT_TIMER: Duration = Duration::from_secs(1);
 /// glommio registers this much for file I/O, which shards hardly do; its default of 10 MiB passes an 8 MiB memlock limit.
 const GLOMMIO_IO_MEMORY_BYTES: usize = 1 << 20;
 const GLOMMIO_RING_DEPTH: usize = 128;
+/// glommio starts no executor below this RLIMIT_MEMLOCK.
+const EXECUTOR_LOCKED_BYTES: u64 = 512 * 1_024;
 
 /// Why the rings cannot be opened here. One line, for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -42,22 +45,45 @@ pub enum OpenError {
          use fewer connections"
     )]
     Files { ring: u32, rings: u32, nofile: u64 },
-    #[error("cannot {what}: {source}")]
-    Other { what: &'static str, source: io::Error },
+    #[error(
+        "RLIMIT_MEMLOCK is {kib} KiB, and io_uring's buffers need 512: raise it (ulimit -l, LimitMEMLOCK=)"
+    )]
+    Locked { kib: u64 },
+    #[error("cannot {what}: {why}")]
+    Other { what: &'static str, why: io::Error },
+}
+
+/// Whether rings can be opened here, and what table [`crate::Rings::open`] will get: opens one ring of a single slot and closes it
+/// again. For the main thread, before anything is made: an executor that finds no io_uring panics.
+pub fn probe(config: &RingConfig) -> Result<Table, OpenError> {
+    let limit = |what| move |why| OpenError::Other { what, why };
+    let nofile = raise_nofile().map_err(limit("read the file-descriptor limit"))?;
+    let locked = raise(libc::RLIMIT_MEMLOCK).map_err(limit("read the limit of locked memory"))?;
+    if locked < EXECUTOR_LOCKED_BYTES {
+        return Err(OpenError::Locked { kib: locked / 1_024 });
+    }
+    let bell = Doorbell::new().map_err(limit("open an eventfd for the rings"))?;
+    let alone = Plan { rings: 1, slots_per_ring: 1, nofile, wanted: 1 };
+    open_ring(config, &alone, 0, bell.descriptor())?;
+    Ok(config.plan(nofile).table(0))
 }
 
 /// Raises the soft file-descriptor limit to the hard one; returns what holds then.
 pub fn raise_nofile() -> io::Result<u64> {
+    raise(libc::RLIMIT_NOFILE)
+}
+
+fn raise(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a live rlimit for the whole call.
-    let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let read = unsafe { libc::getrlimit(resource, &raw mut limit) };
     if read != 0 {
         return Err(io::Error::last_os_error());
     }
     if limit.rlim_cur < limit.rlim_max {
         let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
         // SAFETY: `raised` is a live rlimit for the whole call.
-        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) };
+        let set = unsafe { libc::setrlimit(resource, &raw const raised) };
         if set == 0 {
             return Ok(raised.rlim_cur);
         }
@@ -104,7 +130,7 @@ pub(crate) fn open_ring(
         .build(config.submissions)
         .map_err(|source| refusal(source, plan, number, "set up an io_uring"))?;
     if number == 0 {
-        check_features(&io)?;
+        check_features(&io, plan)?;
     }
     let submitter = io.submitter();
     submitter
@@ -126,11 +152,11 @@ fn refusal(source: io::Error, plan: &Plan, number: u32, what: &'static str) -> O
         }
         Some(libc::ENOMEM) => OpenError::Memory { ring, rings },
         Some(libc::EMFILE | libc::ENFILE) => OpenError::Files { ring, rings, nofile },
-        _ => OpenError::Other { what, source },
+        _ => OpenError::Other { what, why: source },
     }
 }
 
-fn check_features(io: &IoUring) -> Result<(), OpenError> {
+fn check_features(io: &IoUring, plan: &Plan) -> Result<(), OpenError> {
     let parameters = io.params();
     if !parameters.is_feature_nodrop() {
         return Err(OpenError::TooOld("keeping completions when the queue is full (IORING_FEAT_NODROP)"));
@@ -141,7 +167,7 @@ fn check_features(io: &IoUring) -> Result<(), OpenError> {
     let mut probe = Probe::new();
     let submitter = io.submitter();
     let probed = submitter.register_probe(&mut probe);
-    probed.map_err(|source| OpenError::Other { what: "ask the kernel which operations it knows", source })?;
+    probed.map_err(|source| refusal(source, plan, 0, "ask the kernel which operations it knows"))?;
     let needed: [(u8, &'static str); 7] = [
         (opcode::Accept::CODE, "accepting (IORING_OP_ACCEPT)"),
         (opcode::PollAdd::CODE, "polling (IORING_OP_POLL_ADD)"),

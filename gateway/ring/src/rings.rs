@@ -52,10 +52,10 @@ impl Rings {
             return Err(OpenError::Config(fault));
         }
         let nofile = open::raise_nofile()
-            .map_err(|source| OpenError::Other { what: "read the file-descriptor limit", source })?;
+            .map_err(|why| OpenError::Other { what: "read the file-descriptor limit", why })?;
         let plan = config.plan(nofile);
-        let doorbell = Doorbell::new()
-            .map_err(|source| OpenError::Other { what: "open an eventfd for the rings", source })?;
+        let doorbell =
+            Doorbell::new().map_err(|why| OpenError::Other { what: "open an eventfd for the rings", why })?;
         let mut rings = Vec::with_capacity(plan.rings as usize);
         for number in 0..plan.rings {
             let io = open::open_ring(config, &plan, number, doorbell.descriptor())?;
@@ -87,9 +87,7 @@ impl Rings {
     }
 
     pub fn table(&self) -> Table {
-        let Plan { rings, slots_per_ring, nofile, wanted } = self.plan;
-        let live = self.rings.iter().map(|ring| ring.slots.live()).sum();
-        Table { rings, slots_per_ring, capacity: rings * slots_per_ring, live, nofile, wanted }
+        self.plan.table(self.rings.iter().map(|ring| ring.slots.live()).sum())
     }
 
     pub fn stats(&self) -> RingStats {

@@ -50,6 +50,25 @@ fn a_browser_is_refused_by_a_close_that_carries_the_delay() {
 }
 
 #[test]
+fn a_shard_whose_table_fills_refuses_and_then_resets_before_the_node_does() {
+    let mut house = House::new();
+    house.shard.set_room(12);
+    for n in 0..10 {
+        house.user(&format!("u{n}"));
+    }
+    let key = house.accept();
+    house.receive(key, &upgrade_request("/v1/connect?user=late", &[]));
+    let (status, head, _) = house.answer(key);
+    assert!(status == 503 && (5..=30).contains(&retry_after(&head)), "{head}");
+    let silent = [house.accept(), house.accept()];
+    let over = house.accept();
+    assert_eq!(house.closed.get(&over), Some(&true), "reset, and its slot is free again");
+    assert!(silent.iter().all(|key| !house.closed.contains_key(key)));
+    assert_eq!(house.shard.config.admission.live(), 12);
+    assert_eq!(house.shard.connections(), 12);
+}
+
+#[test]
 fn at_the_hard_limit_a_connection_is_reset_unread() {
     let mut house = House::with(full);
     house.user("a");
