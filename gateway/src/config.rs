@@ -62,7 +62,37 @@ pub struct Config {
     retention: IgnoredAny,
     templates: IgnoredAny,
     email: IgnoredAny,
-    console: IgnoredAny,
+    pub console: Console,
+}
+
+/// `[console]`: for a gateway with `[gateway.links]`. In standalone the console is there without it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Console {
+    /// Where browsers on this machine find the router's API, as `http://127.0.0.1:8090`: then the page is served.
+    pub api: Option<String>,
+    pub token_file: Option<PathBuf>,
+}
+
+impl Console {
+    /// Refuses what is no origin, or would show the page or send keys over a network.
+    pub fn check(&self, gateway: &Gateway) -> Result<(), ConfigError> {
+        not_built("console.token_file", self.token_file.is_some())?;
+        let Some(api) = &self.api else { return Ok(()) };
+        if !gateway.is_on_loopback() {
+            return Err(wrong("console.api", "is for a gateway that listens on loopback only"));
+        }
+        if crate::auth::origin::Origin::parse(api).is_none() {
+            return Err(wrong("console.api", format!("{api:?} is not like http://127.0.0.1:8090")));
+        }
+        let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+        let host_ends = |rest: &str| rest.is_empty() || rest.starts_with(':');
+        if api.starts_with("https://") || local.iter().any(|own| api.strip_prefix(own).is_some_and(host_ends))
+        {
+            return Ok(());
+        }
+        Err(wrong("console.api", format!("{api} is not loopback, where service keys need https")))
+    }
 }
 
 /// `[gateway]`.
@@ -452,6 +482,7 @@ mod tests {
         let config: Config =
             ops::settings::parse(text, "t.toml", &SECTIONS, std::iter::empty()).map_err(|e| e.to_string())?;
         config.gateway.check().map_err(|e| e.to_string())?;
+        config.console.check(&config.gateway).map_err(|e| e.to_string())?;
         Ok(config.gateway)
     }
 
@@ -493,6 +524,13 @@ mod tests {
             ("[gateway]\ntrusted_proxies = [\"proxy-1\"]\n", "t.toml:2: \"proxy-1\" is no address and no"),
             ("[gateway.limits]\nidle_s = 10\n", "gateway.limits.idle_s (at least two ping intervals) = 10"),
             ("[gateway.links]\nrouters = []\n", "gateway.links.routers (count) = 0"),
+            ("[console]\napi = \"http://10.0.0.1:1\"\n", "console.api: http://10.0.0.1:1 is not loopback"),
+            ("[console]\napi = \"http://127.0.0.1.evil:1\"\n", "console.api: http://127.0.0.1.evil:1 is not"),
+            (
+                "[console]\napi = \"http://x; script-src *\"\n",
+                "console.api: \"http://x; script-src *\" is not",
+            ),
+            ("[console]\ntoken_file = \"t\"\n", "console.token_file: not built yet"),
             ("[gateway.tls]\ncert = \"x\"\n", "gateway.tls.key: a PEM file must be named"),
             ("[gateway.tls]\nkey = \"x\"\n", "gateway.tls.cert: a PEM file must be named"),
             (

@@ -5,12 +5,11 @@
 //! listens where.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway::config::{Config, Gateway, SECTIONS};
+use gateway::config::{Config, SECTIONS};
 use gateway::node::{self, Doors, RunningNode};
 use gateway::shard::drain::DrainKind;
 use gateway::shard::request::Console;
@@ -49,14 +48,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn read_settings(file: Option<&Path>) -> anyhow::Result<Gateway> {
+fn read_settings(file: Option<&Path>) -> anyhow::Result<Config> {
     let config: Config = ops::settings::read(file, &SECTIONS)?;
     config.gateway.check()?;
-    Ok(config.gateway)
+    config.console.check(&config.gateway)?;
+    Ok(config)
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let gateway = read_settings(arguments.config.as_deref())?;
+    let Config { gateway, console, .. } = read_settings(arguments.config.as_deref())?;
     match &gateway.links {
         Some(links) => {
             if arguments.data.is_some() {
@@ -70,8 +70,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             node::check_host(&gateway)?;
             let routers = node::resolve_routers(&links.routers)?;
             let doors = Doors::open(&gateway)?;
-            let running = node::start(&gateway, doors, &routers, None)?;
+            let page = console.api.map(|api| Console { api, key: None, local_user: false });
+            let has_console = page.is_some();
+            let running = node::start(&gateway, doors, &routers, page)?;
             say(&running);
+            if has_console {
+                println!("console  http://{}/", running.clients);
+            }
             serve(arguments.config.clone(), running)
         }
         None => standalone::run(arguments, &gateway),
@@ -112,13 +117,7 @@ fn serve(config: Option<PathBuf>, running: RunningNode) -> anyhow::Result<()> {
 }
 
 fn reload(config: Option<&Path>, control: &node::Control) -> anyhow::Result<()> {
-    Ok(control.reload(&read_settings(config)?)?)
-}
-
-/// The page's surroundings: where the API is, and the key that everybody knows.
-#[cfg_attr(not(feature = "standalone"), expect(dead_code, reason = "only standalone has a console"))]
-fn console(api: SocketAddr, key: Option<&str>) -> Console {
-    Console { api: format!("http://{api}"), key: key.map(str::to_owned) }
+    Ok(control.reload(&read_settings(config)?.gateway)?)
 }
 
 #[cfg(feature = "standalone")]
@@ -128,7 +127,9 @@ mod standalone {
     use gateway::config::Gateway;
     use gateway::node::{self, Doors};
 
-    use super::{Arguments, console, say, serve};
+    use gateway::shard::request::Console;
+
+    use super::{Arguments, say, serve};
 
     /// The service key of a standalone router without services of its own.
     const DEV_KEY: &str = "dev";
@@ -147,7 +148,11 @@ mod standalone {
         let is_dev = settings.standalone;
         let router = router::node::start(&settings)?;
         // The page knows a key: it is for this machine alone.
-        let page = gateway.is_on_loopback().then(|| console(router.api, is_dev.then_some(DEV_KEY)));
+        let page = gateway.is_on_loopback().then(|| Console {
+            api: format!("http://{}", router.api),
+            key: is_dev.then(|| DEV_KEY.to_owned()),
+            local_user: gateway.local_user(),
+        });
         let has_console = page.is_some();
         let running = node::start(gateway, doors, &[router.links], page)?;
         say(&running);

@@ -2,7 +2,7 @@
 // the environment; exits 1 with a line that says which promise was broken.
 
 const { chromium } = await import(process.env.PLAYWRIGHT);
-const { CONSOLE, API, KEY, PICTURES } = process.env;
+const { CONSOLE, API, KEY, TOKEN, PICTURES } = process.env;
 const PATIENCE_MS = 15_000;
 
 const hook = (page, name) => page.locator(`[data-test="${name}"]`);
@@ -119,6 +119,53 @@ const scenarios = {
     await page.reload();
     await connect(page);
     await until("all sixty are shown again, once", async () => (await hook(page, "notification").count()) === ids.length);
+    return [page];
+  },
+
+  async keyed(browser) {
+    const page = await open(browser, "ada", "laptop");
+    const equation = hook(page, "equation");
+    if ((await equation.innerText()).includes("≠")) throw new Error("what is not known looks like a fault");
+    await hook(page, "token").fill("not.a.token");
+    await hook(page, "connect").click();
+    await until("it is refused", async () => (await hook(page, "state").getAttribute("data-state")) === "refused");
+    const detail = await page.locator("#detail").innerText();
+    if (!detail.startsWith("401")) throw new Error(`why it is refused is not said: ${detail}`);
+    await hook(page, "key").fill("no service's key");
+    await hook(page, "key").blur();
+    await until("the router's refusal is shown", async () => (await page.locator("#alarm").innerText()).includes("401"));
+    page.faults = []; // Chromium reports the handshake and each 401 by itself.
+    await hook(page, "key").fill(KEY);
+    await hook(page, "key").blur();
+    await hook(page, "token").fill(TOKEN);
+    await connect(page);
+    await hook(page, "send-to").fill("ada");
+    await hook(page, "send").click();
+    await until("the form shows 202", async () => (await hook(page, "send-result").getAttribute("data-status")) === "202");
+    await hook(page, "notification").first().waitFor();
+    await until("the equation balances", async () => (await equation.getAttribute("data-balanced")) === "true");
+    if (await page.locator("#alarm").isVisible()) throw new Error("the alarm stays");
+    await picture(page, "keyed");
+    return [page];
+  },
+
+  async gap(browser) {
+    const page = await open(browser, "ada", "laptop");
+    await connect(page);
+    await until("the first sync is over", () => page.evaluate("!syncing"));
+    // The page's own functions, fed by hand: a gap while a page is under way.
+    const syncs = await page.evaluate(`(() => {
+      const said = [];
+      const speak = say;
+      say = (message) => said.push(message);
+      sync();
+      receive({ type: "gap", since: "2026-01-01T00:00:00Z" });
+      receive({ type: "sync_batch", notifications: [], cursor: "c1", has_more: false });
+      receive({ type: "sync_batch", notifications: [], cursor: "c2", has_more: false });
+      say = speak;
+      return said.map((message) => message.type).join(" ");
+    })()`);
+    if (syncs !== "sync sync") throw new Error(`two syncs wanted: ${syncs}`);
     return [page];
   },
 

@@ -18,7 +18,8 @@ fn scenario(tocsin: &Tocsin, name: &str) {
     let mut command = Command::new("node");
     command.arg(paths::root().join("tests/browser/console.mjs")).arg(name);
     command.env("CONSOLE", format!("http://{}/", tocsin.clients()));
-    command.env("API", tocsin.api().base()).env("KEY", tests::setup::SERVICE_KEY);
+    command.env("API", tocsin.api().base()).env("KEY", tocsin.setup.service_key());
+    command.env("TOKEN", tocsin.setup.token("ada"));
     command.env("PICTURES", paths::kept());
     command.env("PLAYWRIGHT", paths::prepared("node/node_modules/playwright-core/index.mjs"));
     let (good, text) = run(&mut command, SCENARIO);
@@ -56,4 +57,25 @@ fn a_full_node_is_shown_with_the_time_to_wait() {
     let tocsin = Setup::standalone().set("gateway.soft_limit", 1).set("gateway.hard_limit", 4).start();
     let _only = tocsin.connect("somebody");
     scenario(&tocsin, "full");
+}
+
+#[test]
+fn with_keys_and_services_of_its_own_it_asks_for_both() {
+    let setup = Setup::standalone().with_tokens().service("shop", "a key of the shop", |_| {});
+    scenario(&setup.start(), "keyed");
+}
+
+#[test]
+fn a_gateway_of_its_own_serves_it_where_it_is_told_the_api() {
+    let setup = Setup::split();
+    let (api, page) = (setup.text("router.api").to_owned(), setup.text("gateway.listen").to_owned());
+    let setup = setup
+        .set("console.api", format!("http://{api}"))
+        .set("router.allowed_origins", vec![format!("http://{page}")]);
+    scenario(&setup.start(), "keyed");
+}
+
+#[test]
+fn what_is_dropped_during_a_sync_is_asked_for_after_it() {
+    scenario(&Setup::standalone().start(), "gap");
 }

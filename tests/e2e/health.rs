@@ -90,5 +90,5 @@ fn the_console_is_served_with_a_strict_policy() {
     for asset in ["/console.js", "/console.css"] {
         assert!(!door.get(asset).expect(200).text.is_empty());
     }
-    assert_eq!(door.get("/v1/console").expect(200).json()["standalone"], true);
+    assert_eq!(door.get("/v1/console").expect(200).json()["local_user"], true);
 }

@@ -99,6 +99,11 @@ impl Setup {
         self.push("router.service", service)
     }
 
+    /// The key that [`crate::Tocsin::api`] speaks with.
+    pub fn service_key(&self) -> &str {
+        &self.service_key
+    }
+
     /// Clients must show a token; `?user=` is refused.
     pub fn with_tokens(mut self) -> Setup {
         self.tokens = true;
@@ -148,7 +153,7 @@ impl Setup {
                         .map(|(key, value)| (key.clone(), value.clone()))
                         .collect::<Table>()
                 };
-                write("gateway.toml", &only(&["gateway"], &gateway));
+                write("gateway.toml", &only(&["gateway", "console"], &gateway));
                 write("router.toml", &only(&["router", "kafka", "retention"], &gateway));
             }
         }

@@ -26,7 +26,7 @@ const make = (tag, props = {}, ...children) => {
 };
 const clock = (date) => new Date(date).toLocaleTimeString([], { hour12: false });
 
-let home = { api: null, key: null, standalone: false };
+let home = { api: null, key: null, local_user: false };
 let link = null; // { socket, openedAt, advice }
 let wanted = false;
 let attempt = 0;
@@ -35,6 +35,7 @@ let retryTimer = 0;
 let cursor = null;
 let lastSeen = null;
 let syncing = false;
+let syncAgain = false; // something was left out while a sync was under way
 let shownUser = null; // whose notifications the list holds
 const seen = new Map(); // id -> its <li>
 
@@ -76,7 +77,33 @@ function closed(event, was) {
     if (event.code === 4401) at("token-field").hidden = false;
     return show("refused", why);
   }
+  if (event.code === 1006 && !was.openedAt) return refused(why);
   waitThenConnect(was.advice ?? retryAfter(event.reason) ?? ownDelay(), why);
+}
+
+/** A refusal of the handshake reaches a page only as 1006: the same is asked again in a way that it can read. */
+async function refused(why) {
+  show("connecting", "asking why it was refused");
+  const { status, told } = await ask();
+  if (!wanted || link) return;
+  const stays = status >= 400 && status < 500 && status !== 429;
+  if (!stays) return waitThenConnect(told.retry_after_ms ?? ownDelay(), status < 400 ? why : `${status} ${told.error ?? ""}`);
+  wanted = false;
+  if (status === 401) at("token-field").hidden = false;
+  show("refused", `${status}: ${told.message ?? told.error ?? "the node does not say why"}`);
+}
+
+async function ask() {
+  const token = at("token").value;
+  const query = token ? "" : "?" + new URLSearchParams({ user: at("user").value });
+  const options = { method: "POST", body: '{"type":"ping","t":0}', signal: AbortSignal.timeout(REQUEST_MS) };
+  if (token) options.headers = { Authorization: "Bearer " + token };
+  try {
+    const answer = await fetch("/v1/messages" + query, options);
+    return { status: answer.status, told: await answer.json().catch(() => ({})) };
+  } catch {
+    return { status: 0, told: {} }; // nobody is there, or nobody may even ask
+  }
 }
 
 function retryAfter(reason) {
@@ -96,19 +123,8 @@ function ownDelay() {
   return Math.min(high / 2 + Math.random() * (high / 2), hint.max_ms);
 }
 
-/** A refusal of the handshake reaches a page only as 1006; the admission endpoint tells the rest. */
-async function admissionDelay() {
-  try {
-    const answer = await fetch("/v1/admission", { signal: AbortSignal.timeout(REQUEST_MS) });
-    return answer.status === 503 ? (await answer.json()).retry_after_ms : null;
-  } catch {
-    return null;
-  }
-}
-
-async function waitThenConnect(delay, why) {
-  const advised = why.startsWith("1006") ? await admissionDelay() : null;
-  const due = Date.now() + (advised ?? delay);
+function waitThenConnect(delay, why) {
+  const due = Date.now() + delay;
   const tick = () => {
     if (!wanted || link) return;
     const left = due - Date.now();
@@ -131,8 +147,12 @@ function say(message) {
 }
 
 function sync() {
-  if (syncing) return;
+  if (syncing) {
+    syncAgain = true;
+    return;
+  }
   syncing = true;
+  syncAgain = false;
   say({ type: "sync", last_seen_at: cursor ? null : lastSeen, cursor, limit: 50 });
 }
 
@@ -150,7 +170,7 @@ function receive(message) {
       syncing = false;
       message.notifications.forEach(arrived);
       cursor = message.cursor;
-      if (message.has_more) sync();
+      if (message.has_more || syncAgain) sync();
       break;
     case "dismiss":
       message.ids.forEach((id) => seen.get(id)?.classList.add("dismissed"));
@@ -170,7 +190,11 @@ function receive(message) {
     case "error":
       syncing = false;
       at("detail").textContent = `${message.code}: ${message.message}`;
-      if (message.retry_after_ms) setTimeout(sync, message.retry_after_ms);
+      if (message.code === "bad_cursor" && cursor) {
+        cursor = null;
+        sync();
+      } else if (message.retry_after_ms) setTimeout(sync, message.retry_after_ms);
+      else if (syncAgain) sync();
       break;
   }
 }
@@ -247,10 +271,20 @@ function tally() {
 
 // ---- sending -------------------------------------------------------------------------------------------
 
+const serviceKey = () => home.key ?? at("key").value.trim();
+
 async function api(path, options = {}) {
   const headers = { ...options.headers };
-  if (home.key) headers.Authorization = "Bearer " + home.key;
+  if (serviceKey()) headers.Authorization = "Bearer " + serviceKey();
   return fetch(home.api + path, { ...options, headers, signal: AbortSignal.timeout(REQUEST_MS) });
+}
+
+/** What the API says; an answer that is no success is an error that says why. */
+async function read(path) {
+  const answer = await api(path);
+  const told = await answer.json().catch(() => ({}));
+  if (answer.ok) return told;
+  throw Object.assign(new Error(`${answer.status} ${told.title ?? ""}: ${told.detail ?? path}`), { status: answer.status });
 }
 
 function target() {
@@ -301,7 +335,7 @@ async function follow(url) {
   for (let look = 0; look < 15 && mine === following; look++) {
     try {
       const path = new URL(url, home.api).pathname;
-      showTimeline(await (await api(path)).json());
+      showTimeline(await read(path));
     } catch { /* the next look may succeed; the alarm line says when the router is gone */ }
     await new Promise((done) => setTimeout(done, 200 * 2 ** Math.min(look, 4)));
   }
@@ -320,16 +354,32 @@ function showTimeline(status) {
 
 async function refresh() {
   if (document.hidden || !home.api) return;
+  if (!serviceKey()) return notShown("give a service key to see it");
   try {
-    const [status, ledger] = await Promise.all(["/v1/status", "/v1/reconcile"].map(async (path) => (await api(path)).json()));
+    const [status, ledger] = await Promise.all(["/v1/status", "/v1/reconcile"].map(read));
     showLedger(ledger);
     showFigures(status, ledger);
     await Promise.all(Object.keys(OUTBOXES).map(refreshOutbox));
     at("alarm").hidden = true;
   } catch (error) {
-    at("alarm").textContent = `The router at ${home.api} does not answer (${error.message}). What you see below is old.`;
-    at("alarm").hidden = false;
+    if (error.status) notShown(error.message);
+    alarm(error.status
+      ? `The router at ${home.api} refuses: ${error.message}.`
+      : `The router at ${home.api} does not answer (${error.message}). What you see below is old.`);
   }
+}
+
+function alarm(text) {
+  at("alarm").textContent = text;
+  at("alarm").hidden = false;
+}
+
+/** Nothing is known of the ledger: that must not look like figures that do not add up. */
+function notShown(why) {
+  at("equation").dataset.balanced = "unknown";
+  at("equation").textContent = why;
+  at("figures").replaceChildren();
+  Object.keys(OUTBOXES).forEach((channel) => at("outbox-" + channel).replaceChildren());
 }
 
 function showLedger(ledger) {
@@ -349,7 +399,7 @@ function showFigures(status, ledger) {
 }
 
 async function refreshOutbox(channel) {
-  const page = await (await api("/v1/outbox?channel=" + channel)).json();
+  const page = await read("/v1/outbox?channel=" + channel);
   const items = page.items ?? [];
   at("outbox-" + channel).replaceChildren(...items.slice(0, 20).map((sent) =>
     make("li", {}, make("strong", { textContent: sent.user }), " ", sent.title ?? "", " ",
@@ -377,6 +427,7 @@ function build() {
     attempt = 0;
     connect();
   };
+  at("key").onchange = refresh;
   at("send-form").onsubmit = (event) => { event.preventDefault(); send(); };
   at("ack-all").onclick = () => acted("ack", waiting());
   at("topic-form").onsubmit = (event) => { event.preventDefault(); topics("subscribe"); };
@@ -402,11 +453,9 @@ async function start() {
     const answer = await fetch("/v1/console", { signal: AbortSignal.timeout(REQUEST_MS) });
     if (answer.ok) home = await answer.json();
   } catch { /* said below */ }
-  at("token-field").hidden = home.standalone;
-  if (!home.api) {
-    at("alarm").textContent = "This gateway names no router API: you can receive here, but not send or see the ledger.";
-    at("alarm").hidden = false;
-  }
+  at("token-field").hidden = home.local_user;
+  at("key-field").hidden = !home.api || home.key !== null;
+  if (!home.api) alarm("This gateway names no router API: you can receive here, but not send or see the ledger.");
   if (asked.has("connect")) at("connect-form").requestSubmit();
   refresh();
   setInterval(refresh, REFRESH_MS);

@@ -15,13 +15,15 @@ use crate::admission::RetryAfter;
 use crate::auth::{AuthError, Authenticator, Credentials, checked_name};
 use crate::metrics::Handshake;
 
-/// What the console page is told about its surroundings. Standalone on loopback only.
+/// What the console page is told about its surroundings. On loopback only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Console {
     /// Where the router's API is: `http://127.0.0.1:8090`.
     pub api: String,
-    /// A service key to try things out with.
+    /// A service key to try things out with. `None`: the page asks for one.
     pub key: Option<String>,
+    /// Whether a name is proof enough. Otherwise the page asks for a token.
+    pub local_user: bool,
 }
 
 /// What a client wants that needs a user.
@@ -266,7 +268,7 @@ fn page(
     let console = console.filter(|_| is_own)?;
     let (kind, content) = match path {
         "/v1/console" => {
-            let told = serde_json::json!({ "api": console.api, "key": console.key, "standalone": true });
+            let told = serde_json::json!({ "api": console.api, "key": console.key, "local_user": console.local_user });
             return Some(json_response(200, &[NO_STORE, NO_SNIFF], &told.to_string()));
         }
         "/" | "/index.html" => ("text/html; charset=utf-8", INDEX),

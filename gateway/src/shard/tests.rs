@@ -77,7 +77,11 @@ impl House {
             authenticator: Arc::new(Authenticator::new(beliefs)),
             metrics: Arc::new(ShardMetrics::default()),
             settings: Settings::from(&plan.gateway),
-            console: Some(Arc::new(request::Console { api: "http://127.0.0.1:8090".to_owned(), key: None })),
+            console: Some(Arc::new(request::Console {
+                api: "http://127.0.0.1:8090".to_owned(),
+                key: None,
+                local_user: true,
+            })),
         };
         let now = Now { mono: Mono(1_000_000), wall: Wall(1_800_000_000_000_000) };
         let mut house = House {

@@ -228,7 +228,7 @@ fn the_console_is_shown_only_under_the_gateways_own_name() {
     let (status, _, body) = house.ask(&get("/v1/console", ""));
     assert_eq!(
         (status, body.as_str()),
-        (200, r#"{"api":"http://127.0.0.1:8090","key":null,"standalone":true}"#)
+        (200, r#"{"api":"http://127.0.0.1:8090","key":null,"local_user":true}"#)
     );
     let rebound = get("/v1/console", "").replace(HOST, "evil.example:8080");
     assert_eq!(house.ask(&rebound).0, 404);
