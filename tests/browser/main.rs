@@ -61,7 +61,7 @@ fn a_full_node_is_shown_with_the_time_to_wait() {
 
 #[test]
 fn with_keys_and_services_of_its_own_it_asks_for_both() {
-    let setup = Setup::standalone().with_tokens().service("shop", "a key of the shop", |_| {});
+    let setup = Setup::standalone().with_tokens().service("shop", "key-of-the-shop", |_| {});
     scenario(&setup.start(), "keyed");
 }
 
