@@ -109,6 +109,10 @@ impl Book for Light {
         Ok(false)
     }
 
+    fn is_cancelled(&mut self, _: &Record) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+
     fn window(&mut self, to: &Recipient) -> Result<Window, Self::Error> {
         let Recipient::User(user) = to else { return Ok(Window::default()) };
         Ok(self.windows.get_mut(user).map(std::mem::take).unwrap_or_default())

@@ -25,7 +25,7 @@ use crate::store::{DiskStore, StoreError};
 use idempotency::{Begun, Idempotency};
 use inflight::InFlight;
 use quota::Quota;
-use recent::Recent;
+use recent::{Promise, Recent};
 
 pub mod batch;
 mod fields;
@@ -33,7 +33,7 @@ pub mod http;
 pub mod idempotency;
 mod inflight;
 pub mod quota;
-mod recent;
+pub mod recent;
 pub mod validate;
 
 /// The promise: `202`.
@@ -91,9 +91,9 @@ impl Intake {
         &*self.journal
     }
 
-    /// Whether this was promised a moment ago, and may not be in the ledger yet.
-    pub fn has_accepted(&self, id: Uuid) -> bool {
-        self.recent.knows(id)
+    /// What was promised a moment ago, and may not be in the ledger yet.
+    pub fn promised(&self, id: Uuid) -> Option<Promise> {
+        self.recent.promised(id)
     }
 
     /// Deletes idempotency rows that are over, a bounded number of them.
@@ -172,12 +172,13 @@ impl Intake {
             None => None,
         };
         let began = self.clock.mono();
+        let promise = Promise { service: service.name.as_str().into(), deliveries: deliveries(&request) };
         let draft = Draft { id, service: service.name.clone(), accepted_at: self.clock.wall(), request };
         let result = self.journal.append(draft).await;
         self.metrics.append_seconds.observe(self.clock.mono().since(began));
         match result {
             Ok(appended) => {
-                self.recent.note(id);
+                self.recent.note(id, promise);
                 let status_url = format!("/v1/notifications/{id}");
                 Ok(Accepted { id, seq: appended.seq, durable_in: appended.durable_in, status_url })
             }
@@ -210,6 +211,11 @@ fn recipients(request: &Request) -> u32 {
         Target::Users(users) => u32::try_from(users.len()).unwrap_or(u32::MAX),
         _ => 1,
     }
+}
+
+/// One for each recipient and channel.
+fn deliveries(request: &Request) -> u32 {
+    recipients(request).saturating_mul(u32::try_from(request.channels.len()).unwrap_or(u32::MAX))
 }
 
 /// What the service may do.

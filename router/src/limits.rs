@@ -25,7 +25,7 @@ pub const CATEGORY_BYTES_MAX: usize = 64;
 pub const COLLAPSE_KEY_BYTES_MAX: usize = 256;
 /// Bytes of an Idempotency-Key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
-/// The longest life of a notification: as long as the inbox keeps it.
+/// The longest life of a notification. One without a life of its own stays in the inbox: nothing sweeps it yet.
 pub const TTL_S_MAX: u32 = 90 * 24 * 3_600;
 /// The longest wait for an acknowledgement.
 pub const ACK_WITHIN_S_MAX: u32 = 24 * 3_600;

@@ -22,6 +22,7 @@ use crate::store::{Store, StoreError};
 use clock::Steady;
 use desk::Desk;
 
+mod cancellations;
 mod clients;
 mod clock;
 mod commands;

@@ -16,6 +16,8 @@ pub trait Book {
     type Error;
     /// Whether the recipient has this notification already.
     fn is_known(&mut self, record: &Record, to: &Recipient) -> Result<bool, Self::Error>;
+    /// Whether it was taken back before it came here.
+    fn is_cancelled(&mut self, record: &Record) -> Result<bool, Self::Error>;
     /// The recipient's pushes of the last hour.
     fn window(&mut self, to: &Recipient) -> Result<Window, Self::Error>;
     /// Does what was decided.
@@ -26,6 +28,8 @@ pub trait Book {
 #[derive(Debug)]
 pub struct Plan {
     pub steps: Vec<(Channel, Step)>,
+    /// It was taken back: nothing is to happen by itself, either.
+    pub cancelled: bool,
     pub window: Window,
 }
 
@@ -60,6 +64,7 @@ pub fn walk<B: Book>(
     now: Tick,
 ) -> Result<Walked, Stop<B::Error>> {
     let asked = classify(record, now.wall).map_err(Stop::Senseless)?;
+    let cancelled = book.is_cancelled(record).map_err(Stop::Book)?;
     let mut walked = Walked::default();
     for to in &asked.recipients {
         if book.is_known(record, to).map_err(Stop::Book)? {
@@ -67,7 +72,10 @@ pub fn walk<B: Book>(
             continue;
         }
         let window = book.window(to).map_err(Stop::Book)?;
-        let plan = decide(record, &asked, to, window, rules, now);
+        let plan = match cancelled {
+            true => drop_all(&asked, window),
+            false => decide(record, &asked, to, window, rules, now),
+        };
         book.take(record, to, plan).map_err(Stop::Book)?;
         walked.fresh += 1;
     }
@@ -96,5 +104,12 @@ fn decide(
         steps.push((*channel, step));
     }
     steps.extend(asked.refused.iter().map(|channel| (*channel, Step::Drop(Reason::Refused))));
-    Plan { steps, window }
+    Plan { steps, cancelled: false, window }
+}
+
+/// No limit counts what was taken back.
+fn drop_all(asked: &Classified, window: Window) -> Plan {
+    let cancelled = asked.channels.iter().map(|channel| (*channel, Step::Drop(Reason::Cancelled)));
+    let refused = asked.refused.iter().map(|channel| (*channel, Step::Drop(Reason::Refused)));
+    Plan { steps: cancelled.chain(refused).collect(), cancelled: true, window }
 }

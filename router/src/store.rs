@@ -57,6 +57,8 @@ pub enum Space {
     Sequences,
     /// By hash: one-use tickets.
     Tickets,
+    /// By notification: taken back before the owner had seen it.
+    Cancellations,
     /// By service and key; `ingest`'s.
     Idempotency,
     /// What the outbox providers hold; `provider::outbox`'s.
@@ -66,7 +68,7 @@ pub enum Space {
 }
 
 impl Space {
-    pub const ALL: [Space; 17] = [
+    pub const ALL: [Space; 18] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -81,6 +83,7 @@ impl Space {
         Space::DeadLetters,
         Space::Sequences,
         Space::Tickets,
+        Space::Cancellations,
         Space::Idempotency,
         Space::Outbox,
         Space::Documents,
@@ -102,6 +105,7 @@ impl Space {
             Space::DeadLetters => "dead_letters",
             Space::Sequences => "sequences",
             Space::Tickets => "tickets",
+            Space::Cancellations => "cancellations",
             Space::Idempotency => "idempotency",
             Space::Outbox => "outbox",
             Space::Documents => "documents",

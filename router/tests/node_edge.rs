@@ -6,6 +6,8 @@ mod support;
 
 #[path = "edge/api_answers.rs"]
 mod api_answers;
+#[path = "edge/cancelling.rs"]
+mod cancelling;
 #[path = "edge/ingest_batch.rs"]
 mod ingest_batch;
 #[path = "edge/ingest_errors.rs"]

@@ -15,6 +15,13 @@ use crate::metrics::Taken;
 #[derive(Debug, Clone)]
 pub struct Caller(pub Arc<Service>);
 
+impl Caller {
+    /// Whether a notification of this service is the caller's business.
+    pub fn may_see(&self, service: &str) -> bool {
+        self.0.operator || self.0.name == service
+    }
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 

@@ -1,4 +1,5 @@
-//! `GET /v1/notifications/{id}`: what became of one notification.
+//! `/v1/notifications/{id}`: what became of one notification, and taking it back. A service's own only: another's is
+//! 404, as if there were none, but for an operator's key.
 
 use axum::extract::State;
 use serde::Serialize;
@@ -11,6 +12,7 @@ use super::auth::Caller;
 use super::not_found;
 use super::problem::Problem;
 use super::query::Named;
+use crate::ingest::recent::Promise;
 use crate::owner::view::{DeliveryView, Moment, Timeline};
 use crate::owner::{Answer, Command};
 use crate::record::Channel;
@@ -69,7 +71,7 @@ struct Event {
 
 pub(super) async fn timeline(
     State(app): State<App>,
-    _caller: Caller,
+    caller: Caller,
     Named(id): Named<Uuid>,
 ) -> Result<axum::Json<Story>, Problem> {
     let found = app
@@ -77,9 +79,9 @@ pub(super) async fn timeline(
         .await
         .map_err(|error: StoreError| Problem::from(error))?;
     match found {
-        Some(timeline) => Ok(axum::Json(story(timeline))),
-        None if app.intake.has_accepted(id) => Ok(axum::Json(waiting(id))),
-        None => Err(not_found()),
+        Some(timeline) if caller.may_see(&timeline.service) => Ok(axum::Json(story(timeline))),
+        Some(_) => Err(not_found()),
+        None => promised(&app, &caller, id).map(|_| axum::Json(waiting(id))).ok_or_else(not_found),
     }
 }
 
@@ -95,13 +97,20 @@ pub(super) struct Cancellation {
 
 pub(super) async fn cancel(
     State(app): State<App>,
-    _caller: Caller,
+    caller: Caller,
     Named(id): Named<Uuid>,
 ) -> Result<axum::Json<Cancellation>, Problem> {
-    match app.command(Command::Cancel { id }).await? {
+    let promised = promised(&app, &caller, id).map(|promise| promise.deliveries);
+    let by = (!caller.0.operator).then(|| caller.0.name.clone());
+    match app.command(Command::Cancel { id, by, promised }).await? {
         Answer::Cancelled { cancelled, too_late } => Ok(axum::Json(Cancellation { id, cancelled, too_late })),
         _ => Err(not_found()),
     }
+}
+
+/// What this caller was promised and the owner may not have seen yet.
+fn promised(app: &App, caller: &Caller, id: Uuid) -> Option<Promise> {
+    app.intake.promised(id).filter(|promise| caller.may_see(&promise.service))
 }
 
 fn waiting(id: Uuid) -> Story {

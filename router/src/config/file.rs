@@ -86,6 +86,8 @@ pub struct ServiceSection {
     pub priorities: Option<Vec<Priority>>,
     /// May send to `all`.
     pub broadcast: bool,
+    /// May read and cancel every service's notifications.
+    pub operator: bool,
     /// Topics it may send to; `*` at the end of one stands for anything.
     pub topics: Vec<String>,
 }

@@ -64,6 +64,8 @@ pub struct Service {
     /// `None`: all.
     pub priorities: Option<Vec<Priority>>,
     pub broadcast: bool,
+    /// May read and cancel every service's notifications, not only its own.
+    pub operator: bool,
     pub topics: Vec<String>,
 }
 
@@ -76,6 +78,7 @@ impl Service {
             per_minute: None,
             priorities: None,
             broadcast: true,
+            operator: true,
             topics: vec!["*".to_owned()],
         }
     }
@@ -101,6 +104,7 @@ impl Service {
             per_minute: section.per_minute,
             priorities: section.priorities.clone(),
             broadcast: section.broadcast,
+            operator: section.operator,
             topics: section.topics.clone(),
         })
     }

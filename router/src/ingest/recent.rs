@@ -1,27 +1,36 @@
-//! The ids of what was promised lately, for the moment between the promise and the owner's first look. Bounded: the
-//! oldest is forgotten first.
+//! What was promised lately, for the moment between the promise and the owner's first look. Bounded: the oldest is
+//! forgotten first.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
 /// How many ids are remembered.
 const RECENT_MAX: usize = 65_536;
 
+/// What was promised to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promise {
+    /// The service's name.
+    pub service: Arc<str>,
+    /// Deliveries that it asked for.
+    pub deliveries: u32,
+}
+
 #[derive(Debug, Default)]
 pub struct Recent(Mutex<Ids>);
 
 #[derive(Debug, Default)]
 struct Ids {
-    known: HashSet<Uuid>,
+    known: HashMap<Uuid, Promise>,
     in_order: VecDeque<Uuid>,
 }
 
 impl Recent {
-    pub fn note(&self, id: Uuid) {
+    pub fn note(&self, id: Uuid, promise: Promise) {
         let mut ids = self.lock();
-        if !ids.known.insert(id) {
+        if ids.known.insert(id, promise).is_some() {
             return;
         }
         ids.in_order.push_back(id);
@@ -32,8 +41,8 @@ impl Recent {
         }
     }
 
-    pub fn knows(&self, id: Uuid) -> bool {
-        self.lock().known.contains(&id)
+    pub fn promised(&self, id: Uuid) -> Option<Promise> {
+        self.lock().known.get(&id).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Ids> {
@@ -48,11 +57,15 @@ mod tests {
     #[test]
     fn the_oldest_is_forgotten_first() {
         let recent = Recent::default();
+        let promise = Promise { service: "shop".into(), deliveries: 2 };
         for id in 0..=RECENT_MAX as u128 {
-            recent.note(Uuid::from_u128(id));
-            recent.note(Uuid::from_u128(id));
+            recent.note(Uuid::from_u128(id), promise.clone());
+            recent.note(Uuid::from_u128(id), promise.clone());
         }
-        assert!(!recent.knows(Uuid::from_u128(0)));
-        assert!(recent.knows(Uuid::from_u128(1)) && recent.knows(Uuid::from_u128(RECENT_MAX as u128)));
+        let known = |id| recent.promised(Uuid::from_u128(id));
+        assert_eq!(
+            [known(0), known(1), known(RECENT_MAX as u128)],
+            [None, Some(promise.clone()), Some(promise)]
+        );
     }
 }

@@ -8,7 +8,7 @@ use super::desk::Desk;
 use super::logs::LogRow;
 use super::marks::{self, Act};
 use super::words::{Answer, Command};
-use super::{intake, tickets};
+use super::{cancellations, intake, tickets};
 use crate::inbox::RecipientRow;
 use crate::ledger::{Event, Reason};
 use crate::pipeline::{Rules, Stop};
@@ -32,7 +32,7 @@ pub(super) fn command<S: Store>(
             Ok(Answer::Done)
         }
         Command::Revoke { who } => revoke(desk, rules.presence, who, now),
-        Command::Cancel { id } => cancel(desk, *id, now),
+        Command::Cancel { id, by, promised } => cancel(desk, *id, by.as_deref(), *promised, now),
         Command::ReplayOverflow { number } => replay_overflow(desk, rules, *number, now),
         Command::ReplayDeadLetter { number } => replay_dead_letter(desk, rules, *number, now),
     }
@@ -68,10 +68,24 @@ fn revoke<S: Store>(
     Ok(Answer::Done)
 }
 
-/// Every recipient of a notification: a request names fewer than one scan reads.
-fn cancel<S: Store>(desk: &mut Desk<S>, id: Uuid, now: Tick) -> Result<Answer, StoreError> {
+/// Every recipient of a notification: a request names fewer than one scan reads. One that was promised and is still
+/// in the journal is cancelled when it comes.
+fn cancel<S: Store>(
+    desk: &mut Desk<S>,
+    id: Uuid,
+    by: Option<&str>,
+    promised: Option<u32>,
+    now: Tick,
+) -> Result<Answer, StoreError> {
     let rows = desk.turn.scan(Space::Ledger, &Range::prefix(id.as_bytes()), Order::Forward, SCAN_ROWS_MAX)?;
     if rows.is_empty() {
+        let Some(cancelled) = promised else { return Ok(Answer::NotFound) };
+        cancellations::note(desk, id, now)?;
+        return Ok(Answer::Cancelled { cancelled, too_late: 0 });
+    }
+    if let Some(by) = by
+        && desk.record(id)?.is_none_or(|record| record.service != by)
+    {
         return Ok(Answer::NotFound);
     }
     let (mut cancelled, mut all) = (0, 0);

@@ -12,6 +12,7 @@ use wire::link::Frame;
 use wire::message::Priority;
 use wire::time::Wall;
 
+use super::cancellations;
 use super::flights::Flights;
 use super::logs::{self, LogRow};
 use super::tickets::Revocations;
@@ -50,11 +51,14 @@ pub(super) enum Due {
     Expiry = 3,
     /// A ticket's end.
     Ticket = 4,
+    /// The record that was taken back never came.
+    Cancellation = 5,
 }
 
 impl Due {
     pub(super) fn from_number(number: u8) -> Option<Due> {
-        [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket].into_iter().find(|due| *due as u8 == number)
+        let all = [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket, Due::Cancellation];
+        all.into_iter().find(|due| *due as u8 == number)
     }
 }
 
@@ -85,6 +89,8 @@ pub(super) struct Desk<S> {
     /// Nothing is due before.
     pub(super) due_from: Option<Wall>,
     pub(super) revocations: Revocations,
+    /// Something may have been taken back that the journal still holds.
+    pub(super) has_cancellations: bool,
     /// What was promised to a client must survive a power cut.
     pub(super) must_persist: bool,
     /// Next numbers of the overflow log and the dead letters.
@@ -106,6 +112,7 @@ impl<S: Store> Desk<S> {
         let reached = meta(&store, STEADY_KEY)?.map(|reached| Wall(reached.cast_signed()));
         let numbers =
             [logs::next_number(&store, Space::Overflow)?, logs::next_number(&store, Space::DeadLetters)?];
+        let has_cancellations = cancellations::any(&store)?;
         let unsent = stamps.last.map(|last| Wall(last.0.saturating_sub(UNSENT_US)));
         let mut turn = Turn::new(store);
         sequences::forget(&mut turn, now)?;
@@ -125,6 +132,7 @@ impl<S: Store> Desk<S> {
             reached,
             due_from: Some(Wall(i64::MIN)),
             revocations: Revocations::default(),
+            has_cancellations,
             must_persist: false,
             numbers,
             outputs: Vec::new(),

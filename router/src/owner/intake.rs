@@ -9,6 +9,7 @@ use wire::limits::NOTIFICATION_BYTES_MAX;
 use wire::link::Frame;
 use wire::time::Wall;
 
+use super::cancellations;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
@@ -86,6 +87,9 @@ pub(super) fn walk<S: Store>(
     let texts_needed = pen.texts_needed;
     if walked.fresh > 0 {
         desk.keep_record(record, texts_needed);
+        if cancellations::holds(desk, record.id).map_err(Stop::Book)? {
+            cancellations::forget(desk, record.id.as_bytes());
+        }
     }
     Ok(walked)
 }
@@ -146,6 +150,10 @@ impl<S: Store> Book for Pen<'_, S> {
         Ok(self.desk.turn.get(Space::Ledger, &keys::ledger(record.id, to))?.is_some())
     }
 
+    fn is_cancelled(&mut self, record: &Record) -> Result<bool, StoreError> {
+        cancellations::holds(self.desk, record.id)
+    }
+
     fn window(&mut self, to: &Recipient) -> Result<Window, StoreError> {
         self.recipient = RecipientRow::load(&self.desk.turn, &keys::recipient(to))?;
         Ok(std::mem::take(&mut self.recipient.window))
@@ -179,7 +187,9 @@ impl<S: Store> Book for Pen<'_, S> {
                 }
             }
         }
-        set_times(desk, &mut row, &key, record, absent, now);
+        if !plan.cancelled {
+            set_times(desk, &mut row, &key, record, absent, now);
+        }
         recipient.keep(&mut desk.turn, &keys::recipient(to));
         desk.keep_row(&key, &row);
         Ok(())

@@ -3,6 +3,7 @@
 
 use wire::time::Wall;
 
+use super::cancellations;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::intake::{self, DEFAULT_PATIENCE};
@@ -33,6 +34,10 @@ pub(super) fn due<S: Store>(
         Some(Due::Expiry) => expiry(desk, key, at, now),
         Some(Due::Ticket) => {
             desk.turn.delete(Space::Tickets, key.to_vec());
+            Ok(())
+        }
+        Some(Due::Cancellation) => {
+            cancellations::forget(desk, key);
             Ok(())
         }
         None => Err(StoreError::Damaged { space: Space::Due, what: format!("kind {kind}") }),

@@ -132,6 +132,10 @@ pub enum Command {
     /// What has not gone out yet does not go out.
     Cancel {
         id: Uuid,
+        /// The service that asks, which must be the notification's own. `None`: an operator.
+        by: Option<String>,
+        /// The deliveries that `by` was promised and the owner may not have seen yet; `None`: no promise is known.
+        promised: Option<u32>,
     },
     ReplayOverflow {
         number: u64,

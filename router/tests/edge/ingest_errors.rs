@@ -65,6 +65,7 @@ fn rights_are_kept() {
         per_minute: None,
         priorities: Some(vec![Priority::Normal, Priority::Low]),
         broadcast: false,
+        operator: false,
         topics: vec!["offers".to_owned()],
     };
     let node = Node::start_with(|config| config.services = vec![Arc::new(shop)]);

@@ -78,6 +78,11 @@ fn a_revocation_reaches_every_shard_and_spoils_the_users_tickets() {
     assert_eq!(revoked(&world), 0);
 }
 
+/// As an operator, of what is no fresh promise.
+fn cancel(id: Uuid) -> Command {
+    Command::Cancel { id, by: None, promised: None }
+}
+
 #[test]
 fn what_has_not_gone_out_can_be_cancelled() {
     let mut world = World::new();
@@ -87,16 +92,64 @@ fn what_has_not_gone_out_can_be_cancelled() {
     let id = world.send(request);
     world.result(link, id, DeliveryResult::Sent { sockets: 1 });
     world.outcome(id, Channel::Email, "bob", Outcome::Retry { after: Duration::from_secs(60) });
-    let answer = world.command(Command::Cancel { id });
+    let answer = world.command(cancel(id));
     assert_eq!(answer, Answer::Cancelled { cancelled: 2, too_late: 2 });
     assert_eq!((world.inbox_ids("ann"), world.inbox_ids("bob")), (vec![id], vec![]));
     let calls = world.seen.calls.len();
     world.pass(Duration::from_secs(3_600));
     assert_eq!(world.seen.calls.len(), calls, "no retry and no fallback");
     world.outcome(id, Channel::Email, "ann", Outcome::HandedOver);
-    assert_eq!(world.command(Command::Cancel { id: Uuid::nil() }), Answer::NotFound);
+    assert_eq!(world.command(cancel(Uuid::nil())), Answer::NotFound);
     let total = world.balanced().total();
     assert_eq!((total.accepted, total.dropped, total.open), (4, 2, 0));
+}
+
+#[test]
+fn what_is_still_in_the_journal_can_be_cancelled_and_nothing_of_it_ever_goes_out() {
+    let mut world = World::new();
+    let link = world.link(1, &["ann"]);
+    let entry = world.record(json!({"to": {"users": ["ann", "bob"]}, "channels": ["inapp", "push"],
+        "fallback": ["sms"], "ttl_s": 60}));
+    let id = entry.record.as_ref().expect("a record").id;
+    let command = Command::Cancel { id, by: Some("service".to_owned()), promised: Some(4) };
+    assert_eq!(world.command(command.clone()), Answer::Cancelled { cancelled: 4, too_late: 0 });
+    assert_eq!(world.command(command), Answer::Cancelled { cancelled: 4, too_late: 0 }, "twice is once");
+    world.crash();
+    let again = world.link(2, &["ann"]);
+    world.owner.handle_entry(entry, world.now());
+    world.turn();
+    world.pass(Duration::from_secs(3_600));
+    assert_eq!((world.delivered(id), world.seen.calls.len()), (vec![], 0), "{link:?} {again:?}");
+    assert_eq!((world.inbox_ids("ann"), world.inbox_ids("bob")), (vec![], vec![]));
+    assert_eq!(world.delivery(id, Channel::Push).reason.as_deref(), Some("cancelled"));
+    let total = world.balanced().total();
+    assert_eq!((total.accepted, total.dropped, total.open), (4, 4, 0));
+    let fresh = world.to("ann");
+    assert_eq!(world.delivered(fresh).len(), 1, "nothing else is held back");
+    let left = world.store.scan(Space::Cancellations, &Range::all(), Order::Forward, 9);
+    assert_eq!(left, Ok(vec![]), "and nothing is kept for ever");
+}
+
+#[test]
+fn a_cancellation_whose_record_never_comes_is_forgotten() {
+    let mut world = World::new();
+    let command = Command::Cancel { id: Uuid::from_u128(77), by: None, promised: Some(1) };
+    assert_eq!(world.command(command), Answer::Cancelled { cancelled: 1, too_late: 0 });
+    world.pass(Duration::from_secs(8 * 24 * 3_600));
+    for space in [Space::Cancellations, Space::Due] {
+        assert_eq!(world.store.scan(space, &Range::all(), Order::Forward, 9), Ok(vec![]));
+    }
+}
+
+#[test]
+fn another_service_s_notification_is_not_there_for_a_service() {
+    let mut world = World::new();
+    let id = world.to("ann");
+    let service = world.timeline(id).service;
+    let by = |service: &str| Command::Cancel { id, by: Some(service.to_owned()), promised: None };
+    assert_eq!(world.command(by("somebody else")), Answer::NotFound);
+    assert_eq!(world.inbox_ids("ann"), vec![id]);
+    assert_eq!(world.command(by(&service)), Answer::Cancelled { cancelled: 1, too_late: 0 });
 }
 
 #[test]
