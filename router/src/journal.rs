@@ -87,6 +87,17 @@ pub struct JournalStatus {
     /// Records appended and not yet committed.
     pub lag: u64,
     pub bytes: u64,
+    /// Places met by this process at which records could not be read any more.
+    pub damaged: u64,
+}
+
+/// Why the journal does not take what is handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing can be made durable at present.
+    Unwritable(String),
+    /// It holds as much as it may; there is only the reserve for what is critical.
+    Full { bytes: u64 },
 }
 
 /// The writing half, shared by all ingest tasks.
@@ -96,6 +107,9 @@ pub trait Journal: Send + Sync {
     async fn append(&self, draft: Draft) -> Result<Appended, AppendError>;
 
     fn status(&self) -> JournalStatus;
+
+    /// What stands in the way of appends. Over when appends work again, whether anybody tries one or not.
+    fn fault(&self) -> Option<Fault>;
 
     /// What to show for this store in `/v1/status`: `journal` or `kafka`.
     fn name(&self) -> &'static str;

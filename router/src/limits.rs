@@ -126,8 +126,14 @@ pub const ALERTS_KEPT_MAX: usize = 1_000;
 pub const IDEMPOTENCY_SWEEP_MAX: usize = 4_096;
 /// Records that wait in the journal before somebody is told.
 pub const JOURNAL_LAG_ALERT: u64 = 100_000;
-/// How often expired idempotency rows are swept, and the journal's lag is looked at.
+/// How often expired idempotency rows are swept.
 pub const IDEMPOTENCY_SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked at whether the journal takes anything, is damaged, or is read too slowly.
+pub const JOURNAL_LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
+/// How often the brokers are asked whether they are there.
+pub const BROKERS_ASKED_EVERY: Duration = Duration::from_secs(5);
+/// How long their answer may take.
+pub const BROKERS_ASKED_PATIENCE: Duration = Duration::from_secs(3);
 
 const _: () = assert!(TITLE_BYTES_MAX + BODY_BYTES_MAX + DATA_BYTES_MAX < NOTIFICATION_BYTES_MAX);
 const _: () = assert!(USERS_PER_REQUEST_MAX * (wire::limits::NAME_BYTES_MAX + 3) < REQUEST_BYTES_MAX);

@@ -25,7 +25,8 @@ use crate::ingest::idempotency::Idempotency;
 use crate::journal::embedded::OpenError;
 use crate::journal::{Entry, JournalReader};
 use crate::limits::{
-    BLOCKING_THREADS_MAX, ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX, SHUTDOWN_WITHIN,
+    BLOCKING_THREADS_MAX, ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX,
+    JOURNAL_LOOKED_AT_EVERY, SHUTDOWN_WITHIN,
 };
 use crate::links::Links;
 use crate::metrics::Metrics;
@@ -208,6 +209,7 @@ fn compose(
         kafka,
     });
     spawn_sweeper(&app);
+    spawn_journal_watch(&app);
     let (links_down, links_down_out) = watch::channel(false);
     let links = spawn_links(Links::new(inputs, metrics, seed), listeners.links, links_down_out)?;
     let (api_down, api_down_out) = watch::channel(false);
@@ -295,8 +297,23 @@ fn spawn_sweeper(app: &App) {
         loop {
             tokio::time::sleep(IDEMPOTENCY_SWEEP_EVERY).await;
             let Some(app) = app.upgrade() else { return };
-            app.watch.journal_lag(app.intake.journal().status().lag);
             let _swept_or_logged = tokio::task::spawn_blocking(move || app.intake.sweep()).await;
+        }
+    });
+}
+
+/// Shows how the journal does, also while nobody hands anything in.
+fn spawn_journal_watch(app: &App) {
+    let app = app.downgrade();
+    tokio::spawn(async move {
+        while let Some(app) = app.upgrade() {
+            let journal = app.intake.journal();
+            let status = journal.status();
+            app.watch.journal_lag(status.lag);
+            app.watch.journal_damaged(status.damaged);
+            app.watch.journal_writes(journal.fault());
+            drop(app);
+            tokio::time::sleep(JOURNAL_LOOKED_AT_EVERY).await;
         }
     });
 }

@@ -22,8 +22,11 @@ pub struct Dependency {
     pub since: Wall,
     /// What is wrong; empty while it is up.
     pub detail: String,
-    /// What people notice of it.
+    /// What people notice of it; empty while it is up.
     pub degraded: &'static str,
+    /// What they notice when it is not.
+    #[serde(skip)]
+    suffers: &'static str,
 }
 
 /// All of them.
@@ -34,8 +37,9 @@ pub struct Board {
 
 impl Board {
     /// Names a dependency and what suffers when it is away. It is up until somebody says otherwise.
-    pub fn watch(&mut self, name: &'static str, degraded: &'static str, now: Wall) {
-        let up = Dependency { name, state: State::Up, since: now, detail: String::new(), degraded };
+    pub fn watch(&mut self, name: &'static str, suffers: &'static str, now: Wall) {
+        let up =
+            Dependency { name, state: State::Up, since: now, detail: String::new(), degraded: "", suffers };
         self.dependencies.insert(name, up);
     }
 
@@ -47,6 +51,7 @@ impl Board {
             return false;
         }
         (dependency.state, dependency.since) = (state, now);
+        dependency.degraded = if state == State::Up { "" } else { dependency.suffers };
         true
     }
 
@@ -69,11 +74,17 @@ mod tests {
         let mut board = Board::default();
         board.watch("store", "inbox", Wall(1));
         board.watch("journal", "ingest", Wall(1));
-        assert_eq!(board.overall(), State::Up);
+        assert_eq!((board.overall(), degraded(&board)), (State::Up, vec!["", ""]));
         assert!(board.set("store", State::Down, "disk full", Wall(2)));
         assert!(!board.set("store", State::Down, "still full", Wall(3)));
         let store = board.all().find(|dependency| dependency.name == "store").unwrap();
         assert_eq!((store.since, store.detail.as_str()), (Wall(2), "still full"));
-        assert_eq!(board.overall(), State::Down);
+        assert_eq!((board.overall(), degraded(&board)), (State::Down, vec!["", "inbox"]));
+        assert!(board.set("store", State::Up, "", Wall(4)));
+        assert_eq!(degraded(&board), ["", ""], "nothing suffers of what is up");
+    }
+
+    fn degraded(board: &Board) -> Vec<&'static str> {
+        board.all().map(|dependency| dependency.degraded).collect()
     }
 }

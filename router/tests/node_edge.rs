@@ -25,3 +25,5 @@ mod node_kafka;
 mod node_restart;
 #[path = "edge/node_start.rs"]
 mod node_start;
+#[path = "edge/outages.rs"]
+mod outages;

@@ -21,7 +21,7 @@ use wire::message::Priority;
 use super::encode::Prepared;
 use super::segment::{Budget, LogConfig, Recovery, SegmentLog};
 use super::storage::{DiskStorage, Storage};
-use super::{AppendError, Appended, Draft, Journal, JournalStatus};
+use super::{AppendError, Appended, Draft, Fault, Journal, JournalStatus};
 use commit::Committed;
 use queue::{Pending, Shared};
 use writer::Writer;
@@ -188,7 +188,8 @@ fn open_on(
     let readers: Vec<_> = logs.iter().zip(committed.0).map(|(log, from)| log.reader(from)).collect();
     let ends = std::array::from_fn(|lane| logs[lane].next_offset());
     let shared = Arc::new(Shared::new(budget, ends, committed));
-    let writer = Writer::new(logs, storage, Arc::clone(&shared), partitions, seed.boot);
+    let places = report.lanes.iter().map(Recovery::unreported).sum();
+    let writer = Writer::new(logs, storage, Arc::clone(&shared), partitions, seed.boot, places);
     let running = Arc::new(writer::Running::start(writer, lock)?);
     let reader = EmbeddedReader::new(readers, Arc::clone(&shared), committed, Arc::clone(&running));
     let journal = EmbeddedJournal { shared, partitions, boot: seed.boot, _running: running };
@@ -210,6 +211,10 @@ impl Journal for EmbeddedJournal {
 
     fn status(&self) -> JournalStatus {
         self.shared.status()
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.shared.fault()
     }
 
     fn name(&self) -> &'static str {

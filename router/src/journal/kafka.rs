@@ -19,15 +19,17 @@ use wire::message::Priority;
 
 use super::encode::Prepared;
 use super::segment::RECORD_BYTES_MAX;
-use super::{AppendError, Appended, Draft, DurableIn, Journal, JournalStatus};
+use super::{AppendError, Appended, Draft, DurableIn, Fault, Journal, JournalStatus};
 use crate::record::{Sequence, Target};
 use client::Logged;
+use health::Health;
 use lag::LagTable;
 
 mod assignment;
 mod client;
 mod config;
 mod dead_letters;
+mod health;
 mod lag;
 mod reader;
 mod topics;
@@ -77,6 +79,7 @@ pub struct KafkaJournal {
     sequences: Vec<Mutex<u64>>,
     room: [Semaphore; Priority::ALL.len()],
     lag: Arc<LagTable>,
+    health: Arc<Health>,
 }
 
 impl std::fmt::Debug for KafkaJournal {
@@ -108,6 +111,7 @@ impl KafkaJournal {
             room: std::array::from_fn(|_| Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             config,
             lag,
+            health: Arc::default(),
         };
         Ok((journal, reader))
     }
@@ -119,6 +123,13 @@ impl KafkaJournal {
 
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.producer.clone(), self.config.topics().dead_letters(), self.config.partitions())
+    }
+
+    /// Asks the brokers every so often whether they are there, so that an outage shows without an append. Runs until
+    /// the journal is gone.
+    pub fn look_after(&self) -> impl Future<Output = ()> + Send + use<> {
+        let topic = self.config.topics().lane(Priority::Critical).to_owned();
+        health::look_after(self.producer.clone(), topic, Arc::downgrade(&self.health))
     }
 
     /// What waits, by priority and partition, of the partitions that this process owns.
@@ -184,16 +195,24 @@ impl Journal for KafkaJournal {
             .acquire_many(cost)
             .await
             .map_err(|_| AppendError::Unavailable("the journal is closed".to_owned()))?;
-        let (delivery, seq) = self.produce(priority, &record, &id, &key)?;
-        match delivery.await {
-            Ok(Ok(_)) => Ok(Appended { partition: record.partition, seq, durable_in: DurableIn::Kafka }),
-            Ok(Err((error, _))) => Err(refusal(&error, record.bytes_max())),
-            Err(_) => Err(AppendError::Unavailable("the producer is closed".to_owned())),
-        }
+        let appended = match self.produce(priority, &record, &id, &key) {
+            Ok((delivery, seq)) => match delivery.await {
+                Ok(Ok(_)) => Ok(Appended { partition: record.partition, seq, durable_in: DurableIn::Kafka }),
+                Ok(Err((error, _))) => Err(refusal(&error, record.bytes_max())),
+                Err(_) => Err(AppendError::Unavailable("the producer is closed".to_owned())),
+            },
+            Err(refused) => Err(refused),
+        };
+        self.health.note_append(&appended);
+        appended
     }
 
     fn status(&self) -> JournalStatus {
-        JournalStatus { lag: self.lag.total(), bytes: 0 }
+        JournalStatus { lag: self.lag.total(), ..JournalStatus::default() }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.health.fault()
     }
 
     fn name(&self) -> &'static str {

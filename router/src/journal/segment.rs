@@ -51,13 +51,22 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Whether a record of `bytes` has no room, in an urgent log or in another one.
+    pub fn is_full_for(&self, bytes: u64, urgent: bool) -> bool {
+        self.used().saturating_add(bytes) > self.limit(urgent)
+    }
+
+    fn limit(&self, urgent: bool) -> u64 {
+        if urgent { self.bytes_max } else { self.bytes_max - self.reserve_bytes }
+    }
+
     /// Whether every byte counts.
     fn is_tight(&self) -> bool {
         self.used() > self.bytes_max / 4 * 3
     }
 
     fn take(&self, bytes: u64, urgent: bool) -> Result<(), LogError> {
-        let limit = if urgent { self.bytes_max } else { self.bytes_max - self.reserve_bytes };
+        let limit = self.limit(urgent);
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
             Ok(_) => Ok(()),

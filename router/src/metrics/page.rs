@@ -40,6 +40,12 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         &[("store", journal.name())],
         status.bytes,
     );
+    text.gauge(
+        "tocsin_router_journal_damaged_places",
+        "Places met since the start at which records are lost.",
+        &[],
+        status.damaged,
+    );
     #[cfg(feature = "kafka")]
     if let Some(kafka) = &app.kafka {
         self::kafka(&mut text, &kafka.read());

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ops::clock::Clock;
 
 use crate::alerts::{Alerts, Severity};
+use crate::journal::Fault;
 use crate::limits::JOURNAL_LAG_ALERT;
 use crate::status::{Board, State};
+use wire::time::Wall;
 
 /// Names on the board.
 pub const JOURNAL: &str = "journal";
@@ -15,6 +17,11 @@ pub const STORE: &str = "store";
 const LAG: &str = "journal_lag";
 /// The alert of a router that no gateway is linked to any more.
 const NO_GATEWAY: &str = "no_gateway";
+/// Those of a journal that fails.
+const UNREADABLE: &str = "journal_unreadable";
+const UNWRITABLE: &str = "journal_unwritable";
+const FULL: &str = "journal_full";
+const DAMAGED: &str = "journal_damaged";
 
 /// Shared by all porches.
 #[derive(Debug, Clone)]
@@ -27,6 +34,31 @@ pub struct Watch {
 pub struct Inner {
     pub board: Board,
     pub alerts: Alerts,
+    journal: JournalFaults,
+    /// Damaged places of the journal that somebody was told of.
+    damaged: u64,
+}
+
+/// The journal's two ends fail, and recover, apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct JournalFaults {
+    reading: Option<String>,
+    writing: Option<Fault>,
+}
+
+impl JournalFaults {
+    /// The worse of the two, with its reason.
+    fn state(&self) -> (State, String) {
+        match self {
+            JournalFaults { writing: Some(Fault::Unwritable(why)), .. } => (State::Down, why.clone()),
+            JournalFaults { reading: Some(why), .. } => (State::Down, why.clone()),
+            JournalFaults { writing: Some(Fault::Full { bytes }), .. } => (
+                State::Degraded,
+                format!("{bytes} bytes are as many as it may hold but for what is critical"),
+            ),
+            JournalFaults { reading: None, writing: None } => (State::Up, String::new()),
+        }
+    }
 }
 
 impl Watch {
@@ -42,11 +74,50 @@ impl Watch {
     }
 
     pub fn journal_fails(&self, why: &dyn std::fmt::Display) {
-        self.fails(JOURNAL, "journal_unreadable", &why.to_string());
+        let why = why.to_string();
+        self.journal(|faults| faults.reading = Some(why));
     }
 
     pub fn journal_reads(&self) {
-        self.works(JOURNAL, "journal_unreadable");
+        self.journal(|faults| faults.reading = None);
+    }
+
+    /// What stands in the way of appends now.
+    pub fn journal_writes(&self, fault: Option<Fault>) {
+        self.journal(|faults| faults.writing = fault);
+    }
+
+    /// How many places of the journal are damaged, all that were ever met by this process. Each is told once.
+    pub fn journal_damaged(&self, places: u64) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        if places > inner.damaged {
+            inner.damaged = places;
+            let detail = format!("records at {places} places are lost; what could be read is read");
+            set_alert(&mut inner.alerts, DAMAGED, Some(detail), now);
+        }
+    }
+
+    fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        let mut faults = inner.journal.clone();
+        change(&mut faults);
+        if faults == inner.journal {
+            return;
+        }
+        let (state, detail) = faults.state();
+        inner.journal = faults;
+        let Inner { board, alerts, journal, .. } = &mut *inner;
+        board.set(JOURNAL, state, &detail, now);
+        let (unwritable, full) = match &journal.writing {
+            Some(Fault::Unwritable(why)) => (Some(why.clone()), None),
+            Some(Fault::Full { .. }) => (None, Some(detail)),
+            None => (None, None),
+        };
+        set_alert(alerts, UNREADABLE, journal.reading.clone(), now);
+        set_alert(alerts, UNWRITABLE, unwritable, now);
+        set_alert(alerts, FULL, full, now);
     }
 
     pub fn store_fails(&self, why: &dyn std::fmt::Display) {
@@ -98,16 +169,72 @@ impl Watch {
         let now = self.clock.wall();
         let mut inner = self.lock();
         inner.board.set(dependency, State::Down, why, now);
-        if inner.alerts.raise(alert, Severity::Critical, why.to_owned(), now) {
-            tracing::warn!(alert, why, "alert");
-        }
+        set_alert(&mut inner.alerts, alert, Some(why.to_owned()), now);
     }
 
     fn works(&self, dependency: &'static str, alert: &str) {
         let now = self.clock.wall();
         let mut inner = self.lock();
-        if inner.board.set(dependency, State::Up, "", now) && inner.alerts.clear(alert, now) {
-            tracing::info!(alert, "alert is over");
+        if inner.board.set(dependency, State::Up, "", now) {
+            set_alert(&mut inner.alerts, alert, None, now);
         }
+    }
+}
+
+/// Raises a critical alert, or lets it be over.
+fn set_alert(alerts: &mut Alerts, name: &str, why: Option<String>, now: Wall) {
+    match why {
+        Some(why) => {
+            if alerts.raise(name, Severity::Critical, why.clone(), now) {
+                tracing::warn!(alert = name, why, "alert");
+            }
+        }
+        None => {
+            if alerts.clear(name, now) {
+                tracing::info!(alert = name, "alert is over");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(watch: &Watch) -> Vec<String> {
+        let inner = watch.lock();
+        let standing = inner.alerts.all().filter(|alert| alert.until.is_none());
+        standing.map(|alert| alert.name.clone()).collect()
+    }
+
+    fn journal(watch: &Watch) -> State {
+        watch.lock().board.all().find(|one| one.name == JOURNAL).expect("it is watched").state
+    }
+
+    #[test]
+    fn reading_goes_on_while_writing_fails_and_the_journal_is_down_all_the_same() {
+        let watch = Watch::new(Clock::start());
+        watch.journal_writes(Some(Fault::Unwritable("disk full".to_owned())));
+        watch.journal_reads();
+        assert_eq!((journal(&watch), standing(&watch)), (State::Down, vec![UNWRITABLE.to_owned()]));
+        watch.journal_fails(&"gone");
+        watch.journal_writes(None);
+        assert_eq!((journal(&watch), standing(&watch)), (State::Down, vec![UNREADABLE.to_owned()]));
+        watch.journal_reads();
+        assert_eq!((journal(&watch), standing(&watch)), (State::Up, vec![]));
+    }
+
+    #[test]
+    fn a_full_journal_is_degraded_and_damage_is_told_once_a_place() {
+        let watch = Watch::new(Clock::start());
+        watch.journal_writes(Some(Fault::Full { bytes: 7 }));
+        assert_eq!((journal(&watch), standing(&watch)), (State::Degraded, vec![FULL.to_owned()]));
+        watch.journal_writes(None);
+        for places in [0, 2, 2, 3] {
+            watch.journal_damaged(places);
+        }
+        let inner = watch.lock();
+        let told = inner.alerts.all().find(|alert| alert.name == DAMAGED).expect("it stands");
+        assert_eq!((told.times, told.detail.contains("3 places")), (2, true), "{told:?}");
     }
 }

@@ -115,6 +115,7 @@ impl KafkaParts {
                 }
             });
         }
+        tokio::spawn(self.figures.journal.look_after());
         tokio::spawn(tell(self.assigned, count, epoch, inputs, board));
     }
 }

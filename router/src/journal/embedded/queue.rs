@@ -14,12 +14,14 @@ use super::LANES;
 use super::commit::Committed;
 use crate::journal::encode::Prepared;
 use crate::journal::segment::{Budget, RECORD_BYTES_MAX};
-use crate::journal::{AppendError, Appended, JournalStatus};
+use crate::journal::{AppendError, Appended, Fault, JournalStatus};
 
 /// Bytes that may wait in one lane for the writer thread; appends beyond wait their turn.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What the shortest record counts for, so that records are bounded, too (32,768 in a lane).
 const RECORD_COST_MIN: usize = 512;
+/// A journal without room for a record of so many bytes counts as full.
+const ROOM_BYTES_MIN: u64 = 4 * 1024;
 
 const _: () = assert!(RECORD_BYTES_MAX < QUEUE_BYTES_MAX);
 
@@ -60,6 +62,9 @@ pub(super) struct Shared {
     committed: [AtomicU64; LANES],
     /// Changes with every group commit: wakes the reader.
     appended: watch::Sender<u64>,
+    /// Why the disk takes nothing at present.
+    fault: Mutex<Option<String>>,
+    damaged: AtomicU64,
 }
 
 impl Shared {
@@ -72,6 +77,8 @@ impl Shared {
             ends: ends.map(AtomicU64::new),
             committed: committed.0.map(AtomicU64::new),
             appended: watch::Sender::new(0),
+            fault: Mutex::default(),
+            damaged: AtomicU64::new(0),
         }
     }
 
@@ -154,6 +161,28 @@ impl Shared {
             .zip(committed.0)
             .map(|(end, committed)| end.load(Ordering::Acquire).saturating_sub(committed))
             .sum();
-        JournalStatus { lag, bytes: self.budget.used() }
+        JournalStatus { lag, bytes: self.budget.used(), damaged: self.damaged.load(Ordering::Relaxed) }
+    }
+
+    pub(super) fn note_fault(&self, why: Option<String>) {
+        *self.fault.lock().expect("nobody panics while holding the fault") = why;
+    }
+
+    pub(super) fn note_damaged(&self, places: u64) {
+        self.damaged.store(places, Ordering::Relaxed);
+    }
+
+    /// What the writer thread met last, or that there is no room by our own bound.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        if let Some(why) = &*self.fault.lock().expect("nobody panics while holding the fault") {
+            return Some(Fault::Unwritable(why.clone()));
+        }
+        let bytes = self.budget.used();
+        let full = |urgent| self.budget.is_full_for(ROOM_BYTES_MIN, urgent);
+        match (full(true), full(false)) {
+            (true, _) => Some(Fault::Unwritable(AppendError::Full { bytes }.to_string())),
+            (false, true) => Some(Fault::Full { bytes }),
+            (false, false) => None,
+        }
     }
 }

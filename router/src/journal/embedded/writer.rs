@@ -26,8 +26,12 @@ use crate::record::Sequence;
 const BATCH_RECORDS_MAX: usize = 4_096;
 /// How long commits of the reader may wait to be written down. After a crash that much is read again.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a log stays closed after a failure before it is tried again.
+/// How long a log stays closed after a failure before it, and the disk, are tried again.
 const REVIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Written, synced and removed to see whether the disk takes anything again.
+const PROOF_NAME: &str = "proof";
+const PROOF: [u8; 4_096] = [0; 4_096];
 
 const CRITICAL: usize = Priority::Critical as usize;
 
@@ -42,6 +46,10 @@ pub(super) struct Writer {
     stored: Committed,
     store_due: Instant,
     revive_due: Instant,
+    /// Something failed, and the disk has not proved since that it takes a page.
+    faulty: bool,
+    /// Damaged places that the open found.
+    damaged_at_open: u64,
     batch: VecDeque<Pending>,
     line: BytesMut,
 }
@@ -64,6 +72,7 @@ impl Writer {
         shared: Arc<Shared>,
         partitions: u32,
         boot: u64,
+        damaged_at_open: u64,
     ) -> Writer {
         assert_eq!(logs.len(), LANES);
         let stored = shared.committed();
@@ -76,6 +85,8 @@ impl Writer {
             stored,
             store_due: now(),
             revive_due: now(),
+            faulty: false,
+            damaged_at_open,
             batch: VecDeque::new(),
             line: BytesMut::new(),
         }
@@ -83,6 +94,8 @@ impl Writer {
 
     fn run(&mut self) {
         while self.shared.wait(COMMIT_INTERVAL) {
+            let damaged_since: u64 = self.logs.iter().map(SegmentLog::damaged_since_open).sum();
+            self.shared.note_damaged(self.damaged_at_open + damaged_since);
             self.revive();
             for lane in 0..LANES {
                 if lane != CRITICAL {
@@ -146,7 +159,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, "the journal takes nothing");
-                self.revive_due = now() + REVIVE_INTERVAL;
+                self.note_fault(&error);
                 for Staged { pending, .. } in staged.into_iter().rev() {
                     self.sequences[pending.record.partition as usize] -= 1;
                     reply(pending, Err(refusal(&error)));
@@ -155,17 +168,41 @@ impl Writer {
         }
     }
 
-    /// Tries to open a poisoned log again, now and then.
+    fn note_fault(&mut self, why: &dyn std::fmt::Display) {
+        self.faulty = true;
+        self.revive_due = now() + REVIVE_INTERVAL;
+        self.shared.note_fault(Some(why.to_string()));
+    }
+
+    /// Now and then tries to open poisoned logs again, which gives back what a torn write took, and then whether the
+    /// disk takes anything. Nobody need hand a record in for that: a router that is not ready is not asked.
     fn revive(&mut self) {
-        if self.logs.iter().all(|log| log.poisoned().is_none()) || now() < self.revive_due {
+        if !self.faulty || now() < self.revive_due {
             return;
         }
-        self.revive_due = now() + REVIVE_INTERVAL;
-        for log in &mut self.logs {
-            if log.poisoned().is_some() && log.revive().is_ok() {
+        let opened = self.logs.iter_mut().try_for_each(SegmentLog::revive);
+        match opened.map_err(|error| error.to_string()).and_then(|()| self.prove()) {
+            Ok(()) => {
+                self.faulty = false;
+                self.shared.note_fault(None);
                 tracing::warn!("the journal takes records again");
             }
+            Err(why) => self.note_fault(&why),
         }
+    }
+
+    fn prove(&self) -> Result<(), String> {
+        let proof = || {
+            match self.storage.remove(PROOF_NAME) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = self.storage.create(PROOF_NAME)?;
+            file.append(&PROOF)?;
+            file.sync()?;
+            self.storage.remove(PROOF_NAME)
+        };
+        proof().map_err(|error| error.to_string())
     }
 
     /// Writes down what the owner has finished, then removes the segments that nobody needs.
@@ -177,6 +214,7 @@ impl Writer {
         }
         if let Err(error) = committed.store(&*self.storage) {
             tracing::warn!(%error, "commits cannot be written down; after a crash more is read again");
+            self.note_fault(&error);
             return;
         }
         self.stored = committed;

@@ -58,7 +58,13 @@ pub struct Damaged {
 impl Recovery {
     /// Whether nothing has to be told to anybody.
     pub fn is_clean(&self) -> bool {
-        self.missing.is_empty() && self.damaged.iter().all(|damaged| damaged.known)
+        self.unreported() == 0
+    }
+
+    /// Places at which records are gone and nobody was told yet.
+    pub fn unreported(&self) -> u64 {
+        let damaged = self.damaged.iter().filter(|damaged| !damaged.known).count();
+        (damaged + self.missing.len()) as u64
     }
 }
 
