@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway::config::{Config, SECTIONS};
-use gateway::node::{self, Doors, RunningNode};
+use gateway::config::{Config, Gateway, SECTIONS};
+use gateway::node::{self, Control, Doors, RunningNode};
 use gateway::shard::drain::DrainKind;
 use gateway::shard::request::Console;
 use ops::logs::LogFormat;
@@ -63,9 +63,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 anyhow::bail!("--data is for standalone; with [gateway.links] a gateway keeps nothing");
             }
             if arguments.check_config {
-                node::check_files(&gateway)?;
-                println!("the settings are good");
-                return Ok(());
+                return check(&gateway);
             }
             node::check_host(&gateway)?;
             let routers = node::resolve_routers(&links.routers)?;
@@ -77,7 +75,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             if has_console {
                 println!("console  http://{}/", running.clients);
             }
-            serve(arguments.config.clone(), running)
+            let file = arguments.config.clone();
+            let reload = move |node: &Control| {
+                node.reload(&read_settings(file.as_deref())?.gateway)?;
+                tracing::info!("keys, certificates, origins and limits reloaded");
+                Ok(())
+            };
+            serve(running, reload)
         }
         None => standalone::run(arguments, &gateway),
     }
@@ -94,8 +98,18 @@ fn say(running: &RunningNode) {
     }
 }
 
-/// Serves until a drain is over.
-fn serve(config: Option<PathBuf>, running: RunningNode) -> anyhow::Result<()> {
+/// Also the files that the settings name.
+fn check(gateway: &Gateway) -> anyhow::Result<()> {
+    node::check_files(gateway)?;
+    println!("the settings are good");
+    Ok(())
+}
+
+/// Serves until a drain is over. `reload` reads the settings again and says what came of it.
+fn serve(
+    running: RunningNode,
+    mut reload: impl FnMut(&Control) -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<()> {
     let drainer = running.control();
     let hurrier = running.control();
     let reloader = running.control();
@@ -107,44 +121,43 @@ fn serve(config: Option<PathBuf>, running: RunningNode) -> anyhow::Result<()> {
         tracing::info!("told again to end: closing what is left; once more ends at once");
         hurrier.hurry();
     };
-    let reload = move || match reload(config.as_deref(), &reloader) {
-        Ok(()) => tracing::info!("keys, certificates, origins and limits reloaded"),
-        Err(why) => tracing::error!("nothing was reloaded: {why:#}"),
+    let reload = move || {
+        if let Err(why) = reload(&reloader) {
+            tracing::error!("nothing was reloaded: {why:#}");
+        }
     };
     gateway::io::signals::listen(drain, hurry, reload)?;
     running.wait();
     Ok(())
 }
 
-fn reload(config: Option<&Path>, control: &node::Control) -> anyhow::Result<()> {
-    Ok(control.reload(&read_settings(config)?.gateway)?)
-}
-
 #[cfg(feature = "standalone")]
 mod standalone {
     //! Gateway and router in one process. They talk over loopback, as two processes would.
 
+    use std::path::PathBuf;
+
     use gateway::config::Gateway;
-    use gateway::node::{self, Doors};
-
+    use gateway::node::{self, Control, Doors};
     use gateway::shard::request::Console;
+    use router::config::Config;
 
-    use super::{Arguments, say, serve};
+    use super::{Arguments, check, read_settings, say, serve};
 
     /// The service key of a standalone router without services of its own.
     const DEV_KEY: &str = "dev";
 
     pub(super) fn run(arguments: &Arguments, gateway: &Gateway) -> anyhow::Result<()> {
         let (config, data) = (arguments.config.as_deref(), arguments.data.as_deref());
-        let mut settings = router::config::Config::read(config, data, true)?;
-        node::check_files(gateway)?;
+        let mut settings = Config::read(config, data, true)?;
         if arguments.check_config {
-            println!("the settings are good");
-            return Ok(());
+            return check(gateway);
         }
+        node::check_files(gateway)?;
         node::check_host(gateway)?;
         let doors = Doors::open(gateway)?;
-        settings.allowed_origins.extend(doors.own_origins());
+        let origins = doors.own_origins();
+        settings.allowed_origins.extend(origins.clone());
         let is_dev = settings.standalone;
         let router = router::node::start(&settings)?;
         // The page knows a key: it is for this machine alone.
@@ -166,9 +179,29 @@ mod standalone {
                 "?user=NAME is believed from this machine: configure [gateway.auth] keys to end that"
             );
         }
-        serve(arguments.config.clone(), running)?;
+        let (config, data) = (arguments.config.clone(), arguments.data.clone());
+        let reload = both_halves(config, data, origins, router.control());
+        serve(running, reload)?;
         router.shutdown();
         Ok(())
+    }
+
+    /// Reads and checks everything for both before either changes anything, so that a bad file changes nothing.
+    fn both_halves(
+        config: Option<PathBuf>,
+        data: Option<PathBuf>,
+        origins: Vec<String>,
+        router: router::node::control::Control,
+    ) -> impl FnMut(&Control) -> anyhow::Result<()> {
+        move |node| {
+            let gateway = read_settings(config.as_deref())?.gateway;
+            let mut settings = Config::read(config.as_deref(), data.as_deref(), true)?;
+            settings.allowed_origins.extend(origins.iter().cloned());
+            node.reload(&gateway)?;
+            tracing::info!("keys, certificates, origins and limits reloaded");
+            router.say_reloaded(&settings);
+            Ok(())
+        }
     }
 }
 

@@ -18,7 +18,6 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::config::Config;
 use crate::ingest::{self, Intake};
 use crate::limits::{ANSWER_WITHIN, API_CONNECTIONS_MAX, RETRY_AFTER_S};
 use crate::metrics::Metrics;
@@ -27,9 +26,11 @@ use crate::node::inputs::Input;
 use crate::owner::{Answer, Command, View};
 use crate::provider::outbox::Outbox;
 use crate::store::{DiskStore, StoreError};
+use access::Access;
 use listener::BoundedListener;
 use problem::{Kind, Problem};
 
+pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod body;
@@ -50,7 +51,7 @@ pub const OPENAPI: &str = include_str!("api/openapi.json");
 pub struct App(Arc<Parts>);
 
 pub struct Parts {
-    pub config: Config,
+    pub access: Access,
     pub intake: Intake,
     pub view: View<DiskStore>,
     pub outbox: Arc<Outbox>,
@@ -77,7 +78,7 @@ impl std::fmt::Debug for App {
 }
 
 /// An [`App`] that does not keep the router running.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WeakApp(Weak<Parts>);
 
 impl WeakApp {

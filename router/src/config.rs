@@ -43,7 +43,7 @@ pub struct Config {
     pub standalone: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalConfig {
     /// The segment log in `<data>/journal`.
     Embedded {
@@ -135,6 +135,20 @@ impl Config {
             return Err(ConfigError::wrong("router", "links", why));
         }
         Ok(())
+    }
+
+    /// What differs in `other` and is read at a start only. `[router]` and the like, by the names of the settings file.
+    pub fn waiting_for_a_start(&self, other: &Config) -> Vec<&'static str> {
+        let differing = [
+            ("[router] api", self.api != other.api),
+            ("[router] admin", self.admin != other.admin),
+            ("[router] links", self.links != other.links),
+            ("[router] data", self.data != other.data),
+            ("[router.buffer] or [kafka]", self.journal != other.journal),
+            ("[retention] idempotency_h", self.idempotency != other.idempotency),
+            ("the console's key", self.standalone != other.standalone),
+        ];
+        differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 
     pub fn journal_dir(&self) -> PathBuf {

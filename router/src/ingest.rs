@@ -4,8 +4,7 @@
 //! `ingest::http` is one notification, `ingest::batch` many; both come through [`Intake::accept`]. From here a record
 //! goes to the `journal`, and from there to the `owner`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ops::clock::Clock;
@@ -25,6 +24,7 @@ use crate::store::{DiskStore, StoreError};
 use idempotency::{Begun, Idempotency};
 use inflight::InFlight;
 use quota::Quota;
+use quotas::{Quotas, lock};
 use recent::{Promise, Recent};
 
 pub mod batch;
@@ -33,6 +33,7 @@ pub mod http;
 pub mod idempotency;
 mod inflight;
 pub mod quota;
+mod quotas;
 pub mod recent;
 pub mod validate;
 
@@ -51,7 +52,7 @@ pub struct Intake {
     idempotency: Idempotency<DiskStore>,
     in_flight: Arc<InFlight>,
     recent: Recent,
-    quotas: HashMap<String, Mutex<Quota>>,
+    quotas: Quotas,
     room: Semaphore,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -71,20 +72,21 @@ impl Intake {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Intake {
-        let quotas = services
-            .iter()
-            .filter_map(|service| Some((service.name.clone(), Mutex::new(Quota::new(service.per_minute?)))))
-            .collect();
         Intake {
             journal,
             idempotency,
             in_flight: Arc::new(InFlight::default()),
             recent: Recent::default(),
-            quotas,
+            quotas: Quotas::new(services),
             room: Semaphore::new(INGEST_IN_FLIGHT_MAX),
             clock,
             metrics,
         }
+    }
+
+    /// Other services, or others' quotas, from here on.
+    pub fn change_services(&self, services: &[Arc<Service>]) {
+        self.quotas.change(services);
     }
 
     pub fn journal(&self) -> &dyn Journal {
@@ -166,9 +168,11 @@ impl Intake {
         id: Uuid,
         request: Request,
     ) -> Result<Accepted, Problem> {
-        let quota = self.quotas.get(&service.name).map(|quota| (quota, recipients(&request)));
-        let spent = match quota {
-            Some((quota, n)) => Some((quota, self.spend(quota, n)?)),
+        let spent = match self.quotas.of(&service.name) {
+            Some(quota) => {
+                let taken = self.spend(&quota, recipients(&request))?;
+                Some((quota, taken))
+            }
             None => None,
         };
         let began = self.clock.mono();
@@ -184,7 +188,7 @@ impl Intake {
             }
             Err(error) => {
                 if let Some((quota, taken)) = spent {
-                    lock(quota).give_back(taken);
+                    lock(&quota).give_back(taken);
                 }
                 Err(append_fault(&error))
             }
@@ -260,8 +264,4 @@ fn unavailable(why: &str) -> Problem {
 /// At least one second: a `Retry-After` of 0 is an invitation to a loop.
 fn whole_seconds(wait: Duration) -> u32 {
     u32::try_from(wait.as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
-}
-
-fn lock(quota: &Mutex<Quota>) -> std::sync::MutexGuard<'_, Quota> {
-    quota.lock().unwrap_or_else(PoisonError::into_inner)
 }

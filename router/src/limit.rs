@@ -92,6 +92,11 @@ impl Meter {
         Meter { slices: [0; SLICES], newest: 0, total: 0, shed_above: shed_above.max(1) }
     }
 
+    /// Other limits from here on; what came in the last second still counts.
+    pub fn change(&mut self, global_per_s: u32, shed_low_percent: u32) {
+        self.shed_above = Meter::new(global_per_s, shed_low_percent).shed_above;
+    }
+
     fn roll(&mut self, now: Mono) {
         let slice = now.0 / SLICE_US;
         let passed = slice.saturating_sub(self.newest).min(SLICES as u64);

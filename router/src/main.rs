@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ops::logs::LogFormat;
-use router::config::Config;
+use router::config::{Config, ConfigError};
 use router::node;
 
 /// Exit code of bad usage, bad settings, or a start that cannot be.
@@ -41,8 +41,12 @@ fn main() -> ExitCode {
     }
 }
 
+fn read(arguments: &Arguments) -> Result<Config, ConfigError> {
+    Config::read(arguments.config.as_deref(), arguments.data.as_deref(), false)
+}
+
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::read(arguments.config.as_deref(), arguments.data.as_deref(), false)?;
+    let config = read(arguments)?;
     if arguments.check_config {
         println!("the settings are good");
         return Ok(());
@@ -52,7 +56,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("api    http://{}", running.api);
     println!("admin  http://{}", running.admin);
     println!("links  {}", running.links);
-    signals.wait_for_end();
+    let control = running.control();
+    signals.wait_for_end(|| match read(arguments) {
+        Ok(config) => control.say_reloaded(&config),
+        Err(why) => tracing::error!("nothing was reloaded: {why}"),
+    });
     running.shutdown();
     Ok(())
 }

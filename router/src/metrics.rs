@@ -1,6 +1,7 @@
 //! The router's counters and the page that Prometheus reads. Written by the porches, read by the admin listener.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ops::metrics::{Counter, Gauge, Histogram};
 
@@ -42,6 +43,17 @@ pub struct IngestCounters {
     refused: [Counter; REFUSALS.len()],
 }
 
+impl IngestCounters {
+    fn new(service: &str) -> IngestCounters {
+        IngestCounters {
+            service: service.to_owned(),
+            accepted: Counter::new(),
+            replayed: Counter::new(),
+            refused: [const { Counter::new() }; REFUSALS.len()],
+        }
+    }
+}
+
 /// The number of something that comes and goes.
 #[derive(Debug, Default)]
 pub struct Present(AtomicU64);
@@ -62,8 +74,8 @@ impl Present {
 
 #[derive(Debug)]
 pub struct Metrics {
-    /// Configured services, and last those who are none.
-    ingest: Vec<IngestCounters>,
+    /// Configured services, and those who are none.
+    ingest: RwLock<Vec<Arc<IngestCounters>>>,
     pub ingest_seconds: Histogram,
     pub append_seconds: Histogram,
     pub links: Present,
@@ -83,14 +95,9 @@ const NOBODY: &str = "";
 
 impl Metrics {
     pub fn new<'a>(services: impl Iterator<Item = &'a str>) -> Metrics {
-        let ingest = services.chain([NOBODY]).map(|service| IngestCounters {
-            service: service.to_owned(),
-            accepted: Counter::new(),
-            replayed: Counter::new(),
-            refused: [const { Counter::new() }; REFUSALS.len()],
-        });
+        let ingest = services.chain([NOBODY]).map(|service| Arc::new(IngestCounters::new(service)));
         Metrics {
-            ingest: ingest.collect(),
+            ingest: RwLock::new(ingest.collect()),
             ingest_seconds: Histogram::new(),
             append_seconds: Histogram::new(),
             links: Present::default(),
@@ -103,16 +110,32 @@ impl Metrics {
         }
     }
 
+    /// Services that are counted from here on. Those that are gone keep their counts: a counter never falls.
+    pub fn add_services<'a>(&self, services: impl Iterator<Item = &'a str>) {
+        let mut ingest = self.ingest.write().unwrap_or_else(PoisonError::into_inner);
+        for service in services {
+            if ingest.iter().all(|counters| counters.service != service) {
+                ingest.push(Arc::new(IngestCounters::new(service)));
+            }
+        }
+    }
+
+    /// By service.
+    pub fn ingest(&self) -> Vec<Arc<IngestCounters>> {
+        self.ingest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Requests of all services that were refused so.
     pub fn refused(&self, kind: Kind) -> u64 {
         let Some(i) = REFUSALS.iter().position(|known| *known == kind) else { return 0 };
-        self.ingest.iter().map(|service| service.refused[i].get()).sum()
+        self.ingest().iter().map(|service| service.refused[i].get()).sum()
     }
 
     /// Counts one request, or one line of a batch.
     pub fn count_ingest(&self, service: Option<&str>, taken: Taken) {
         let name = service.unwrap_or(NOBODY);
-        let Some(of) = self.ingest.iter().find(|counters| counters.service == name) else { return };
+        let ingest = self.ingest.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(of) = ingest.iter().find(|counters| counters.service == name) else { return };
         match taken {
             Taken::Accepted => of.accepted.inc(),
             Taken::Replayed => of.replayed.inc(),

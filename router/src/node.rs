@@ -18,7 +18,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::api::{self, App};
+use crate::api::access::Access;
+use crate::api::{self, App, WeakApp};
 use crate::config::Config;
 use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
@@ -35,12 +36,15 @@ use crate::provider::outbox::Outbox;
 use crate::provider::{Providers, Queues};
 use crate::store::{DiskStore, StoreError};
 use board::Watch;
+use control::Control;
+use inputs::Input;
 use journal::JournalParts;
 use persist::Persist;
 use reader::{Positions, ReaderTask};
 use run::Run;
 
 pub mod board;
+pub mod control;
 mod epoch;
 pub mod inputs;
 pub mod journal;
@@ -79,6 +83,9 @@ pub struct RunningRouter {
     pub links: SocketAddr,
     runtime: Runtime,
     stages: Stages,
+    app: WeakApp,
+    inputs: mpsc::WeakSender<Input>,
+    started: Config,
 }
 
 /// What is told to end, in this order.
@@ -130,8 +137,8 @@ pub fn start_on(
         let _inside = runtime.enter();
         compose(config, listeners, parts, store)?
     };
-    let Started { api, admin, links, stages } = started;
-    Ok(RunningRouter { api, admin, links, runtime, stages })
+    let Started { api, admin, links, stages, app, inputs } = started;
+    Ok(RunningRouter { api, admin, links, runtime, stages, app, inputs, started: config.clone() })
 }
 
 fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -147,6 +154,8 @@ struct Started {
     admin: SocketAddr,
     links: SocketAddr,
     stages: Stages,
+    app: WeakApp,
+    inputs: mpsc::WeakSender<Input>,
 }
 
 /// Makes every part and joins them. Called inside the runtime.
@@ -197,7 +206,7 @@ fn compose(
 
     let idempotency = Idempotency::new(store, config.idempotency);
     let app = App::new(api::Parts {
-        config: config.clone(),
+        access: Access::new(config),
         intake: Intake::new(parts.journal, idempotency, &config.services, clock, Arc::clone(&metrics)),
         view,
         outbox,
@@ -211,11 +220,12 @@ fn compose(
     spawn_sweeper(&app);
     spawn_journal_watch(&app);
     let (links_down, links_down_out) = watch::channel(false);
+    let told = inputs.downgrade();
     let links = spawn_links(Links::new(inputs, metrics, seed), listeners.links, links_down_out)?;
     let (api_down, api_down_out) = watch::channel(false);
     let (api, admin, api_ended) = spawn_api(&app, listeners.api, listeners.admin, &api_down_out)?;
     let stages = Stages { api: api_down, api_ended, reader, reader_ended, links: links_down };
-    Ok(Started { api, admin, links, stages })
+    Ok(Started { api, admin, links, stages, app: app.downgrade(), inputs: told })
 }
 
 fn spawn_reader(
@@ -319,6 +329,11 @@ fn spawn_journal_watch(app: &App) {
 }
 
 impl RunningRouter {
+    pub fn control(&self) -> Control {
+        let RunningRouter { app, inputs, started, .. } = self;
+        Control { app: app.clone(), inputs: inputs.clone(), started: started.clone() }
+    }
+
     /// Ends in order, within [`SHUTDOWN_WITHIN`]: takes nothing new in, answers what is on its way, lets the owner
     /// finish, forces everything to the disk, closes the links.
     pub fn shutdown(self) {

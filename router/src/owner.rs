@@ -40,7 +40,8 @@ mod words;
 pub use clock::Tick;
 pub use view::View;
 pub use words::{
-    Answer, Command, DeliveryKey, LinkId, Now, Outcome, Output, OwnerConfig, Ownership, ProviderCall,
+    Answer, Command, DeliveryKey, LinkId, Now, Outcome, Output, OwnerConfig, OwnerLimits, Ownership,
+    ProviderCall,
 };
 
 /// Things that are due and done in one call of [`Owner::handle_timeout`].
@@ -125,6 +126,12 @@ impl<S: Store> Owner<S> {
 
     pub fn handle_outcome(&mut self, delivery: DeliveryKey, outcome: Outcome, now: Now) {
         self.take(Input::Outcome(delivery, outcome), now);
+    }
+
+    /// Other limits from here on; what was counted under the old ones still counts.
+    pub fn handle_limits(&mut self, limits: &OwnerLimits) {
+        self.meter.change(limits.global_per_s, limits.shed_low_percent);
+        self.limits.push_per_user_hour = limits.push_per_user_hour;
     }
 
     /// Answered by [`Output::Answer`] with the same `token`.

@@ -23,6 +23,7 @@ mod outbox;
 mod pings;
 mod quota;
 mod refusals;
+mod reload;
 mod revocation;
 mod secrets;
 mod slow;

@@ -28,7 +28,7 @@ pub struct Setup {
     pub(crate) table: Table,
     /// Whether clients prove who they are by a token.
     pub tokens: bool,
-    pub(crate) service_key: String,
+    pub service_key: String,
 }
 
 impl Setup {
@@ -102,6 +102,18 @@ impl Setup {
     /// The key that [`crate::Tocsin::api`] speaks with.
     pub fn service_key(&self) -> &str {
         &self.service_key
+    }
+
+    /// Nothing of this name: a table, a list, a key.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Setup {
+        let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
+        let table = path.split('.').filter(|part| !part.is_empty());
+        let table = table.fold(Some(&mut self.table), |table, part| table?.get_mut(part)?.as_table_mut());
+        if let Some(table) = table {
+            table.remove(last);
+        }
+        self
     }
 
     /// Clients must show a token; `?user=` is refused.

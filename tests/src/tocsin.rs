@@ -49,6 +49,12 @@ impl Setup {
 }
 
 impl Tocsin {
+    /// Other settings, in the files of the running programs. They read them when they are told to.
+    pub fn rewrite(&mut self, change: impl FnOnce(Setup) -> Setup) {
+        self.setup = change(self.setup.clone());
+        self.setup.write(self.folder.path());
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

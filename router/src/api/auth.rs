@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 
 use super::App;
 use super::problem::{Kind, Problem};
-use crate::config::{Secret, Service};
+use crate::config::Service;
 use crate::metrics::Taken;
 
 /// The service that asks. A handler that takes this is closed to everybody else.
@@ -26,7 +26,7 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
-        let service = bearer(parts).and_then(|key| find(&app.config.services, key));
+        let service = bearer(parts).and_then(|key| app.access.now().service(key));
         service.map(Caller).ok_or_else(|| {
             app.metrics.count_ingest(None, Taken::Refused(Kind::Unauthenticated));
             Problem::new(
@@ -40,11 +40,4 @@ impl FromRequestParts<App> for Caller {
 fn bearer(parts: &Parts) -> Option<&str> {
     let (scheme, key) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim_matches(' '))
-}
-
-/// Looks at every service, also behind the one that fits: the time tells nothing.
-fn find(services: &[Arc<Service>], key: &str) -> Option<Arc<Service>> {
-    let presented = Secret::new(key);
-    let fitting = services.iter().filter(|service| service.secret.same_as(&presented));
-    fitting.fold(None, |_, service| Some(Arc::clone(service)))
 }

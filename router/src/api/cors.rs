@@ -18,9 +18,8 @@ const PREFLIGHT_S: u32 = 600;
 /// Answers preflights and marks answers to allowed origins.
 pub async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
-    let allowed = origin.filter(|origin| {
-        origin.to_str().is_ok_and(|origin| app.config.allowed_origins.iter().any(|known| known == origin))
-    });
+    let access = app.access.now();
+    let allowed = origin.filter(|origin| origin.to_str().is_ok_and(|origin| access.has_origin(origin)));
     let preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if preflight { empty() } else { next.run(request).await };

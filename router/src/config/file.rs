@@ -140,7 +140,7 @@ impl Default for Buffer {
 }
 
 /// `[kafka]`. Its `Debug` hides the properties: passwords are among them.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaSection {
     /// Empty: the embedded journal.
@@ -177,7 +177,7 @@ impl Default for KafkaSection {
 }
 
 /// `[[kafka.source]]`: a topic (or pattern) of foreign records.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceSection {
     pub topic: Option<String>,

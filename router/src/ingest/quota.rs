@@ -61,6 +61,12 @@ impl Quota {
         }
     }
 
+    /// From now on so many; what the last minute took still counts.
+    pub fn change(&mut self, per_minute: u32) {
+        assert!(per_minute > 0, "a quota of nothing is a service that should not be configured");
+        self.per_minute = u64::from(per_minute);
+    }
+
     pub fn per_minute(&self) -> u64 {
         self.per_minute
     }
@@ -113,6 +119,17 @@ mod tests {
         assert_eq!(spent.retry_after, Duration::from_millis(60_500));
         assert!(quota.take(1, at_ms(65_999)).is_err());
         assert!(quota.take(10, at_ms(66_000)).is_ok());
+    }
+
+    #[test]
+    fn a_changed_quota_counts_what_was_taken_before() {
+        let mut quota = Quota::new(10);
+        quota.take(10, at_ms(0)).unwrap();
+        quota.change(12);
+        assert!(quota.take(3, at_ms(1_000)).is_err() && quota.take(2, at_ms(1_000)).is_ok());
+        quota.change(5);
+        assert!(quota.take(1, at_ms(2_000)).is_err());
+        assert!(quota.take(5, at_ms(62_000)).is_ok(), "a minute later all of it is there");
     }
 
     #[test]

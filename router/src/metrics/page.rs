@@ -11,7 +11,7 @@ use crate::record::Channel;
 
 pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconciliation>) -> String {
     let mut text = Text::new();
-    app.metrics.ingest.iter().for_each(|service| ingest(&mut text, service));
+    app.metrics.ingest().iter().for_each(|service| ingest(&mut text, service));
     let metrics = &app.metrics;
     text.histogram(
         "tocsin_router_ingest_seconds",

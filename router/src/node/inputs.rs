@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use wire::link::Frame;
 
 use crate::links::Outbound;
-use crate::owner::{Answer, Command, DeliveryKey, LinkId, Outcome, Ownership};
+use crate::owner::{Answer, Command, DeliveryKey, LinkId, Outcome, OwnerLimits, Ownership};
 
 /// One input of the owner, beside the journal's entries.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Input {
     },
     /// The partitions that this router owns from now on.
     Ownership(Ownership),
+    /// The settings were read again.
+    Limits(OwnerLimits),
     /// A provider answered.
     Outcome {
         delivery: DeliveryKey,

@@ -171,6 +171,7 @@ impl State {
                 self.run.watch.gateways(self.links.len());
             }
             Input::Ownership(ownership) => owner.handle_ownership(ownership, now),
+            Input::Limits(limits) => owner.handle_limits(&limits),
             Input::Outcome { delivery, outcome } => owner.handle_outcome(delivery, outcome, now),
             Input::Command { command, answer } => {
                 self.next_token += 1;

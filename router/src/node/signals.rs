@@ -1,4 +1,5 @@
-//! What the operating system asks of the router: SIGTERM and SIGINT end it in order, a second one at once.
+//! What the operating system asks of the router: SIGTERM and SIGINT end it in order, a second one at once; SIGHUP has
+//! the settings read again.
 
 use std::io;
 use std::process;
@@ -17,11 +18,12 @@ impl Signals {
         signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map(Signals)
     }
 
-    /// Blocks until an orderly end is asked for. A second request while that goes on ends the process.
-    pub fn wait_for_end(mut self) {
+    /// Blocks until an orderly end is asked for; calls `reload` at every SIGHUP until then. A second request to end
+    /// while that goes on ends the process.
+    pub fn wait_for_end(mut self, mut reload: impl FnMut()) {
         for signal in &mut self.0 {
             match signal {
-                SIGHUP => tracing::warn!("nothing is reloaded: start again to read new settings"),
+                SIGHUP => reload(),
                 _ => break,
             }
         }

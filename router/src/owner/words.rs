@@ -54,6 +54,14 @@ impl Default for OwnerConfig {
     }
 }
 
+/// What the owner limits by, when it changes while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerLimits {
+    pub push_per_user_hour: u32,
+    pub global_per_s: u32,
+    pub shed_low_percent: u32,
+}
+
 /// The partitions that this router owns from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ownership {
