@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use ops::metrics::{Counter, Gauge, Histogram};
+use wire::time::Wall;
 
 use crate::api::problem::Kind;
 use crate::record::Channel;
@@ -86,7 +88,7 @@ pub struct Metrics {
     pub turn_seconds: Histogram,
     pub store_failures: Counter,
     pub provider_waiting: Gauge,
-    /// From acceptance to the provider's answer.
+    /// From acceptance to the provider's answer; in-app, to a shard's word that its sockets are sent it.
     pub delivery_seconds: [Histogram; Channel::ALL.len()],
 }
 
@@ -123,6 +125,13 @@ impl Metrics {
     /// By service.
     pub fn ingest(&self) -> Vec<Arc<IngestCounters>> {
         self.ingest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One delivery reached the next hand at `now`.
+    pub fn delivered(&self, channel: Channel, accepted_at: Wall, now: Wall) {
+        let took = now.0.saturating_sub(accepted_at.0);
+        let took = Duration::from_micros(u64::try_from(took).unwrap_or(0));
+        self.delivery_seconds[channel as usize].observe(took);
     }
 
     /// Requests of all services that were refused so.

@@ -125,9 +125,7 @@ impl Worker {
             Some(provider) => provider.send(&call).await,
             None => Outcome::Drop { reason: "no provider has this channel".to_owned() },
         };
-        let took = self.clock.wall().0.saturating_sub(call.accepted_at.0);
-        let took = std::time::Duration::from_micros(u64::try_from(took).unwrap_or(0));
-        self.metrics.delivery_seconds[call.delivery.channel as usize].observe(took);
+        self.metrics.delivered(call.delivery.channel, call.accepted_at, self.clock.wall());
         // With the owner gone the answer is lost: it asks again after a restart, under the same delivery.
         let _the_owner_is_gone = self.inputs.send(Input::Outcome { delivery: call.delivery, outcome }).await;
     }

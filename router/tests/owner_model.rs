@@ -208,7 +208,7 @@ impl World {
                 self.check_push(&call);
                 self.calls.push(call);
             }
-            Output::Committed(_) | Output::Answer { .. } => {}
+            Output::Committed(_) | Output::Answer { .. } | Output::Shown { .. } => {}
             Output::Alert { name, detail, .. } => {
                 assert!(name == "delivery_dead_lettered" || name == "outcome_of_nothing", "{name}: {detail}");
             }

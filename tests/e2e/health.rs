@@ -1,6 +1,7 @@
 //! Operators' pages: health, readiness, and the metrics that the contract names.
 
 use serde_json::json;
+use tests::{Setup, Tocsin, until};
 
 use crate::support::{expect_id, shared, to_user};
 
@@ -15,11 +16,11 @@ const GATEWAY: [&str; 9] = [
     "tocsin_gateway_fanout_seconds",
     "tocsin_gateway_admission_total{",
 ];
-/// Buffers and breakers come with the outage machinery.
-const ROUTER: [&str; 7] = [
+const ROUTER: [&str; 8] = [
     "tocsin_router_ingest_total{",
     "tocsin_router_journal_lag",
-    "tocsin_router_delivery_seconds",
+    "tocsin_router_buffer_depth{store=\"",
+    "tocsin_router_delivery_seconds_count{channel=\"",
     "tocsin_router_deliveries_total{",
     "tocsin_router_limited_total",
     "tocsin_router_dropped_total",
@@ -40,6 +41,23 @@ fn the_contract_s_metrics_are_there() {
         .chain(ROUTER.iter().filter(|name| !router.contains(**name)))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+    assert!(!router.contains("breaker_state"), "no provider has a breaker yet, so none is said to be closed");
+}
+
+#[test]
+fn the_time_to_a_delivery_is_measured_on_every_channel() {
+    let tocsin = Setup::standalone().start();
+    let _here = tocsin.connect("timed");
+    let channels = ["inapp", "push", "email", "sms", "voice"];
+    tocsin.api().accepted(&json!({ "to": { "user": "timed" }, "channels": channels }));
+    for channel in channels {
+        let labels = format!("channel=\"{channel}\"");
+        let sample = |name: &str| Tocsin::metric(&tocsin.router_admin(), name, &labels);
+        until(&format!("one delivery by {channel}"), || {
+            (sample("tocsin_router_delivery_seconds_count") >= 1.0).then_some(())
+        });
+        assert!(sample("tocsin_router_delivery_seconds_sum") > 0.0, "{channel}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A whole system under test: the programs in one shape or the other, running, with a folder of their own.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct Tocsin {
     /// Standalone: both programs in one.
     pub gateway: Option<Process>,
     pub router: Option<Process>,
+    /// What is said to every program at its start, behind what it needs.
+    pub arguments: Vec<OsString>,
     folder: TempDir,
 }
 
@@ -44,7 +47,7 @@ impl Setup {
     pub fn prepare(self) -> Tocsin {
         let folder = paths::scratch("tocsin-");
         self.write(folder.path());
-        Tocsin { setup: self, gateway: None, router: None, folder }
+        Tocsin { setup: self, gateway: None, router: None, arguments: Vec::new(), folder }
     }
 }
 
@@ -66,6 +69,7 @@ impl Tocsin {
         if has_data {
             arguments.extend(["--data".into(), folder.join("data").into()]);
         }
+        arguments.extend(self.arguments.iter().cloned());
         Plan {
             program: paths::program(program),
             arguments,

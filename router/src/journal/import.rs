@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 use wire::message::Priority;
@@ -85,6 +87,26 @@ pub struct Foreign<'a> {
     pub headers: &'a [(&'a str, &'a [u8])],
     /// `None`: a tombstone.
     pub value: Option<&'a [u8]>,
+}
+
+/// A record of a source that is no request, as the router's own dead letters keep it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignLetter {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub reason: String,
+    /// Its value, or the beginning of it.
+    pub bytes: Bytes,
+    /// There was more.
+    pub cut: bool,
+}
+
+/// Where foreign letters are counted and listed.
+#[async_trait]
+pub trait LetterBook: Send + Sync {
+    /// Returns when it is written down. The same letter may come again, and is one.
+    async fn enter(&self, letter: ForeignLetter) -> Result<(), String>;
 }
 
 impl Source {

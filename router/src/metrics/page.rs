@@ -71,23 +71,16 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         &[],
         metrics.provider_waiting.get(),
     );
-    for channel in Channel::ALL.into_iter().filter(|channel| *channel != Channel::Inapp) {
+    for channel in Channel::ALL {
         text.histogram(
             "tocsin_router_delivery_seconds",
-            "From acceptance to the provider's answer.",
+            "From acceptance to the provider's answer, or to a shard's that its sockets are sent it.",
             &[("channel", channel.name())],
             &metrics.delivery_seconds[channel as usize],
         );
     }
     let standing = app.watch.lock().alerts.standing_count();
     text.gauge("tocsin_router_alerts", "Alerts that stand.", &[], standing as u64);
-    // Outboxes never fail, so theirs is always closed.
-    text.gauge(
-        "tocsin_router_breaker_state",
-        "A provider's breaker: 0 closed, 1 half open, 2 open.",
-        &[("provider", "outbox")],
-        0,
-    );
     if let Some(counters) = counters {
         limited(&mut text, metrics.refused(ProblemKind::QuotaSpent), counters);
         deliveries(&mut text, counters);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use ops::clock::Clock;
 use serde::Serialize;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StartError;
 use super::board::Watch;
@@ -13,9 +14,9 @@ use super::inputs::Input;
 use super::journal::JournalParts;
 use crate::config::{KafkaSection, SourceSection};
 use crate::journal::Journal;
-use crate::journal::import::{Import, ImportStatus, Source};
+use crate::journal::import::{ForeignLetter, Import, ImportStatus, LetterBook, Source};
 use crate::journal::kafka::{KafkaConfig, KafkaJournal, LaneLag, Ownership as Assigned};
-use crate::owner::Ownership;
+use crate::owner::{Answer, Command, Ownership};
 
 /// What comes with a journal in Kafka.
 pub struct KafkaParts {
@@ -109,14 +110,35 @@ impl KafkaParts {
     ) {
         if let Some(import) = self.import {
             let board = board.clone();
+            let book = Arc::new(OwnerBook { inputs: inputs.clone() });
             tokio::spawn(async move {
-                if let Err(error) = import.run(down).await {
+                if let Err(error) = import.run(down, book).await {
                     board.alert("import_ended", true, &error.to_string());
                 }
             });
         }
         tokio::spawn(self.figures.journal.look_after());
         tokio::spawn(tell(self.assigned, count, epoch, inputs, board));
+    }
+}
+
+/// The owner's dead letters, from the import's side.
+struct OwnerBook {
+    inputs: mpsc::Sender<Input>,
+}
+
+#[async_trait]
+impl LetterBook for OwnerBook {
+    async fn enter(&self, letter: ForeignLetter) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let input = Input::Command { command: Command::Bury(letter), answer };
+        let gone = || "the owner does not answer".to_owned();
+        self.inputs.send(input).await.map_err(|_| gone())?;
+        match answered.await {
+            Ok(Answer::Done) => Ok(()),
+            Ok(other) => Err(format!("{other:?}")),
+            Err(_) => Err(gone()),
+        }
     }
 }
 

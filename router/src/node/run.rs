@@ -220,6 +220,10 @@ impl State {
                         let _nobody_waits_any_more = asked.send(answer);
                     }
                 }
+                Output::Shown { accepted_at } => {
+                    let now = self.run.clock.wall();
+                    self.run.metrics.delivered(Channel::Inapp, accepted_at, now);
+                }
                 Output::Alert { name, critical, detail } => self.run.watch.alert(name, critical, &detail),
             }
         }

@@ -35,6 +35,7 @@ pub(super) fn command<S: Store>(
         Command::Cancel { id, by, promised } => cancel(desk, *id, by.as_deref(), *promised, now),
         Command::ReplayOverflow { number } => replay_overflow(desk, rules, *number, now),
         Command::ReplayDeadLetter { number } => replay_dead_letter(desk, rules, *number, now),
+        Command::Bury(letter) => intake::bury(desk, letter, now.wall),
     }
 }
 
@@ -194,6 +195,10 @@ fn replay_record<S: Store>(
 ) -> Result<Answer, StoreError> {
     if item.replayed_at.is_some() {
         return Ok(Answer::Refused("it was sent again before".to_owned()));
+    }
+    if let Some(source) = &item.source {
+        let why = format!("it came from {source} and is no request: mend it and produce it there again");
+        return Ok(Answer::Refused(why));
     }
     let bytes = item.bytes().filter(|_| !item.cut).unwrap_or_default();
     let record: Record = match serde_json::from_slice::<Record>(&bytes) {

@@ -20,6 +20,8 @@ pub struct Flight {
     /// The ledger row it belongs to.
     pub key: Vec<u8>,
     pub created_at: Wall,
+    /// When the notification was.
+    pub accepted_at: Wall,
 }
 
 #[derive(Debug)]
@@ -73,11 +75,11 @@ impl Flights {
         }
     }
 
-    pub fn launch(&mut self, link: LinkId, key: &[u8], created_at: Wall) -> u64 {
+    pub fn launch(&mut self, link: LinkId, key: &[u8], created_at: Wall, accepted_at: Wall) -> u64 {
         let tag = self.next_tag;
         self.next_tag += 1;
         if let Some(line) = self.lines.get_mut(&link) {
-            line.flights.insert(tag, Flight { key: key.to_vec(), created_at });
+            line.flights.insert(tag, Flight { key: key.to_vec(), created_at, accepted_at });
             if line.flights.len() > FLIGHTS_MAX
                 && let Some((_, oldest)) = line.flights.pop_first()
             {
@@ -125,7 +127,7 @@ mod tests {
         let mut flights = Flights::new(9, None);
         flights.link_up(LINK, "n", 0);
         assert_eq!(flights.gap_since(LINK), None);
-        let tags: Vec<u64> = (10..13).map(|at| flights.launch(LINK, b"k", Wall(at))).collect();
+        let tags: Vec<u64> = (10..13).map(|at| flights.launch(LINK, b"k", Wall(at), Wall(0))).collect();
         assert_eq!(flights.land(LINK, tags[0]).map(|flight| flight.created_at), Some(Wall(10)));
         assert_eq!(flights.land(LINK, tags[0]), None, "an answer counts once");
         flights.link_down(LINK, Wall(12));
@@ -155,7 +157,7 @@ mod tests {
         let mut flights = Flights::new(9, None);
         flights.link_up(LINK, "n", 0);
         for at in 0..=FLIGHTS_MAX as i64 + 5 {
-            flights.launch(LINK, b"k", Wall(at));
+            flights.launch(LINK, b"k", Wall(at), Wall(0));
         }
         assert_eq!(flights.lines[&LINK].flights.len(), FLIGHTS_MAX);
         flights.link_down(LINK, Wall(0));

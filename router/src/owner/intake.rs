@@ -13,9 +13,10 @@ use super::cancellations;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
-use super::words::{DeliveryKey, Output, ProviderCall};
+use super::words::{Answer, DeliveryKey, Output, ProviderCall};
 use crate::classify::Recipient;
 use crate::inbox::{self, Item, Mark, RecipientRow};
+use crate::journal::import::ForeignLetter;
 use crate::journal::{Entry, Poison, Position};
 use crate::ledger::{Delivery, Event, Ladder, LedgerRow, Reason, State, What};
 use crate::limit::Window;
@@ -134,6 +135,22 @@ fn dead_letter<S: Store>(
     Ok(())
 }
 
+/// A foreign record that never became one of ours. It is in no lane.
+pub(super) fn bury<S: Store>(
+    desk: &mut Desk<S>,
+    letter: &ForeignLetter,
+    now: Wall,
+) -> Result<Answer, StoreError> {
+    if !logs::note_foreign(&mut desk.turn, letter)? {
+        let row = LogRow::of_foreign(now, letter);
+        let place = row.source.clone().unwrap_or_default();
+        desk.log_dead_letter(&row);
+        desk.counters.dead_letter_record();
+        desk.alert("poison_record", false, format!("{place}: {}", letter.reason));
+    }
+    Ok(Answer::Done)
+}
+
 /// The owner's side of the walk.
 struct Pen<'a, S> {
     desk: &'a mut Desk<S>,
@@ -228,13 +245,13 @@ pub(super) fn show<S: Store>(
     if let Some(delivery) = row.delivery_mut(Channel::Inapp) {
         delivery.note(now.wall, What::Inbox, "");
     }
-    send(desk, record.id, to, at, created_at, &text);
+    send(desk, record, to, at, created_at, &text);
     Ok(())
 }
 
 fn send<S: Store>(
     desk: &mut Desk<S>,
-    id: Uuid,
+    record: &Record,
     to: &Recipient,
     at: &Whereabouts,
     created_at: Wall,
@@ -243,10 +260,11 @@ fn send<S: Store>(
     if at.links.is_empty() {
         return;
     }
+    let id = record.id;
     let key = keys::ledger(id, to);
     let text = inbox::message(text);
     for link in &at.links {
-        let tag = desk.flights.launch(*link, &key, created_at);
+        let tag = desk.flights.launch(*link, &key, created_at, record.accepted_at);
         let text = text.clone();
         let frame = match to {
             Recipient::User(user) => Frame::Deliver { tag, id, created_at, user: user.clone(), text },

@@ -12,6 +12,7 @@ use wire::time::Wall;
 
 use crate::classify::Recipient;
 use crate::journal::Position;
+use crate::journal::import::ForeignLetter;
 use crate::record::{Channel, Target};
 use crate::store::turn::Turn;
 use crate::store::{Order, Range, Space, Store, StoreError};
@@ -21,6 +22,8 @@ const VERSION: u8 = 1;
 pub const KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// First byte of keys that are no numbers.
 const INDEX: u8 = 0xff;
+/// Second byte of those of foreign records, where a lane stands for ours.
+const FOREIGN: u8 = 0xff;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogRow {
@@ -35,6 +38,9 @@ pub struct LogRow {
     pub channel: Option<Channel>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed_at: Option<Wall>,
+    /// Where a foreign record came from: topic, partition and offset, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The lane that a record came by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<Priority>,
@@ -62,6 +68,7 @@ impl LogRow {
             to: Some(to),
             channel: Some(channel),
             replayed_at: None,
+            source: None,
             lane: None,
             bytes: None,
             cut: false,
@@ -79,10 +86,24 @@ impl LogRow {
             to: None,
             channel: None,
             replayed_at: None,
+            source: None,
             lane: Some(lane),
             bytes: Some(BASE64.encode(kept)),
             cut: kept.len() < bytes.len(),
         }
+    }
+
+    /// A record of a source that is no request. It cannot be replayed: only its producer knows what was meant.
+    pub fn of_foreign(at: Wall, letter: &ForeignLetter) -> LogRow {
+        let ForeignLetter { topic, partition, offset, reason, bytes, cut } = letter;
+        let row = LogRow::of_record(at, reason, None, Priority::Normal, bytes);
+        let source = Some(format!("{topic} {partition}/{offset}"));
+        LogRow { source, lane: None, cut: row.cut || *cut, ..row }
+    }
+
+    /// False: a replay would be refused, whatever changes.
+    pub fn is_replayable(&self) -> bool {
+        self.replayed_at.is_none() && !self.cut && self.source.is_none()
     }
 
     pub fn recipient(&self) -> Option<Recipient> {
@@ -128,12 +149,25 @@ pub fn number(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.try_into().ok()?))
 }
 
+/// Whether this foreign record was dead-lettered already; notes it if not. A topic's offsets never come again.
+pub fn note_foreign<S: Store>(turn: &mut Turn<S>, letter: &ForeignLetter) -> Result<bool, StoreError> {
+    let mut key = vec![INDEX, FOREIGN];
+    key.extend_from_slice(&letter.partition.to_be_bytes());
+    key.extend_from_slice(&letter.offset.to_be_bytes());
+    key.extend_from_slice(letter.topic.as_bytes());
+    note(turn, key)
+}
+
 /// Whether a record from this place was dead-lettered already; notes it if not.
 pub fn note_record<S: Store>(turn: &mut Turn<S>, at: Position, bytes: &[u8]) -> Result<bool, StoreError> {
     let mut key = vec![INDEX, at.priority as u8];
     key.extend_from_slice(&at.partition.to_be_bytes());
     key.extend_from_slice(&at.offset.to_be_bytes());
     key.extend_from_slice(&crc32c::crc32c(bytes).to_be_bytes());
+    note(turn, key)
+}
+
+fn note<S: Store>(turn: &mut Turn<S>, key: Vec<u8>) -> Result<bool, StoreError> {
     let known = turn.get(Space::DeadLetters, &key)?.is_some();
     if !known {
         turn.put(Space::DeadLetters, key, Bytes::from_static(&[VERSION]));

@@ -7,7 +7,7 @@ use wire::link::DeliveryResult;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::intake;
-use super::words::{DeliveryKey, Outcome};
+use super::words::{DeliveryKey, Outcome, Output};
 use crate::classify::Recipient;
 use crate::ledger::{Event, LedgerRow, Reason, What};
 use crate::presence::LinkId;
@@ -122,6 +122,9 @@ pub(super) fn result<S: Store>(
         DeliveryResult::Sent { sockets } => {
             delivery.note(now.wall, What::Sent, format!("{sockets} sockets"));
             row.sockets = row.sockets.saturating_add(sockets);
+            if sockets > 0 {
+                desk.say(Output::Shown { accepted_at: flight.accepted_at });
+            }
         }
         DeliveryResult::None => delivery.note(now.wall, What::NoSocket, ""),
         DeliveryResult::Slow => delivery.note(now.wall, What::Slow, ""),

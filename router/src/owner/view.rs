@@ -118,6 +118,11 @@ pub struct LogItem {
     pub channel: Option<Channel>,
     /// When it went on its way again.
     pub replayed_at: Option<Wall>,
+    /// False: `replay` is refused, now and later.
+    pub replayable: bool,
+    /// Where a record of a `[[kafka.source]]` came from: topic, partition and offset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// A record that could not be understood, as text, cut short.
     pub excerpt: Option<String>,
 }
@@ -295,10 +300,12 @@ fn log_item(space: Space, key: &[u8], row: &[u8]) -> Result<LogItem, StoreError>
         number,
         at: row.at,
         recipient: row.recipient().map(|to| to.to_string()),
+        replayable: row.is_replayable(),
         reason: row.reason,
         id: row.id,
         channel: row.channel,
         replayed_at: row.replayed_at,
+        source: row.source,
         excerpt,
     })
 }

@@ -9,6 +9,7 @@ use wire::message::Priority;
 use wire::time::{Mono, Wall};
 
 use crate::journal::Position;
+use crate::journal::import::ForeignLetter;
 use crate::record::Channel;
 
 pub use crate::presence::LinkId;
@@ -151,6 +152,8 @@ pub enum Command {
     ReplayDeadLetter {
         number: u64,
     },
+    /// A foreign record that could not be imported is counted and listed. Given again, it changes nothing.
+    Bury(ForeignLetter),
 }
 
 /// The answer to a command.
@@ -188,6 +191,10 @@ pub enum Output {
     Answer {
         token: u64,
         answer: Answer,
+    },
+    /// A shard has queued it for its sockets.
+    Shown {
+        accepted_at: Wall,
     },
     Alert {
         /// Stable, like `poison_record`.

@@ -82,7 +82,17 @@ fn http_and_foreign_topics_meet_in_one_inbox_and_nothing_comes_twice() {
         status["kafka"]["import"]["imported"] == 3 && status["kafka"]["import"]["dead_lettered"] == 1
     });
     assert_eq!(status["kafka"]["import"]["topics"], json!([FOREIGN]));
+    let letters = node.eventually("/v1/dead-letters", |page| page["items"] != json!([]));
+    let letter = &letters["items"][0];
+    assert_eq!(letters["items"].as_array().map(Vec::len), Some(1), "{letters}");
+    assert_eq!(letter["excerpt"], "nonsense");
+    assert!(letter["source"].as_str().is_some_and(|source| source.starts_with(FOREIGN)), "{letter}");
+    assert!(letter["reason"].as_str().is_some_and(|why| !why.is_empty()) && letter["replayable"] == false);
+    let replay = node.post(&format!("/v1/dead-letters/{}/replay", letter["number"]), &json!({}));
+    let refused = replay.is_problem(422, "contradiction");
+    assert!(refused["detail"].as_str().is_some_and(|why| why.contains(FOREIGN)), "{refused}");
     let reconciled = node.eventually("/v1/reconcile", |answer| answer["journal_lag"] == 0);
+    assert_eq!(reconciled["dead_lettered"], 1, "{reconciled}");
     assert_eq!((&reconciled["balanced"], &reconciled["missing"]), (&json!(true), &json!(0)), "{reconciled}");
 
     let Node { router, data } = node;

@@ -6,7 +6,9 @@ use router::config::Config;
 use router::node;
 use router::node::StartError;
 
-use crate::support::{Node, http};
+use wire::link::DeliveryResult;
+
+use crate::support::{Node, Shard, http};
 
 fn refused(config: &Config) -> StartError {
     match node::start(config) {
@@ -59,22 +61,31 @@ fn a_ready_router_says_so_and_shows_its_metrics() {
     let ready = http(node.router.admin, "GET", "/readyz", &[], b"");
     assert_eq!((ready.status, ready.text.as_str()), (200, "ready\n"));
     node.accepted("ada", "counted");
-    node.eventually("/v1/reconcile", |answer| answer["deliveries"]["accepted"] == 1);
+    let mut shard = Shard::dial(&node);
+    shard.credit(10);
+    shard.announce("eve");
+    shard.settle("eve");
+    node.accepted("eve", "shown");
+    let shown = shard.delivered();
+    shard.result(&shown, DeliveryResult::Sent { sockets: 2 });
+    shard.settle("eve");
+    node.eventually("/v1/reconcile", |answer| answer["deliveries"]["accepted"] == 2);
     let page = http(node.router.admin, "GET", "/metrics", &[], b"").text;
     for sample in [
-        "tocsin_router_ingest_total{service=\"dev\",outcome=\"accepted\"} 1",
+        "tocsin_router_ingest_total{service=\"dev\",outcome=\"accepted\"} 2",
         "tocsin_router_journal_lag",
         "tocsin_router_buffer_depth{store=\"journal\"}",
         "tocsin_router_delivery_seconds_count{channel=\"push\"} 0",
+        "tocsin_router_delivery_seconds_count{channel=\"inapp\"} 1",
         "tocsin_router_deliveries_total{channel=\"inapp\",outcome=\"handed_over\"}",
         "tocsin_router_dropped_total{reason=",
         "tocsin_router_limited_total{layer=\"service_quota\"} 0",
         "tocsin_router_limited_total{layer=\"user_push\"} 0",
         "tocsin_router_limited_total{layer=\"global_shed\"} 0",
-        "tocsin_router_breaker_state{provider=\"outbox\"} 0",
         "tocsin_router_ledger_unaccounted 0",
     ] {
         assert!(page.contains(sample), "{sample} is not in\n{page}");
     }
+    assert!(!page.contains("breaker_state"), "no provider of this build has a breaker, so none is shown");
     assert!(!page.contains("ada"), "no user ever shows in a metric");
 }

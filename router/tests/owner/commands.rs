@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use router::journal::import::ForeignLetter;
 use router::owner::{Answer, Command, LinkId, Outcome, OwnerConfig};
 use router::record::Channel;
 use router::store::{Batch, Order, Range, Space, Store, keys};
@@ -91,6 +93,7 @@ fn what_has_not_gone_out_can_be_cancelled() {
         json!({"to": {"users": ["ann", "bob"]}, "channels": ["inapp", "email"], "fallback": ["sms"]});
     let id = world.send(request);
     world.result(link, id, DeliveryResult::Sent { sockets: 1 });
+    assert_eq!(world.seen.shown.len(), 1, "one shard has shown it");
     world.outcome(id, Channel::Email, "bob", Outcome::Retry { after: Duration::from_secs(60) });
     let answer = world.command(cancel(id));
     assert_eq!(answer, Answer::Cancelled { cancelled: 2, too_late: 2 });
@@ -150,6 +153,33 @@ fn another_service_s_notification_is_not_there_for_a_service() {
     assert_eq!(world.command(by("somebody else")), Answer::NotFound);
     assert_eq!(world.inbox_ids("ann"), vec![id]);
     assert_eq!(world.command(by(&service)), Answer::Cancelled { cancelled: 1, too_late: 0 });
+}
+
+#[test]
+fn a_foreign_record_that_is_no_request_is_counted_once_and_never_replayed() {
+    let mut world = World::new();
+    let letter = |offset, reason: &str| ForeignLetter {
+        topic: "shop.orders".to_owned(),
+        partition: 3,
+        offset,
+        reason: reason.to_owned(),
+        bytes: Bytes::from_static(b"nonsense"),
+        cut: false,
+    };
+    for letter in [letter(7, "no JSON"), letter(7, "no JSON"), letter(8, "for nobody")] {
+        assert_eq!(world.command(Command::Bury(letter)), Answer::Done);
+    }
+    world.crash();
+    assert_eq!(world.command(Command::Bury(letter(8, "for nobody"))), Answer::Done, "imported again");
+    let items = world.view().dead_letters(None, 10).expect("readable").items;
+    let shown: Vec<_> = items.iter().map(|item| (item.reason.as_str(), item.source.as_deref())).collect();
+    let places = [Some("shop.orders 3/7"), Some("shop.orders 3/8")];
+    assert_eq!(shown, [("no JSON", places[0]), ("for nobody", places[1])]);
+    assert!(items.iter().all(|item| !item.replayable && item.excerpt.as_deref() == Some("nonsense")));
+    let replay = world.command(Command::ReplayDeadLetter { number: items[0].number });
+    assert!(matches!(&replay, Answer::Refused(why) if why.contains("shop.orders 3/7")), "{replay:?}");
+    let total = world.balanced().total();
+    assert_eq!((total.accepted, total.dead_lettered), (2, 2));
 }
 
 #[test]

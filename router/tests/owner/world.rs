@@ -31,6 +31,7 @@ pub struct Seen {
     pub calls: Vec<ProviderCall>,
     pub committed: Vec<Position>,
     pub answers: BTreeMap<u64, Answer>,
+    pub shown: Vec<Wall>,
     pub alerts: Vec<(&'static str, String)>,
 }
 
@@ -126,6 +127,7 @@ impl<S: Store> World<S> {
                 Output::Answer { token, answer } => {
                     assert!(self.seen.answers.insert(token, answer).is_none(), "answered twice");
                 }
+                Output::Shown { accepted_at } => self.seen.shown.push(accepted_at),
                 Output::Alert { name, detail, .. } => self.seen.alerts.push((name, detail)),
             }
         }

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wire::time::Wall;
 
-use super::{Foreign, Source};
+use super::{Foreign, ForeignLetter, LetterBook, Source};
 use crate::journal::kafka::{DeadLetter, DeadLetters, KEPT_BYTES_MAX, KafkaConfig, KafkaOpenError};
 use crate::journal::{AppendError, Journal};
 
@@ -220,9 +220,13 @@ impl Import {
         }
     }
 
-    /// Runs until `stop` is true or its sender is gone. What is in flight then is imported again next time, under
+    /// Runs until `stop` is true or its sender is gone; `book` is told of every dead letter. What is in flight then is imported again next time, under
     /// the same ids.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), ImportPanicked> {
+    pub async fn run(
+        self,
+        mut stop: watch::Receiver<bool>,
+        book: Arc<dyn LetterBook>,
+    ) -> Result<(), ImportPanicked> {
         let mut in_flight = InFlight::default();
         let mut done = Done::default();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
@@ -238,7 +242,7 @@ impl Import {
                 },
                 message = self.consumer.recv(), if in_flight.has_room() => match message {
                     Ok(message) => {
-                        if let Some((place, task)) = self.start(&message).await {
+                        if let Some((place, task)) = self.start(&message, &book).await {
                             in_flight.push(place, task);
                         }
                     }
@@ -304,7 +308,11 @@ impl Import {
     }
 
     /// Maps the record and starts its way into the journal (or to the dead letters).
-    async fn start(&self, message: &BorrowedMessage<'_>) -> Option<(Place, JoinHandle<()>)> {
+    async fn start(
+        &self,
+        message: &BorrowedMessage<'_>,
+        book: &Arc<dyn LetterBook>,
+    ) -> Option<(Place, JoinHandle<()>)> {
         let topic = message.topic();
         let source = self.sources.iter().find(|source| source.reads(topic))?;
         let place = Place {
@@ -327,6 +335,7 @@ impl Import {
         let carrier = Carrier {
             journal: Arc::clone(&self.journal),
             dead_letters: self.dead_letters.clone(),
+            book: Arc::clone(book),
             shared: Arc::clone(&self.shared),
             place: place.clone(),
         };
@@ -391,6 +400,7 @@ impl Dead {
 struct Carrier {
     journal: Arc<dyn Journal>,
     dead_letters: DeadLetters,
+    book: Arc<dyn LetterBook>,
     shared: Arc<Shared>,
     place: Place,
 }
@@ -425,6 +435,17 @@ impl Carrier {
             bytes_total: dead.bytes_total,
         };
         while let Err(error) = self.dead_letters.put(letter.clone()).await {
+            self.wait(&error, &mut pause).await;
+        }
+        let letter = ForeignLetter {
+            topic: self.place.topic.clone(),
+            partition: self.place.partition,
+            offset: self.place.offset,
+            reason: dead.reason.clone(),
+            bytes: dead.bytes.clone(),
+            cut: dead.bytes.len() < dead.bytes_total,
+        };
+        while let Err(error) = self.book.enter(letter.clone()).await {
             self.wait(&error, &mut pause).await;
         }
         tracing::warn!(
