@@ -41,11 +41,10 @@ impl Priority {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientMessage {
+    /// A client may also send `app`, its name and version. Nothing here reads it, so it is not parsed.
     Hello {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         device: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        app: Option<String>,
     },
     Sync(SyncRequest),
     Ack {
@@ -159,10 +158,9 @@ impl ClientMessage {
             if found > max { Err(BadMessage::TooMany { what, found, max }) } else { Ok(()) }
         };
         match self {
-            ClientMessage::Hello { device, app } => {
-                for name in [device, app].into_iter().flatten() {
-                    at_most("bytes of a name", name.len(), limits::NAME_BYTES_MAX)?;
-                }
+            ClientMessage::Hello { device } => {
+                let device_bytes = device.as_ref().map_or(0, String::len);
+                at_most("bytes of a name", device_bytes, limits::NAME_BYTES_MAX)?;
             }
             ClientMessage::Sync(sync) => {
                 let cursor = sync.cursor.as_ref().map_or(0, String::len);

@@ -120,8 +120,8 @@ impl Shard {
         self.metrics().client_messages.inc();
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Ping { t }) => self.answer(key, &ServerMessage::Pong { t }),
-            Ok(ClientMessage::Hello { device: None, .. }) => {}
-            Ok(ClientMessage::Hello { device: Some(name), .. }) => {
+            Ok(ClientMessage::Hello { device: None }) => {}
+            Ok(ClientMessage::Hello { device: Some(name) }) => {
                 if let Some(device) = checked_name(&name) {
                     self.name_device(key, &device, now);
                 } else {

@@ -14,7 +14,7 @@ fn the_contract_s_messages_are_understood() {
     for (text, expected) in [
         (
             r#"{"type":"hello","device":"d1","app":"ios/7.2.0"}"#.to_owned(),
-            ClientMessage::Hello { device: Some("d1".to_owned()), app: Some("ios/7.2.0".to_owned()) },
+            ClientMessage::Hello { device: Some("d1".to_owned()) },
         ),
         (
             r#"{"type":"sync","last_seen_at":"2026-02-20T10:00:00Z","cursor":null,"limit":50}"#.to_owned(),
@@ -156,8 +156,7 @@ fn messages() -> impl Strategy<Value = ClientMessage> {
     // The years that RFC 3339 can write.
     let wall = (-62_135_596_800_000_000..=253_402_300_799_999_999_i64).prop_map(Wall);
     prop_oneof![
-        (prop::option::of("\\PC{0,20}"), prop::option::of("\\PC{0,20}"))
-            .prop_map(|(device, app)| ClientMessage::Hello { device, app }),
+        prop::option::of("\\PC{0,20}").prop_map(|device| ClientMessage::Hello { device }),
         (prop::option::of(wall), prop::option::of("\\PC{0,20}"), any::<Option<u16>>()).prop_map(
             |(last_seen_at, cursor, limit)| {
                 ClientMessage::Sync(SyncRequest { last_seen_at, cursor, limit: limit.map(usize::from) })
