@@ -72,10 +72,8 @@ pub fn walk<B: Book>(
             continue;
         }
         let window = book.window(to).map_err(Stop::Book)?;
-        let plan = match cancelled {
-            true => drop_all(&asked, window),
-            false => decide(record, &asked, to, window, rules, now),
-        };
+        let plan =
+            if cancelled { drop_all(&asked, window) } else { decide(record, &asked, to, window, rules, now) };
         book.take(record, to, plan).map_err(Stop::Book)?;
         walked.fresh += 1;
     }

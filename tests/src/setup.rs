@@ -108,8 +108,8 @@ impl Setup {
     #[must_use]
     pub fn without(mut self, key: &str) -> Setup {
         let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
-        let table = path.split('.').filter(|part| !part.is_empty());
-        let table = table.fold(Some(&mut self.table), |table, part| table?.get_mut(part)?.as_table_mut());
+        let mut parts = path.split('.').filter(|part| !part.is_empty());
+        let table = parts.try_fold(&mut self.table, |table, part| table.get_mut(part)?.as_table_mut());
         if let Some(table) = table {
             table.remove(last);
         }

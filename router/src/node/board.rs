@@ -50,8 +50,8 @@ impl JournalFaults {
     /// The worse of the two, with its reason.
     fn state(&self) -> (State, String) {
         match self {
-            JournalFaults { writing: Some(Fault::Unwritable(why)), .. } => (State::Down, why.clone()),
-            JournalFaults { reading: Some(why), .. } => (State::Down, why.clone()),
+            JournalFaults { writing: Some(Fault::Unwritable(why)), .. }
+            | JournalFaults { reading: Some(why), .. } => (State::Down, why.clone()),
             JournalFaults { writing: Some(Fault::Full { bytes }), .. } => (
                 State::Degraded,
                 format!("{bytes} bytes are as many as it may hold but for what is critical"),
