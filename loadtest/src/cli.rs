@@ -1,8 +1,8 @@
 //! The command line: what may be asked for, in which range, and the one line that says what is wrong. Reads the files that flags
 //! name; opens no socket. Called by `main`.
 
-mod checks;
-mod common;
+pub(crate) mod checks;
+pub(crate) mod common;
 mod kept;
 mod posting;
 mod storm;
@@ -12,6 +12,7 @@ use ops::logs::LogFormat;
 use wire::time::Wall;
 
 use crate::api::To;
+use crate::compare::args::CompareArgs;
 use crate::config::{DrainPlan, HoldPlan, Job, Scenario};
 use crate::expect;
 use crate::limits::{MESSAGES_MAX, MESSAGES_TO_ALL_MAX};
@@ -59,6 +60,8 @@ pub enum Command {
     /// A storm while messages go on: what is lost or doubled, and latency before, during and after it.
     #[command(after_long_help = format!("{OPEN_LOOP}\n\n{}", expect::fields_help()))]
     Chaos(ChaosArgs),
+    /// The same against several servers in turns: idle bytes, handshakes, CPU a message, p99, with ratios to ours.
+    Compare(CompareArgs),
     /// Adds up reports of load testers that ran at the same time: counts, histograms, curves.
     Merge(MergeArgs),
     /// Shows a kept report again, as a page or as one HTML file with plots.
@@ -197,6 +200,9 @@ impl Command {
                 let plan = storm.settle(now, common.lasts()?)?;
                 let posting = posting.settle(rate, To::Anyone, &common, MESSAGES_MAX)?;
                 (common, connect_rate, Scenario::Chaos(posting, plan))
+            }
+            Command::Compare(args) => {
+                return args.settle(now, seed, command).map(|config| Job::Compare(Box::new(config)));
             }
             Command::Merge(args) => return args.settle().map(Job::Merge),
             Command::Report(args) => return Ok(Job::Draw(args.settle())),

@@ -7,6 +7,7 @@ use serde_json::json;
 use wire::time::Wall;
 
 use crate::api::To;
+use crate::compare::config::CompareConfig;
 use crate::expect::Expectation;
 use crate::sources::Sources;
 use crate::target::Target;
@@ -17,6 +18,8 @@ use crate::users::Users;
 #[derive(Debug)]
 pub enum Job {
     Run(Box<RunConfig>),
+    /// The same against several servers in turns.
+    Compare(Box<CompareConfig>),
     /// Adds up the reports of load testers that ran together.
     Merge(MergeConfig),
     /// Shows a kept report again.

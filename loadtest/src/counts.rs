@@ -79,9 +79,43 @@ pub struct Counts {
     pub synced: u64,
     /// Copies at a socket that should not get them, or of no known message.
     pub strays: u64,
+    /// Messages on the wire that held copies, and the bytes of their payloads: a server may put several copies into one.
+    pub frames: u64,
+    pub payload_bytes: u64,
+}
+
+/// The copies among them, between two moments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copies {
+    pub received: u64,
+    pub duplicated: u64,
+    pub strays: u64,
+    pub frames: u64,
+    pub payload_bytes: u64,
+}
+
+impl Copies {
+    pub fn merge(&mut self, other: Copies) {
+        self.received += other.received;
+        self.duplicated += other.duplicated;
+        self.strays += other.strays;
+        self.frames += other.frames;
+        self.payload_bytes += other.payload_bytes;
+    }
 }
 
 impl Counts {
+    /// What came since `before`, which these counts grew from.
+    pub fn copies_since(&self, before: &Counts) -> Copies {
+        Copies {
+            received: self.received - before.received,
+            duplicated: self.duplicated - before.duplicated,
+            strays: self.strays - before.strays,
+            frames: self.frames - before.frames,
+            payload_bytes: self.payload_bytes - before.payload_bytes,
+        }
+    }
+
     pub fn merge(&mut self, other: &Counts) {
         self.open += other.open;
         self.established += other.established;
@@ -102,6 +136,8 @@ impl Counts {
         self.acked += other.acked;
         self.synced += other.synced;
         self.strays += other.strays;
+        self.frames += other.frames;
+        self.payload_bytes += other.payload_bytes;
     }
 }
 

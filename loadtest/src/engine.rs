@@ -1,6 +1,7 @@
 //! The threads that hold the clients: one glommio executor each, rings joined to it, a fleet on top. A porch: it carries bytes
 //! and wishes between `fleet` and `gateway-ring`, reads the clock, and measures whether it kept up. Called by `run`.
 
+mod parts;
 mod secure;
 mod sockets;
 
@@ -23,8 +24,11 @@ use crate::posts::Posts;
 use crate::sources::Sources;
 use crate::tally::Tally;
 use crate::tls::{Clients, TlsPlan};
+use parts::{Parts, Seen};
 use secure::Secure;
 use sockets::Sockets;
+
+pub use parts::{Part, PartResult};
 
 /// A loop never sleeps longer, so that it sees what the run wants and how late its timer is.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
@@ -66,6 +70,7 @@ pub struct Shared {
     /// Which clients are in, by number.
     inside: Box<[AtomicBool]>,
     status: Box<[Mutex<Status>]>,
+    parts: Parts,
 }
 
 /// A thread's figures for the progress line.
@@ -93,6 +98,7 @@ impl Shared {
             armed: AtomicU32::new(0),
             inside: (0..clients).map(|_| AtomicBool::new(false)).collect(),
             status: (0..threads).map(|_| Mutex::default()).collect(),
+            parts: Parts::default(),
         }
     }
 
@@ -277,6 +283,7 @@ async fn run(
         told: Mono::ZERO,
         lag: Duration::ZERO,
         cpu: None,
+        part: Seen::default(),
     };
     Ok(engine.run(number, shared).await)
 }
@@ -301,6 +308,7 @@ struct Engine {
     lag: Duration,
     /// When the thread's CPU time was last read, and what it was.
     cpu: Option<(Mono, Duration)>,
+    part: Seen,
 }
 
 impl Engine {
@@ -313,6 +321,7 @@ impl Engine {
             let events = self.sockets.turn(&mut self.fleet, &self.clock);
             let now = self.clock.mono();
             self.carry_out(shared, now);
+            self.tell_parts(&shared.parts);
             self.tell(number, shared, now);
             let mut lag = now.since(start);
             if events == 0 {
@@ -352,6 +361,7 @@ impl Engine {
             self.has_cut = true;
             self.fleet.begin_cut(*how);
         }
+        self.obey_parts(&shared.parts);
         if shared.stage.load(Ordering::Acquire) == CLOSING {
             self.fleet.begin_close(now);
         }

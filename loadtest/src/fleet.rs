@@ -4,6 +4,7 @@
 //! A client is known by its place in this thread; its number in the run is `lane.number(place)`.
 
 mod closing;
+mod foreign;
 mod handshake;
 mod losing;
 mod route;
@@ -23,8 +24,10 @@ use wire::session::{Role, Session, SessionLimits};
 use wire::time::Mono;
 
 use crate::counts::Journal;
-use crate::limits::{HANDSHAKE_WITHIN, HANDSHAKES_AT_ONCE_MAX, SERVER_MESSAGE_BYTES_MAX, SLOT_AGAIN};
+use crate::dialect::Dialect;
+use crate::limits::{HANDSHAKE_WITHIN, SERVER_MESSAGE_BYTES_MAX, SLOT_AGAIN};
 use crate::marker::Marker;
+use crate::percentiles::Latencies;
 use crate::posts::Posts;
 use crate::receipts::Receipts;
 use crate::schedule::{Lane, Pace};
@@ -60,6 +63,10 @@ pub struct FleetConfig {
     pub syncs: bool,
     pub marker: Marker,
     pub seed: u64,
+    /// What the server speaks.
+    pub dialect: Dialect,
+    /// Handshakes that this thread has begun and not ended; more wait.
+    pub handshakes_at_once: usize,
 }
 
 /// What the engine is to do.
@@ -195,7 +202,11 @@ impl Fleet {
             .collect();
         Fleet {
             speech: Speech::new(config.seed, config.marker.clone()),
-            limits: SessionLimits { message_bytes: SERVER_MESSAGE_BYTES_MAX, ..SessionLimits::default() },
+            limits: SessionLimits {
+                message_bytes: SERVER_MESSAGE_BYTES_MAX,
+                binary: config.dialect == Dialect::Nats,
+                ..SessionLimits::default()
+            },
             config,
             clients,
             begun: 0,
@@ -246,6 +257,19 @@ impl Fleet {
         self.receipts = Some(Receipts { posts, tally });
     }
 
+    /// The same for one part of several, each with marks and latencies of its own.
+    pub fn begin_part(&mut self, posts: Arc<Posts>, marker: Marker) {
+        self.speech.set_marker(marker);
+        self.journal.latency = Latencies::default();
+        self.begin_run(posts, &Audience::All);
+    }
+
+    /// What was counted since the part began; `None` when none did.
+    pub fn end_part(&mut self) -> Option<(Tally, Latencies)> {
+        let receipts = self.receipts.take()?;
+        Some((receipts.tally, std::mem::take(&mut self.journal.latency)))
+    }
+
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -260,7 +284,7 @@ impl Fleet {
             return Some(Mono::ZERO);
         }
         let deadline = self.timers.next_deadline();
-        if self.under_way >= HANDSHAKES_AT_ONCE_MAX {
+        if self.under_way >= self.config.handshakes_at_once {
             return deadline;
         }
         let first = (self.begun < self.clients.len() as u32).then(|| self.intended(self.begun));
@@ -283,7 +307,7 @@ impl Fleet {
                 self.lose(place, "handshake timed out", Comeback::Backoff, now);
             }
         }
-        while self.under_way < HANDSHAKES_AT_ONCE_MAX {
+        while self.under_way < self.config.handshakes_at_once {
             if let Some((wake, at)) = self.timers.pop_wake(now) {
                 self.wake(wake, at, now);
             } else if self.begun < self.clients.len() as u32 && self.intended(self.begun) <= now {

@@ -11,8 +11,10 @@
 
 pub mod api;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod counts;
+pub mod dialect;
 pub mod engine;
 pub mod expect;
 pub mod fleet;

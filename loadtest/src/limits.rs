@@ -73,3 +73,11 @@ pub const LOOP_LAG_MS_MAX: f64 = 20.0;
 pub const CPU_SHARE_MAX: f64 = 0.9;
 /// The latest (99th percentile) a message may be posted after its intended time, milliseconds.
 pub const SEND_LAG_MS_MAX: f64 = 20.0;
+
+/// Servers of one comparison, and numbers of sockets.
+pub const COMPARE_PEERS_MAX: usize = 16;
+pub const COMPARE_ROUNDS_MAX: u32 = 100;
+/// Sockets of one server in a comparison. Servers with a file descriptor each hold ~15,000 under a limit of 20,000.
+pub const COMPARE_SOCKETS_MAX: u32 = 1_000_000;
+/// Copies of one closed part of a comparison.
+pub const COMPARE_COPIES_MAX: u64 = 100_000_000;

@@ -36,7 +36,8 @@ pub fn machine() -> Machine {
         info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, cpu)| cpu));
     Machine {
         cpu: cpu.unwrap_or("unknown").to_owned(),
-        cores: cores(),
+        cores: u16::try_from(info.lines().filter(|line| line.starts_with("processor")).count())
+            .unwrap_or(u16::MAX),
         memory_bytes: meminfo("MemTotal"),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
     }

@@ -1,10 +1,14 @@
 //! The program: reads the command line, runs, prints, exits. Everything else is in the library.
 #![forbid(unsafe_code)]
 
+use std::fs;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use loadtest::cli::{Cli, one_line};
+use loadtest::compare::config::CompareConfig;
+use loadtest::compare::table;
 use loadtest::config::{DrawConfig, Job, MergeConfig, RunConfig};
 use loadtest::interrupt::Interrupt;
 use loadtest::kept::{self, Outputs};
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
     };
     let done = match job {
         Job::Run(config) => measure(&config, clock),
+        Job::Compare(config) => side_by_side(&config, clock),
         Job::Merge(config) => add_up(&config),
         Job::Draw(config) => draw(&config),
     };
@@ -43,11 +48,36 @@ fn measure(config: &RunConfig, clock: Clock) -> Result<bool, End> {
     let outputs = Outputs::open(config.json.as_deref(), config.html.as_deref()).map_err(usage)?;
     let interrupt =
         Interrupt::listen().map_err(|error| (FAILED, format!("cannot listen for signals: {error}")))?;
-    let report = run(config, clock, &interrupt).map_err(|error| match error {
+    let report = run(config, clock, &interrupt).map_err(|error| no_report(&error))?;
+    tell(outputs, &report)
+}
+
+/// The files of a comparison are opened before the first turn, too.
+fn side_by_side(config: &CompareConfig, clock: Clock) -> Result<bool, End> {
+    for path in config.json.iter().chain(&config.markdown) {
+        let opened = fs::File::options().append(true).create(true).open(path);
+        opened.map_err(|error| (USAGE, format!("cannot write {}: {error}", path.display())))?;
+    }
+    let interrupt =
+        Interrupt::listen().map_err(|error| (FAILED, format!("cannot listen for signals: {error}")))?;
+    let report = loadtest::compare::run(config, clock, &interrupt).map_err(|error| no_report(&error))?;
+    let written = write!(std::io::stdout(), "{}", report.page())
+        .and_then(|()| config.json.iter().try_for_each(|path| fs::write(path, report.to_json() + "\n")))
+        .and_then(|()| {
+            config.markdown.iter().try_for_each(|path| {
+                let before = fs::read_to_string(path)?;
+                fs::write(path, table::insert(&before, &table::markdown(&report)))
+            })
+        });
+    written.map_err(|error| (FAILED, format!("cannot write the report: {error}")))?;
+    Ok(report.passed)
+}
+
+fn no_report(error: &RunError) -> End {
+    match error {
         RunError::Usage(_) | RunError::Short(_) | RunError::Start(_) => (USAGE, error.to_string()),
         RunError::Failed(_) => (FAILED, error.to_string()),
-    })?;
-    tell(outputs, &report)
+    }
 }
 
 fn add_up(config: &MergeConfig) -> Result<bool, End> {

@@ -17,10 +17,11 @@ use wire::time::Mono;
 
 use crate::api::{self, PostConfig, PostResult, Posters, To};
 use crate::config::{Cut, Moment, Posting, RunConfig, Scenario, StormPlan};
+use crate::dialect::Dialect;
 use crate::engine::{EngineConfig, EngineResult, Engines, Shared, StartError, Status};
 use crate::fleet::{Audience, FleetConfig};
 use crate::interrupt::Interrupt;
-use crate::limits::CLOSE_WITHIN;
+use crate::limits::{CLOSE_WITHIN, HANDSHAKES_AT_ONCE_MAX};
 use crate::machine;
 use crate::marker::Marker;
 use crate::plan::{self, Plan, Shortfall, Wanted};
@@ -241,6 +242,8 @@ impl Run<'_> {
                 syncs: self.config.scenario.posting().is_some(),
                 marker: self.marker.clone(),
                 seed: self.config.seed,
+                dialect: Dialect::Tocsin,
+                handshakes_at_once: HANDSHAKES_AT_ONCE_MAX,
             },
             addresses: self.addresses.clone(),
             sources: self.plan.sources,

@@ -13,12 +13,20 @@ use wire::time::Mono;
 pub struct Pace {
     start: Mono,
     per_s: f64,
+    /// Numbers that are due at the same time.
+    together: u64,
 }
 
 impl Pace {
     pub fn new(start: Mono, per_s: f64) -> Pace {
         assert!(per_s > 0.0 && per_s.is_finite(), "the command line checks rates");
-        Pace { start, per_s }
+        Pace { start, per_s, together: 1 }
+    }
+
+    /// The same rate in bursts: `together` numbers at a time, then a pause.
+    pub fn in_bursts(start: Mono, per_s: f64, together: u64) -> Pace {
+        assert!(together > 0, "the command line checks bursts");
+        Pace { together, ..Pace::new(start, per_s) }
     }
 
     pub fn start(&self) -> Mono {
@@ -27,7 +35,7 @@ impl Pace {
 
     /// When number `n` (from 0) should happen.
     pub fn intended(&self, n: u64) -> Mono {
-        self.start + Duration::from_secs_f64(n as f64 / self.per_s)
+        self.start + Duration::from_secs_f64((n - n % self.together) as f64 / self.per_s)
     }
 
     /// How many numbers are due at `now`.
@@ -90,6 +98,13 @@ mod tests {
         // Nobody looked for ten seconds: all thousand are due, each at its own time.
         assert_eq!(pace.due(Mono(11_000_000)), 1_001);
         assert_eq!(pace.intended(500), Mono(6_000_000));
+    }
+
+    #[test]
+    fn a_burst_is_due_at_once_and_keeps_the_rate() {
+        let pace = Pace::in_bursts(Mono(1_000_000), 100.0, 10);
+        assert_eq!([0, 9, 10, 19].map(|n| pace.intended(n).0), [1_000_000, 1_000_000, 1_100_000, 1_100_000]);
+        assert_eq!([1_000_000, 1_099_999, 1_100_000].map(|now| pace.due(Mono(now))), [10, 10, 20]);
     }
 
     #[test]

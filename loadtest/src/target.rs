@@ -14,7 +14,7 @@ pub struct Target {
 
 /// Schemes of the contract that later versions will speak.
 const NOT_YET: [&str; 3] = ["quic", "https", "http"];
-const PATH_DEFAULT: &str = "/v1/connect";
+pub(crate) const PATH_DEFAULT: &str = "/v1/connect";
 const URL_BYTES_MAX: usize = 2_048;
 
 impl Target {

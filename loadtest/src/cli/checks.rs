@@ -12,7 +12,7 @@ use crate::units::parse_duration;
 
 use super::Usage;
 
-pub(super) fn within<T: PartialOrd + Copy + std::fmt::Display>(
+pub(crate) fn within<T: PartialOrd + Copy + std::fmt::Display>(
     flag: &str,
     value: T,
     low: T,
@@ -25,12 +25,12 @@ pub(super) fn within<T: PartialOrd + Copy + std::fmt::Display>(
     }
 }
 
-pub(super) fn rate(flag: &str, per_s: f64) -> Result<f64, Usage> {
+pub(crate) fn rate(flag: &str, per_s: f64) -> Result<f64, Usage> {
     let bad = || Usage(format!("{flag} {per_s}: more than 0 and at most {RATE_MAX} a second are possible"));
     if per_s > 0.0 && per_s <= RATE_MAX { Ok(per_s) } else { Err(bad()) }
 }
 
-pub(super) fn duration(flag: &str, text: &str) -> Result<Duration, Usage> {
+pub(crate) fn duration(flag: &str, text: &str) -> Result<Duration, Usage> {
     let time = parse_duration(text).map_err(|why| Usage(format!("{flag} {why}")))?;
     if time > FOR_MAX {
         return Err(Usage(format!(
@@ -57,6 +57,18 @@ pub(super) fn read_secret(flag: &str, path: &Path) -> Result<String, Usage> {
         return Err(failed(&format!("{size} bytes are too many")));
     }
     fs::read_to_string(path).map_err(|error| failed(&error))
+}
+
+/// The service key of a file, or as given.
+pub(crate) fn service_key(file: Option<&Path>, given: String) -> Result<String, Usage> {
+    let key = match file {
+        Some(path) => read_secret("--key-file", path)?.trim().to_owned(),
+        None => given,
+    };
+    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Usage("--key: a service key is plain ASCII without blanks, and not empty".to_owned()));
+    }
+    Ok(key)
 }
 
 /// `5s`, `+5s`, or a date that is not over and not far away.

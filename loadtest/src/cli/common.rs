@@ -1,6 +1,6 @@
 //! The flags that every scenario has. Part of `cli`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -181,12 +181,7 @@ impl Common {
                 tokens.map_err(|why| Usage(format!("--token-file {}: {why}", path.display())))?.into(),
             )
         } else if let Some(path) = &self.jwt_hs256 {
-            let secret = read_secret("--jwt-hs256", path)?;
-            let secret = secret.trim_end_matches(['\n', '\r']);
-            if secret.is_empty() {
-                return Err(Usage(format!("--jwt-hs256 {}: the file is empty", path.display())));
-            }
-            let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+            let key = jwt_key(path)?;
             let audience = self.jwt_audience.clone();
             Proof::Hs256 { key, audience, expires_unix_s: expires.millis() / 1_000 }
         } else {
@@ -194,6 +189,26 @@ impl Common {
         };
         Ok(Users { prefix, proof })
     }
+}
+
+/// The key of our own JWTs.
+fn jwt_key(path: &Path) -> Result<hmac::Key, Usage> {
+    let secret = read_secret("--jwt-hs256", path)?;
+    let secret = secret.trim_end_matches(['\n', '\r']);
+    if secret.is_empty() {
+        return Err(Usage(format!("--jwt-hs256 {}: the file is empty", path.display())));
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+}
+
+/// Clients u0, u1, …, with a JWT each where there is a secret to make it with.
+pub(crate) fn jwt_users(secret: Option<&Path>, now: Wall) -> Result<Users, Usage> {
+    let expires_unix_s = (now + JWT_SPARE).millis() / 1_000;
+    let proof = match secret {
+        Some(path) => Proof::Hs256 { key: jwt_key(path)?, audience: None, expires_unix_s },
+        None => Proof::Query,
+    };
+    Ok(Users { prefix: "u".to_owned(), proof })
 }
 
 /// One weight for each address, in their order; at least one is above 0.

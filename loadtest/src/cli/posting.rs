@@ -10,7 +10,7 @@ use crate::limits::{BATCH_MAX, POSTERS_MAX, SIZE_MAX};
 use crate::target;
 
 use super::Usage;
-use super::checks::{duration, rate, read_secret, within};
+use super::checks::{duration, rate, service_key, within};
 use super::common::Common;
 
 /// Messages a second that one posting thread manages even if each answer takes 10 ms.
@@ -67,15 +67,7 @@ impl PostingArgs {
             )));
         }
         let api = target::parse_api(&self.api).map_err(|why| Usage(format!("--api {why}")))?;
-        let key = match &self.key_file {
-            Some(path) => read_secret("--key-file", path)?.trim().to_owned(),
-            None => self.key,
-        };
-        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Usage(
-                "--key: a service key is plain ASCII without blanks, and not empty".to_owned(),
-            ));
-        }
+        let key = service_key(self.key_file.as_deref(), self.key)?;
         let by_itself = ((rate / RATE_A_POSTER).ceil() as u16).clamp(POSTERS_LEAST, POSTERS_BY_ITSELF_MAX);
         let batch_by_itself = if rate >= BATCH_FROM_RATE { 64 } else { 1 };
         Ok(Posting {

@@ -8,6 +8,7 @@ use wire::http::{ConnectRequest, RefusedUpgrade, parse_response};
 use wire::time::Mono;
 
 use super::{Fleet, Phase, speech};
+use crate::dialect::Dialect;
 use crate::limits::ANSWER_BYTES_MAX;
 
 impl Fleet {
@@ -17,9 +18,9 @@ impl Fleet {
         let number = self.config.lane.number(place);
         let target = &self.config.targets[usize::from(client.target)];
         let token = self.config.users.token(number).map(|token| format!("Bearer {token}"));
-        let path = match &token {
-            Some(_) => target.path.clone(),
-            None => target.path_as(&self.config.users.name(number)),
+        let path = match (&token, self.config.dialect) {
+            (None, Dialect::Tocsin) => target.path_as(&self.config.users.name(number)),
+            (_, dialect) => dialect.path(&target.path).to_owned(),
         };
         let headers: Vec<(&str, &str)> =
             token.iter().map(|token| ("Authorization", token.as_str())).collect();
@@ -27,7 +28,7 @@ impl Fleet {
             host: &target.authority(),
             target: &path,
             key: speech::handshake_key(self.config.seed, number, client.epoch),
-            protocols: &["tocsin.v1"],
+            protocols: self.config.dialect.protocols(),
             headers: &headers,
         })
     }
@@ -57,6 +58,7 @@ impl Fleet {
             },
         };
         self.clients[place as usize].phase = Phase::Welcoming;
+        self.open(place);
         self.read_frames(place, &mut input[head_bytes..], now);
     }
 

@@ -14,6 +14,7 @@ use wire::ws::{self, Data, OpCode};
 
 use super::timers::{Wake, Why};
 use super::{Fleet, Output, Phase};
+use crate::dialect::Dialect;
 use crate::marker::Marker;
 use crate::receipts::{Arrival, Way};
 use crate::tally::Copy;
@@ -91,6 +92,10 @@ impl Speech {
         ws::frame(OpCode::Data(Data::Text), &text, Some(self.mask()))
     }
 
+    pub(super) fn set_marker(&mut self, marker: Marker) {
+        self.marker = marker;
+    }
+
     /// The newest `created_at` in a message.
     fn newest(&self, text: &str) -> Option<Wall> {
         let dates = self.created_at.find_iter(text.as_bytes()).filter_map(|at| {
@@ -109,6 +114,9 @@ impl Fleet {
             return;
         }
         match incoming {
+            Incoming::Text(text) if self.config.dialect != Dialect::Tocsin => {
+                self.handle_foreign(place, text, now);
+            }
             Incoming::Text(text) => self.handle_text(place, text, now),
             Incoming::Ping(payload) => {
                 let frame = ws::pong_frame(payload, Some(self.speech.mask()));
@@ -116,7 +124,7 @@ impl Fleet {
                 self.outputs.push_back(Output::Send { place, frame });
             }
             Incoming::Close { code, reason } => self.handle_close(place, *code, reason, now),
-            Incoming::Binary(_) => self.journal.errors.add("the server sent a binary message"),
+            Incoming::Binary(payload) => self.handle_binary(place, payload, now),
             Incoming::Pong(_) => {}
         }
     }
@@ -158,7 +166,7 @@ impl Fleet {
         }
     }
 
-    fn handle_copies(&mut self, place: u32, text: &str, way: Way, now: Mono) {
+    pub(super) fn handle_copies(&mut self, place: u32, text: &str, way: Way, now: Mono) {
         if self.config.syncs
             && let Some(newest) = self.speech.newest(text)
         {
@@ -168,9 +176,14 @@ impl Fleet {
         let Some(receipts) = &mut self.receipts else { return };
         let stayed = self.clients[place as usize].stayed;
         let at = Arrival { place, client: self.config.lane.number(place), way, stayed, now };
-        let mut first = false;
+        let (mut first, mut copies) = (false, 0_u64);
         for mark in self.speech.marker.find(text) {
             first |= receipts.handle_copy(mark, at, &mut self.journal) == Copy::First;
+            copies += 1;
+        }
+        if copies > 0 {
+            self.journal.counts.frames += 1;
+            self.journal.counts.payload_bytes += text.len() as u64;
         }
         if first && self.config.acks {
             self.acknowledge(place, text);

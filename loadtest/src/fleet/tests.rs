@@ -7,7 +7,7 @@ use wire::http::parse_request;
 use wire::ws;
 
 use super::*;
-use crate::limits::{CLOSE_WITHIN, CLOSES_A_TURN, CUTS_A_TURN};
+use crate::limits::{CLOSE_WITHIN, CLOSES_A_TURN, CUTS_A_TURN, HANDSHAKES_AT_ONCE_MAX};
 use crate::users::Proof;
 
 const T0: Mono = Mono(10_000_000);
@@ -27,6 +27,8 @@ fn fleet_of(clients: u32, rate: f64, attempts_max: u32) -> Fleet {
         syncs: true,
         marker: Marker::new(1),
         seed: 5,
+        dialect: Dialect::Tocsin,
+        handshakes_at_once: HANDSHAKES_AT_ONCE_MAX,
     })
 }
 
