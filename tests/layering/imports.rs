@@ -5,7 +5,7 @@ use toml::Table;
 use crate::source;
 
 /// Each package's folder, and the packages of the house it may depend on.
-const MAY_IMPORT: [(&str, &str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &str, &[&str]); 9] = [
     ("wire", "wire", &[]),
     ("wire/ops", "ops", &["wire"]),
     ("gateway/ring", "gateway-ring", &[]),
@@ -13,6 +13,8 @@ const MAY_IMPORT: [(&str, &str, &[&str]); 8] = [
     ("gateway", "gateway", &["wire", "ops", "gateway-ring", "router"]),
     ("router", "router", &["wire", "ops"]),
     ("loadtest", "loadtest", &["wire", "ops", "gateway-ring"]),
+    // Never shipped: what the load tester compares us with.
+    ("loadtest/peers", "peers", &["wire", "gateway-ring"]),
     ("tuning", "tuning", &["ops"]),
     ("tests", "tests", &["wire", "ops", "gateway", "router"]),
 ];

@@ -11,6 +11,13 @@ const PURE: &[&str] = &[
     "gateway/src/limits.rs",
     "gateway/src/shard.rs",
     "gateway/src/shard/**",
+    "loadtest/src/compare/config.rs",
+    "loadtest/src/compare/figures.rs",
+    "loadtest/src/compare/report.rs",
+    "loadtest/src/compare/table.rs",
+    "loadtest/src/dialect.rs",
+    "loadtest/src/fleet.rs",
+    "loadtest/src/fleet/**",
     "router/src/classify.rs",
     "router/src/inbox.rs",
     "router/src/inbox/**",
@@ -72,6 +79,7 @@ const RING_PORCHES: &[&str] = &[
     "gateway/src/node.rs",
     "loadtest/src/engine.rs",
     "loadtest/src/engine/**",
+    "loadtest/peers/src/**",
 ];
 const RING_WORDS: &[&str] = &["glommio", "io_uring", "libc::"];
 
