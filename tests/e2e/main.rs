@@ -26,6 +26,7 @@ mod refusals;
 mod reload;
 mod revocation;
 mod secrets;
+mod side_by_side;
 mod slow;
 mod sse;
 mod start;
