@@ -17,7 +17,7 @@ use wire::time::Mono;
 
 use crate::counts::{Counts, Journal};
 use crate::fleet::{Audience, End, Fleet, FleetConfig, Output};
-use crate::limits::CPU_SHARE_MAX;
+use crate::limits::{CPU_SHARE_MAX, LOOP_LAG_MS_MAX};
 use crate::machine::{self, Of};
 use crate::percentiles::Latencies;
 use crate::posts::Posts;
@@ -134,11 +134,35 @@ pub struct EngineResult {
 pub struct Load {
     /// Length of the loop's turns, and how late its timer was.
     pub lag: Latencies,
+    /// Time in turns that were longer than [`LOOP_LAG_MS_MAX`], and all time. A share of time, not of turns: one long turn among
+    /// ten thousand short ones is in the latency of everything that was due in it.
+    pub slow: Duration,
+    pub all: Duration,
     /// The busiest second, share of a core.
     pub cpu_max: f64,
     /// Seconds in which it was as good as always busy, and all seconds.
     pub seconds_full: u32,
     pub seconds: u32,
+}
+
+impl Load {
+    /// One turn: how long it kept clients waiting, and how long it was with its sleep.
+    pub fn record(&mut self, lag: Duration, turn: Duration) {
+        self.lag.record(lag);
+        self.all += turn;
+        if lag.as_secs_f64() * 1e3 > LOOP_LAG_MS_MAX {
+            self.slow += lag;
+        }
+    }
+
+    pub fn merge(&mut self, other: &Load) {
+        self.lag.merge(&other.lag);
+        self.slow += other.slow;
+        self.all += other.all;
+        self.cpu_max = self.cpu_max.max(other.cpu_max);
+        self.seconds += other.seconds;
+        self.seconds_full += other.seconds_full;
+    }
 }
 
 /// The threads.
@@ -330,7 +354,7 @@ impl Engine {
                 self.sockets.rings.wait(at_most).await;
                 lag += self.clock.mono().since(now + at_most);
             }
-            self.load.lag.record(lag);
+            self.load.record(lag, self.clock.mono().since(start));
             self.lag = self.lag.max(lag);
             self.sockets.rings.give_way().await;
         }

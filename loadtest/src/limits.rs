@@ -67,7 +67,7 @@ pub const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How long the end of all connections may take.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
-/// The longest loop turn (99th percentile) of a load tester that is not the bottleneck, milliseconds.
+/// The longest loop turn of a load tester that is not the bottleneck, milliseconds; 1% of the time may pass in longer ones.
 pub const LOOP_LAG_MS_MAX: f64 = 20.0;
 /// The busiest a thread of a load tester may be that is not the bottleneck: share of one core.
 pub const CPU_SHARE_MAX: f64 = 0.9;

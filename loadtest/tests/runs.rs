@@ -5,12 +5,16 @@
 mod drops;
 #[path = "runs/hold.rs"]
 mod hold;
+#[path = "runs/merged.rs"]
+mod merged;
 #[path = "runs/messages.rs"]
 mod messages;
 #[path = "runs/server.rs"]
 mod server;
 #[path = "runs/signals.rs"]
 mod signals;
+#[path = "runs/slowed.rs"]
+mod slowed;
 #[path = "runs/storms.rs"]
 mod storms;
 #[path = "runs/usage.rs"]

@@ -8,10 +8,12 @@
 pub mod api;
 pub mod certificate;
 pub mod client;
+pub mod cluster;
 pub mod deadline;
 pub mod jwt;
 pub mod kafka;
 pub mod ledger;
+pub mod loadtest;
 pub mod paths;
 pub mod ports;
 pub mod process;
@@ -21,6 +23,7 @@ pub mod tocsin;
 
 pub use api::{Api, Response};
 pub use client::{Client, Connect, Event, Refused};
+pub use cluster::Cluster;
 pub use deadline::{Deadline, until, until_within};
 pub use ledger::Equation;
 pub use process::{Ending, Process};

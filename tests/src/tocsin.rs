@@ -258,7 +258,7 @@ impl Tocsin {
     }
 }
 
-fn wait_ready(admin: &Api, process: &mut Process) {
+pub(crate) fn wait_ready(admin: &Api, process: &mut Process) {
     until_within(START, &format!("{} is ready", admin.base()), || {
         if let Some(status) = process.ended() {
             panic!("ended instead of starting: {status}");

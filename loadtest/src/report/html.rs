@@ -123,7 +123,9 @@ fn cards(report: &Report) -> Vec<(String, String)> {
     {
         cards.push((count(read), format!("of {} acknowledgements read", count(m.acked))));
     }
-    if let Some(times) = report.latency_ms.or(report.handshake_ms) {
+    if let Some(calm) = report.storm.as_ref().and_then(|storm| storm.before_ms) {
+        cards.push((ms(calm.p99), "latency before the storm, 99th percentile".to_owned()));
+    } else if let Some(times) = report.latency_ms.or(report.handshake_ms) {
         let what = if report.latency_ms.is_some() { "latency" } else { "handshake" };
         cards.push((ms(times.p99), format!("{what}, 99th percentile")));
     }
@@ -159,7 +161,8 @@ fn write_expectations(out: &mut String, expectations: &[Verdict]) -> std::fmt::R
         "<h2>Expected</h2><div class=\"scroll\"><table><tr><th>condition</th><th>found</th><th>met</th></tr>",
     );
     for Verdict { expected, found, met } in expectations {
-        let found = found.map_or("not measured".to_owned(), |found| format!("{found}"));
+        let found =
+            found.map_or("not measured".to_owned(), |found| format!("{}", (found * 1e4).round() / 1e4));
         let (class, word) = if *met { ("good", "yes") } else { ("bad", "no") };
         write!(
             out,

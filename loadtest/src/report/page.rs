@@ -25,6 +25,9 @@ impl Report {
             "{} · {} cores · Linux {}",
             self.machine.cpu, self.machine.cores, self.machine.kernel
         )?;
+        for warning in &self.warnings {
+            writeln!(page, "warning       {warning}")?;
+        }
         let rate = c.per_s.map_or(String::new(), |per_s| format!(" at {per_s:.0}/s"));
         writeln!(
             page,
@@ -80,9 +83,6 @@ impl Report {
         )?;
         for (kind, times) in &self.errors {
             writeln!(page, "error         {times} × {kind}")?;
-        }
-        for warning in &self.warnings {
-            writeln!(page, "warning       {warning}")?;
         }
         for Verdict { expected, found, met } in &self.expectations {
             let found = found.map_or("not measured".to_owned(), |found| format!("{found}"));

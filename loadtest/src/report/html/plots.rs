@@ -151,7 +151,7 @@ fn arrivals(storm: &Storm) -> Plot {
         Line::new(name, counts.iter().enumerate().map(|(n, count)| (n as f64 * every, *count as f64 / every)))
     };
     let mut lines =
-        vec![line("back", &storm.arrivals.back).filled(), line("attempts", &storm.arrivals.attempts)];
+        vec![line("attempts", &storm.arrivals.attempts), line("back", &storm.arrivals.back).filled()];
     if storm.refused > 0 {
         lines.push(line("refused", &storm.arrivals.refused));
     }
@@ -159,7 +159,7 @@ fn arrivals(storm: &Storm) -> Plot {
         title: "Arrival curve".to_owned(),
         note: format!(
             "{} clients lost their connection within {:.1} s; attempts, returns and refusals a second, from the cut on.",
-            storm.lost,
+            super::grouped(storm.lost),
             storm.losing_s.unwrap_or(0.0)
         ),
         x: Axis::until("since the cut", Unit::Seconds, (storm.arrivals.back.len() as f64 * every).max(every)),
