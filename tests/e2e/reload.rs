@@ -37,7 +37,7 @@ fn keys_quotas_and_limits_change(setup: Setup, user: &str) {
         let setup = setup.without("router.service").set("router.limits.push_per_user_hour", 2);
         setup.service("ops", "new-key", plain).service("shop", "shop-key", shop(3))
     });
-    tocsin.setup.service_key = "new-key".to_owned();
+    "new-key".clone_into(&mut tocsin.setup.service_key);
     reload(&mut tocsin, "service keys, rights, quotas, limits and origins reloaded");
     assert_eq!([status_of(&tocsin, "old-key", "u"), status_of(&tocsin, "new-key", "u")], [401, 202]);
     let answers = [(); 3].map(|()| status_of(&tocsin, "shop-key", "u"));
