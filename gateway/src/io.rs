@@ -5,5 +5,6 @@ pub mod certificates;
 mod front;
 pub mod link;
 pub mod listener;
+pub mod means;
 pub mod shard_loop;
 pub mod signals;

@@ -101,8 +101,6 @@ pub const TABLE_MARGIN: u32 = 1_024;
 /// Slots of a shard's table that no client may keep: for accepts that wait, for links, and for whoever is being
 /// told that there is no room.
 pub const TABLE_RESERVE: u32 = 192;
-/// The smallest table that a shard serves with.
-pub const TABLE_MIN: u32 = 256;
 /// Bytes handed to a link's socket at a time.
 pub const LINK_WRITE_BYTES: usize = 256 * 1024;
 /// Routers one gateway may be linked to.
@@ -154,6 +152,8 @@ pub const ADMIN_REQUEST_BYTES_MAX: usize = 8 * 1024;
 pub const ADMIN_REQUEST_WAIT: Duration = Duration::from_secs(2);
 /// Connections waiting for the listener's attention (listen(2)).
 pub const LISTEN_BACKLOG: i32 = 65_535;
+/// Memory of one idle connection, kernel and user: what `tuning plan` counts with.
+pub const CONNECTION_BYTES: u64 = 4_400;
 /// Bytes of a key file.
 pub const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Keys in a JWKS file.
@@ -163,6 +163,6 @@ pub const SHARDS_MAX: usize = 256;
 
 const _: () = assert!(LINK_CREDIT_FRAMES as usize <= FANOUT_JOBS_MAX);
 const _: () = assert!(LINK_CREDIT_BATCH < LINK_CREDIT_FRAMES);
-const _: () = assert!(TABLE_RESERVE < TABLE_MIN && TABLE_RESERVE < TABLE_MARGIN);
+const _: () = assert!(TABLE_RESERVE < TABLE_MARGIN);
 const _: () = assert!(ROUTERS_MAX + 128 <= TABLE_RESERVE as usize);
 const _: () = assert!(CLOSE_GRACE.as_secs() + SLOW_CONSUMER_GRACE.as_secs() <= 10);

@@ -24,6 +24,7 @@ use crate::config::{ConfigError, Gateway, Tls};
 use crate::io::admin::{Admin, Operator};
 use crate::io::certificates::{self, CertificateError};
 use crate::io::listener;
+use crate::io::means::Shortfall;
 use crate::io::shard_loop::{Command, ShardLoop, Sibling, TlsDoor};
 use crate::limits;
 use crate::metrics::ShardMetrics;
@@ -55,16 +56,23 @@ pub enum StartError {
         "the router {0:?} is not on this machine: links off it need a shared key, which is not built yet"
     )]
     RouterElsewhere(String),
+    #[error("{0}{remedy}", remedy = remedy(.0))]
+    Rings(gateway_ring::OpenError),
     #[error(transparent)]
-    Rings(#[from] gateway_ring::OpenError),
-    #[error(
-        "the limit of {nofile} file descriptors leaves each shard a table of {capacity} connections, and at least \
-         {min} are needed: raise it (ulimit -n, LimitNOFILE=; tuning check --profile gateway-500k)",
-        min = limits::TABLE_MIN
-    )]
-    Table { capacity: u32, nofile: u64 },
+    Short(#[from] Shortfall),
     #[error("cannot start a thread: {0}")]
     Thread(String),
+}
+
+impl From<gateway_ring::OpenError> for StartError {
+    fn from(why: gateway_ring::OpenError) -> StartError {
+        StartError::Rings(why)
+    }
+}
+
+/// Who sets the limit that is in the way, if it is one.
+fn remedy(why: &gateway_ring::OpenError) -> &'static str {
+    if why.is_a_limit() { " (tuning apply --profile gateway-500k or gateway-1m sets it)" } else { "" }
 }
 
 /// The listening sockets of a node, before anything is served on them.
@@ -80,13 +88,13 @@ pub struct Doors {
 
 impl Doors {
     pub fn open(gateway: &Gateway) -> Result<Doors, StartError> {
+        let shards = shard_count(gateway);
         let fault = |what, address| move |why| StartError::Listen { what, address, why };
-        let clients =
-            listener::open(gateway.listen, shard_count(gateway)).map_err(fault("clients", gateway.listen))?;
+        let clients = listener::open(gateway.listen, shards).map_err(fault("clients", gateway.listen))?;
         let clients_address = clients[0].local_addr().map_err(fault("clients", gateway.listen))?;
         let (mut tls, mut tls_address) = (Vec::new(), None);
         if let Some(Tls { listen, .. }) = gateway.tls {
-            tls = listener::open(listen, shard_count(gateway)).map_err(fault("clients by TLS", listen))?;
+            tls = listener::open(listen, shards).map_err(fault("clients by TLS", listen))?;
             tls_address = Some(tls[0].local_addr().map_err(fault("clients by TLS", listen))?);
         }
         let admin = TcpListener::bind(gateway.admin).map_err(fault("the admin", gateway.admin))?;
@@ -308,6 +316,7 @@ fn ring_config(gateway: &Gateway, shards: usize) -> RingConfig {
         connections: with_spare.min(hard).saturating_add(limits::TABLE_MARGIN),
         recv_buffers: limits::RECV_BUFFERS,
         recv_buffer_bytes: limits::RECV_BUFFER_BYTES,
+        sharers: u32::try_from(shards).unwrap_or(u32::MAX),
         ..RingConfig::default()
     }
 }

@@ -199,7 +199,7 @@ impl Engines {
         let thread = gateway_ring::executor(None, &format!("loadtest-{number}"))
             .spawn(move || async move { run(number, config, &shared, &opened).await })
             .map_err(|error| {
-                StartError(format!("cannot start a glommio executor: {error} (RLIMIT_MEMLOCK? ulimit -l)"))
+                StartError(format!("cannot start a glommio executor: {error} (RLIMIT_MEMLOCK? ulimit -l; tuning apply --profile loadtest)"))
             })?;
         self.threads.push(thread);
         let opened =
@@ -270,8 +270,12 @@ async fn run(
     opened: &Opened,
 ) -> Result<EngineResult, String> {
     let clients = config.fleet.lane.share(config.fleet.clients);
-    let ring_config =
-        RingConfig { connections: clients + SLOTS_SPARE, rings: config.rings, ..RingConfig::default() };
+    let ring_config = RingConfig {
+        connections: clients + SLOTS_SPARE,
+        rings: config.rings,
+        sharers: config.fleet.lane.lanes,
+        ..RingConfig::default()
+    };
     let rings = match Rings::open(&ring_config) {
         Ok(rings) if rings.table().capacity >= clients => rings,
         Ok(rings) => {
@@ -281,8 +285,10 @@ async fn run(
             return Err(line);
         }
         Err(error) => {
-            let _listening = opened.send(Err(error.to_string()));
-            return Err(error.to_string());
+            let remedy = if error.is_a_limit() { " (tuning apply --profile loadtest sets it)" } else { "" };
+            let line = format!("{error}{remedy}");
+            let _listening = opened.send(Err(line.clone()));
+            return Err(line);
         }
     };
     let secure = match secure(&config, clients) {

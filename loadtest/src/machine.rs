@@ -64,15 +64,13 @@ fn kib_line(text: &str, name: &str) -> Option<u64> {
 /// The host's limits, with the file-descriptor limit raised as far as it goes.
 pub fn host() -> io::Result<Host> {
     let nofile = gateway_ring::raise_nofile()?;
-    let limits = read("/proc/self/limits");
-    let locked =
-        limits.lines().find_map(|line| line.strip_prefix("Max locked memory")?.split_whitespace().next());
+    let memlock = gateway_ring::raise_memlock()?;
     let ports = read("/proc/sys/net/ipv4/ip_local_port_range");
     let mut ports = ports.split_whitespace().filter_map(|port| port.parse().ok());
     Ok(Host {
         cores: cores(),
         nofile,
-        memlock_kib: locked.and_then(|bytes| bytes.parse::<u64>().ok()).map(|bytes| bytes / KIB),
+        memlock_kib: memlock.map(|bytes| bytes / KIB),
         port_first: ports.next().unwrap_or(32_768),
         port_last: ports.next().unwrap_or(60_999),
         memory_bytes: meminfo("MemAvailable"),

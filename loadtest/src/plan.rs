@@ -19,8 +19,10 @@ const CLIENT_END_BYTES: u64 = 4_500;
 const SERVER_END_BYTES: u64 = 4_700;
 /// What TLS adds to either end: the session. Bytes.
 const TLS_END_BYTES: u64 = 5_000;
-/// Glommio locks about this much for one executor. KiB.
-const MEMLOCK_A_THREAD_KIB: u64 = 1_100;
+/// What one executor and one ring with its smallest queues lock, and the limit below which glommio starts nothing. KiB.
+const MEMLOCK_A_THREAD_KIB: u64 = 320;
+const MEMLOCK_A_RING_KIB: u64 = 60;
+const MEMLOCK_LEAST_KIB: u64 = 512;
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +44,7 @@ pub struct Host {
     pub cores: u16,
     /// RLIMIT_NOFILE, already raised to its hard limit.
     pub nofile: u64,
-    /// RLIMIT_MEMLOCK in KiB; `None`: unlimited.
+    /// RLIMIT_MEMLOCK in KiB, already raised to its hard limit; `None`: unlimited.
     pub memlock_kib: Option<u64>,
     pub port_first: u16,
     pub port_last: u16,
@@ -158,12 +160,17 @@ fn files(wanted: &Wanted, host: &Host, threads: u16) -> Option<Shortfall> {
 
 fn locked(wanted: &Wanted, host: &Host, threads: u16) -> Option<Shortfall> {
     let found = host.memlock_kib?;
-    let need = MEMLOCK_A_THREAD_KIB * u64::from(threads);
+    let slots = SLOTS_PER_RING.min(host.nofile.max(1));
+    let rings = u64::from(wanted.connections).div_ceil(slots);
+    let need =
+        (MEMLOCK_A_THREAD_KIB * u64::from(threads) + MEMLOCK_A_RING_KIB * rings).max(MEMLOCK_LEAST_KIB);
+    let for_rings = found.saturating_sub(MEMLOCK_A_THREAD_KIB * u64::from(threads));
+    let held = if found < MEMLOCK_LEAST_KIB { 0 } else { for_rings / MEMLOCK_A_RING_KIB * slots };
     (found < need).then(|| Shortfall {
         wanted: wanted.connections,
         limit: "RLIMIT_MEMLOCK",
         found: format!("{found} KiB"),
-        holds: 0,
+        holds: holds(held),
         remedy: format!(
             "set it to {need} KiB or more (ulimit -l) for {threads} threads, or give fewer --threads"
         ),
@@ -236,14 +243,14 @@ mod tests {
             "{line}"
         );
         let line = said(wanted(10), Host { memlock_kib: Some(64), ..HOST });
-        assert!(line.contains("RLIMIT_MEMLOCK is 64 KiB") && line.contains("1100 KiB"), "{line}");
+        assert!(line.contains("RLIMIT_MEMLOCK is 64 KiB") && line.contains("512 KiB"), "{line}");
         assert_eq!(line.lines().count(), 1);
     }
 
     #[test]
     fn the_remedy_for_files_really_is_one() {
         for connections in [1_000, 100_000, 1_000_000, 4_000_000] {
-            let small = Host { nofile: 256, memory_bytes: 1 << 40, ..HOST };
+            let small = Host { nofile: 256, memlock_kib: None, memory_bytes: 1 << 40, ..HOST };
             let wanted = Wanted { threads: Some(4), ..wanted(connections) };
             let text = plan(&wanted, &small).expect_err("256 is too few").remedy;
             let nofile = text.split(' ').find_map(|word| word.parse().ok()).expect("it names a number");

@@ -17,6 +17,7 @@ mod health;
 mod host;
 mod idempotency;
 mod lifetimes;
+mod limits;
 mod link_lost;
 mod other_language;
 mod outbox;

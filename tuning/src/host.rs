@@ -28,11 +28,8 @@ impl Host {
 
     /// What wishes are worked out from.
     pub fn facts(&self) -> Facts {
-        let cores = self
-            .read("proc/cpuinfo")
-            .map_or(0, |text| text.lines().filter(|line| line.starts_with("processor")).count() as u64);
         let page_kib = self.read("proc/self/smaps").and_then(|text| number_behind(&text, "KernelPageSize:"));
-        Facts { memory_bytes: self.memory_bytes(), page_bytes: page_kib.unwrap_or(PAGE_KIB) * KIB, cores }
+        Facts { memory_bytes: self.memory_bytes(), page_bytes: page_kib.unwrap_or(PAGE_KIB) * KIB }
     }
 
     pub fn look(&self, row: &Row) -> Found {

@@ -176,28 +176,27 @@ impl Node {
         let slots = self.hard.div_ceil(shards) * if shards == 1 { 100 } else { SHARD_SPARE_PERCENT } / 100;
         let each = model::SLOTS_PER_RING;
         let nofile = each.value + model::FDS_SPARE.value;
-        let locked = model::LOCKED_KIB;
+        let (executor, ring) = (model::EXECUTOR_LOCKED_KIB, model::RING_LOCKED_KIB);
+        let rings = slots.div_ceil(each.value);
         vec![
-            figure(
-                "rings_per_shard",
-                slots.div_ceil(each.value),
-                "rings",
-                format!("{slots} slots ÷ {}", each.value),
-                each.source,
-            ),
+            figure("rings_per_shard", rings, "rings", format!("{slots} slots ÷ {}", each.value), each.source),
             figure(
                 "nofile",
-                nofile.max(slots.div_ceil(each.value) + model::FDS_SPARE.value),
+                nofile.max(shards * rings + model::FDS_SPARE.value),
                 "descriptors",
-                format!("{} for the widest useful ring, {} spare", each.value, model::FDS_SPARE.value),
+                format!(
+                    "{} for the widest useful ring (or one a ring), {} spare",
+                    each.value,
+                    model::FDS_SPARE.value
+                ),
                 model::FDS_SPARE.source,
             ),
             figure(
                 "memlock",
-                shards * locked.value,
+                shards * (executor.value + rings * ring.value),
                 "KiB",
-                format!("{shards} shards × {} KiB", locked.value),
-                locked.source,
+                format!("{shards} shards × ({} KiB and {rings} rings × {} KiB)", executor.value, ring.value),
+                ring.source,
             ),
             figure(
                 "file_max",

@@ -69,7 +69,7 @@ impl Tuning {
             let row = table::rows().find(|row| row.name == name);
             let row = row.ok_or_else(|| format!("tuning.wanted: {}", unknown_name(name)))?;
             // The shape of a wish does not depend on the host's size.
-            let facts = Facts { memory_bytes: Some(1 << 30), page_bytes: 4_096, cores: 1 };
+            let facts = Facts { memory_bytes: Some(1 << 30), page_bytes: 4_096 };
             let fits = PROFILES.iter().filter_map(|profile| row.wish(*profile, &facts));
             if fits.map(|wish| wish.with_numbers(numbers)).any(|fitted| fitted.is_none()) {
                 return Err(format!(
@@ -139,7 +139,7 @@ mod tests {
             parsed("[tuning]\nprofile = \"loadtest\"\n[tuning.wanted]\n\"fs.file-max\" = [7]\n").unwrap();
         assert_eq!(tuning.profile, Profile::Loadtest);
         let row = table::rows().find(|row| row.name == "fs.file-max").unwrap();
-        let facts = Facts { memory_bytes: None, page_bytes: 4_096, cores: 1 };
+        let facts = Facts { memory_bytes: None, page_bytes: 4_096 };
         assert_eq!(tuning.wish(row, Profile::Loadtest, &facts), Some(Wish::AtLeast(vec![7].into())));
     }
 

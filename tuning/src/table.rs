@@ -60,8 +60,6 @@ pub enum Wanted {
     PagesPercent([u64; 3]),
     /// What the profile's connections cost, in bytes.
     Memory,
-    /// At least that much for each core.
-    PerCore(u64),
 }
 
 /// What a wish is worked out from.
@@ -69,7 +67,6 @@ pub enum Wanted {
 pub struct Facts {
     pub memory_bytes: Option<u64>,
     pub page_bytes: u64,
-    pub cores: u64,
 }
 
 /// One value. `wishes` are for gateway-500k, gateway-1m, loadtest, router.
@@ -111,7 +108,6 @@ impl Row {
                 Wish::AtLeast(percents.iter().map(|percent| pages * percent / 100).collect::<Vec<_>>().into())
             }
             Wanted::Memory => Wish::AtLeast(vec![memory_bytes(profile)].into()),
-            Wanted::PerCore(each) => Wish::AtLeast(vec![each * facts.cores.max(1)].into()),
         })
     }
 
@@ -209,7 +205,7 @@ mod tests {
 
     const PROFILES: [Profile; 4] =
         [Profile::Gateway500k, Profile::Gateway1m, Profile::Loadtest, Profile::Router];
-    const FACTS: Facts = Facts { memory_bytes: Some(24 << 30), page_bytes: 4_096, cores: 2 };
+    const FACTS: Facts = Facts { memory_bytes: Some(24 << 30), page_bytes: 4_096 };
 
     fn least_of(name: &str, profile: Profile) -> u64 {
         let row = rows().find(|row| row.name == name).expect("a row");

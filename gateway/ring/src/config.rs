@@ -1,5 +1,5 @@
-//! How many rings, slots and buffers, and what the limits of the process leave of that. Pure arithmetic over one input:
-//! the file-descriptor limit, which `open` reads.
+//! How many rings, slots, queues and buffers, and what the limits of the process leave of that. Pure arithmetic over two
+//! inputs, which `open` reads: the limits on file descriptors and on locked memory.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +14,17 @@ pub(crate) const RINGS_MAX: u32 = 1_024;
 const FDS_SPARE: u32 = 256;
 /// Dense indices are 32 bits; half of them keeps every sum far from the edge.
 pub(crate) const CAPACITY_MAX: u32 = 1 << 30;
+/// What an executor locks for its own rings and registered buffers (`open`).
+pub(crate) const EXECUTOR_LOCKED_BYTES: u64 = 320 << 10;
+/// The same without registered buffers, which glommio does without when it must; and the limit below which it starts nothing.
+const EXECUTOR_LOCKED_LEAST_BYTES: u64 = 128 << 10;
+const MEMLOCK_LEAST_BYTES: u64 = 512 << 10;
+/// A submission with its place in the index, a completion, and the ring's head, as the kernel lays them out.
+const SUBMISSION_BYTES: u64 = 64 + 4;
+const COMPLETION_BYTES: u64 = 16;
+const RING_HEAD_BYTES: u64 = 8 << 10;
+/// Below this a ring's completions overflow all the time, which is slow though nothing is lost.
+const COMPLETIONS_LEAST: u32 = 1_024;
 const _: () = assert!(RINGS_MAX as u64 * SLOTS_PER_RING_MAX as u64 <= CAPACITY_MAX as u64);
 
 /// What the caller wants. [`crate::Rings::table`] says what it got.
@@ -37,6 +48,8 @@ pub struct RingConfig {
     pub accepts: u16,
     /// Completions handled in one turn over all rings, after which the caller gets its thread back.
     pub turn_completions: u32,
+    /// Threads of this process that open as many rings as this one, itself included: they share what it may lock.
+    pub sharers: u32,
     /// How long `wait` spins before it sleeps, at most 1 ms.
     pub spin: Duration,
     /// The longest `wait` in glommio, 1 ms to 1 min: the most that a task is late which glommio slept over (see `wait`).
@@ -55,6 +68,7 @@ impl Default for RingConfig {
             completions: 8_192,
             accepts: 64,
             turn_completions: 2_048,
+            sharers: 1,
             spin: Duration::from_micros(10),
             sleep_max: Duration::from_millis(25),
         }
@@ -84,25 +98,51 @@ impl fmt::Display for Table {
     }
 }
 
-/// Rings and slots, settled.
+/// Rings, slots and queues, settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) rings: u32,
     pub(crate) slots_per_ring: u32,
+    pub(crate) completions: u32,
     pub(crate) nofile: u64,
+    /// What the process's user may lock; `None`: no bound.
+    pub(crate) memlock: Option<u64>,
+    /// What all rings of the process lock of it.
+    pub(crate) locked: u64,
     pub(crate) wanted: u32,
 }
 
 impl Plan {
     pub(crate) fn table(&self, live: u32) -> Table {
-        let Plan { rings, slots_per_ring, nofile, wanted } = *self;
+        let Plan { rings, slots_per_ring, nofile, wanted, .. } = *self;
         Table { rings, slots_per_ring, capacity: rings * slots_per_ring, live, nofile, wanted }
     }
 }
 
+/// The least file-descriptor limit under which `threads` shards of so many connections get all their slots.
+pub fn nofile_least(connections: u32, threads: u32) -> u64 {
+    let fits = |nofile: u64| {
+        let slots = nofile.min(u64::from(SLOTS_PER_RING_DEFAULT));
+        let rings = u64::from(connections).div_ceil(slots);
+        rings <= u64::from(RINGS_MAX) && rings * u64::from(threads) + u64::from(FDS_SPARE) <= nofile
+    };
+    let least = (u64::from(FDS_SPARE) + 1..1 << 20).find(|nofile| fits(*nofile));
+    least.unwrap_or(1 << 20)
+}
+
+/// The least limit on locked memory under which `threads` shards of so many connections open, with the smallest queues, where
+/// `nofile` descriptors are allowed.
+pub fn memlock_least(connections: u32, threads: u32, nofile: u64) -> u64 {
+    let config = RingConfig { connections, ..RingConfig::default() };
+    let rings = u64::from(config.plan(nofile, None).rings);
+    let each = EXECUTOR_LOCKED_LEAST_BYTES + rings * config.ring_bytes(COMPLETIONS_LEAST);
+    (each * u64::from(threads)).max(MEMLOCK_LEAST_BYTES)
+}
+
 impl RingConfig {
     /// Cuts what is wanted to what the file-descriptor limit allows. At least one ring of one slot.
-    pub(crate) fn plan(&self, nofile: u64) -> Plan {
+    /// Cuts the completion queues to what may be locked: half of it at most, for the same user runs other programs.
+    pub(crate) fn plan(&self, nofile: u64, memlock: Option<u64>) -> Plan {
         let widest = nofile.clamp(1, u64::from(SLOTS_PER_RING_MAX)) as u32;
         let wanted = self.connections.clamp(1, CAPACITY_MAX);
         let rings_widest =
@@ -118,7 +158,24 @@ impl RingConfig {
         };
         let slots = slots.clamp(1, widest);
         let rings = self.rings.map_or_else(|| wanted.div_ceil(slots), u32::from).clamp(1, rings_widest);
-        Plan { rings, slots_per_ring: slots, nofile, wanted }
+        let sharers = u64::from(self.sharers.max(1));
+        let each = memlock.map_or(u64::MAX, |bytes| {
+            (bytes / 2 / sharers).saturating_sub(EXECUTOR_LOCKED_BYTES) / u64::from(rings)
+        });
+        let least = COMPLETIONS_LEAST.max(self.submissions * 2);
+        let mut completions = self.completions;
+        while self.ring_bytes(completions) > each && completions / 2 >= least {
+            completions /= 2;
+        }
+        let locked = sharers * (EXECUTOR_LOCKED_BYTES + u64::from(rings) * self.ring_bytes(completions));
+        Plan { rings, slots_per_ring: slots, completions, nofile, memlock, locked, wanted }
+    }
+
+    /// What the kernel counts as locked for one ring.
+    fn ring_bytes(&self, completions: u32) -> u64 {
+        u64::from(self.submissions) * SUBMISSION_BYTES
+            + u64::from(completions) * COMPLETION_BYTES
+            + RING_HEAD_BYTES
     }
 
     /// The first field that is out of its range, in words.
@@ -169,7 +226,7 @@ mod tests {
 
     fn plan(connections: u32, rings: Option<u16>, slots: Option<u32>, nofile: u64) -> (u32, u32) {
         let config = RingConfig { connections, rings, slots_per_ring: slots, ..RingConfig::default() };
-        let plan = config.plan(nofile);
+        let plan = config.plan(nofile, None);
         (plan.rings, plan.slots_per_ring)
     }
 
@@ -180,6 +237,34 @@ mod tests {
         assert_eq!(plan(500_000, None, None, 1_024), (489, 1_023));
         assert_eq!(plan(u32::MAX, None, None, 1_024), (768, 1_024));
         assert_eq!(plan(1_000_000, None, Some(1_000_000), 2_000_000), (1, 1_000_000));
+    }
+
+    #[test]
+    fn the_queues_fit_half_of_what_may_be_locked() {
+        let config = RingConfig { connections: 376_024, sharers: 2, ..RingConfig::default() };
+        let planned = |memlock| config.plan(20_000, memlock);
+        assert_eq!((planned(None).completions, planned(Some(64 << 20)).completions), (8_192, 8_192));
+        let ordinary = planned(Some(8 << 20));
+        assert_eq!((ordinary.rings, ordinary.completions), (23, 2_048));
+        assert!(ordinary.locked <= 4 << 20, "{ordinary:?}");
+        assert_eq!(planned(Some(0)).completions, 1_024, "smaller ones help nobody");
+        let least = memlock_least(376_024, 2, 20_000);
+        assert!(least < planned(Some(0)).locked && least > 2 << 20, "{least}");
+        assert_eq!(memlock_least(1, 1, 20_000), MEMLOCK_LEAST_BYTES);
+    }
+
+    #[test]
+    fn the_least_file_descriptor_limit_really_is_enough_and_one_less_is_not() {
+        for (connections, threads) in [(1_000, 1), (376_024, 2), (100_000, 64), (1_501_024, 1)] {
+            let config = RingConfig { connections, ..RingConfig::default() };
+            let least = nofile_least(connections, threads);
+            let fits = |nofile| {
+                let plan = config.plan(nofile, None);
+                let descriptors = u64::from(plan.rings * threads) + u64::from(FDS_SPARE);
+                plan.rings * plan.slots_per_ring >= connections && descriptors <= nofile
+            };
+            assert!(fits(least) && !fits(least - 1), "{connections} × {threads}: {least}");
+        }
     }
 
     #[test]

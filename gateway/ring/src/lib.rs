@@ -36,10 +36,10 @@ mod stats;
 mod wait;
 
 pub use accept::DOORS_MAX;
-pub use config::{RingConfig, Table};
+pub use config::{RingConfig, Table, memlock_least, nofile_least};
 pub use conn::{Conn, DoorId, Event, SendOutcome};
 pub use connect::ConnectError;
-pub use open::{OpenError, bind, executor, probe, raise_nofile};
+pub use open::{OpenError, bind, executor, probe, raise_memlock, raise_nofile};
 pub use rings::Rings;
 pub use sends::FRAMES_PER_SEND_MAX;
 pub use stats::RingStats;

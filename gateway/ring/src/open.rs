@@ -16,8 +16,9 @@ use crate::wait::Doorbell;
 /// task queues, which a busy host's scheduler brings about at 1 ms (seen: once in 500,000 wake-ups beside three spinning
 /// processes). `Rings::give_way` paces the shard by its own clock instead.
 const PREEMPT_TIMER: Duration = Duration::from_secs(1);
-/// glommio registers this much for file I/O, which shards hardly do; its default of 10 MiB passes an 8 MiB memlock limit.
-const GLOMMIO_IO_MEMORY_BYTES: usize = 1 << 20;
+/// glommio registers this much with each of its three rings for file I/O, which shards hardly do: its least. All of it counts as
+/// locked memory, of which a user has 8 MiB by default.
+const GLOMMIO_IO_MEMORY_BYTES: usize = 1 << 16;
 const GLOMMIO_RING_DEPTH: usize = 128;
 /// glommio starts no executor below this RLIMIT_MEMLOCK.
 const EXECUTOR_LOCKED_BYTES: u64 = 512 * 1_024;
@@ -37,9 +38,15 @@ pub enum OpenError {
     #[error("this kernel's io_uring is too old: {0} is missing; Linux 6.1 or newer is needed")]
     TooOld(&'static str),
     #[error(
-        "no memory for ring {ring} of {rings} (ENOMEM): raise the memory limit or RLIMIT_MEMLOCK, or use fewer connections"
+        "no memory for ring {ring} of {rings} (ENOMEM): the host or its control group has none left; use fewer connections"
     )]
     Memory { ring: u32, rings: u32 },
+    #[error(
+        "no locked memory for ring {ring} of {rings} (ENOMEM): RLIMIT_MEMLOCK is {} KiB for all programs of this user, and \
+         these rings need {} KiB of it; raise it (ulimit -l, LimitMEMLOCK=) or use fewer connections",
+        memlock >> 10, needed >> 10
+    )]
+    Locked { ring: u32, rings: u32, memlock: u64, needed: u64 },
     #[error(
         "no file descriptor for ring {ring} of {rings}: RLIMIT_NOFILE is {nofile}; raise it (ulimit -n, LimitNOFILE=) or \
          use fewer connections"
@@ -48,7 +55,7 @@ pub enum OpenError {
     #[error(
         "RLIMIT_MEMLOCK is {kib} KiB, and io_uring's buffers need 512: raise it (ulimit -l, LimitMEMLOCK=)"
     )]
-    Locked { kib: u64 },
+    NothingLocked { kib: u64 },
     #[error("cannot {what}: {why}")]
     Other { what: &'static str, why: io::Error },
 }
@@ -60,12 +67,26 @@ pub fn probe(config: &RingConfig) -> Result<Table, OpenError> {
     let nofile = raise_nofile().map_err(limit("read the file-descriptor limit"))?;
     let locked = raise(libc::RLIMIT_MEMLOCK).map_err(limit("read the limit of locked memory"))?;
     if locked < EXECUTOR_LOCKED_BYTES {
-        return Err(OpenError::Locked { kib: locked / 1_024 });
+        return Err(OpenError::NothingLocked { kib: locked / 1_024 });
     }
     let bell = Doorbell::new().map_err(limit("open an eventfd for the rings"))?;
-    let alone = Plan { rings: 1, slots_per_ring: 1, nofile, wanted: 1 };
-    open_ring(config, &alone, 0, bell.descriptor())?;
-    Ok(config.plan(nofile).table(0))
+    let memlock = raise_memlock().map_err(limit("read the limit on locked memory"))?;
+    let alone = RingConfig { connections: 1, rings: Some(1), slots_per_ring: Some(1), ..config.clone() };
+    open_ring(config, &alone.plan(nofile, memlock), 0, bell.descriptor())?;
+    Ok(config.plan(nofile, memlock).table(0))
+}
+
+impl OpenError {
+    /// Is it one of the limits that a host's tuning sets?
+    pub fn is_a_limit(&self) -> bool {
+        matches!(
+            self,
+            OpenError::Refused
+                | OpenError::NothingLocked { .. }
+                | OpenError::Locked { .. }
+                | OpenError::Files { .. }
+        )
+    }
 }
 
 /// Raises the soft file-descriptor limit to the hard one; returns what holds then.
@@ -73,17 +94,33 @@ pub fn raise_nofile() -> io::Result<u64> {
     raise(libc::RLIMIT_NOFILE)
 }
 
-fn raise(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
+/// Raises the soft limit on locked memory to the hard one; returns the bytes that this process's user may lock then.
+/// `None`: no bound, or one that does not count for this process (CAP_IPC_LOCK).
+pub fn raise_memlock() -> io::Result<Option<u64>> {
+    let bytes = raise(libc::RLIMIT_MEMLOCK)?;
+    Ok(Some(bytes).filter(|bytes| *bytes != libc::RLIM_INFINITY && !may_lock_all()))
+}
+
+/// CAP_IPC_LOCK among the effective capabilities.
+fn may_lock_all() -> bool {
+    const IPC_LOCK: u32 = 14;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    held.and_then(|held| u64::from_str_radix(held.trim(), 16).ok())
+        .is_some_and(|held| held >> IPC_LOCK & 1 == 1)
+}
+
+fn raise(what: libc::__rlimit_resource_t) -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a live rlimit for the whole call.
-    let read = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    let read = unsafe { libc::getrlimit(what, &raw mut limit) };
     if read != 0 {
         return Err(io::Error::last_os_error());
     }
     if limit.rlim_cur < limit.rlim_max {
         let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
         // SAFETY: `raised` is a live rlimit for the whole call.
-        let set = unsafe { libc::setrlimit(resource, &raw const raised) };
+        let set = unsafe { libc::setrlimit(what, &raw const raised) };
         if set == 0 {
             return Ok(raised.rlim_cur);
         }
@@ -126,7 +163,7 @@ pub(crate) fn open_ring(
         .setup_defer_taskrun()
         .setup_taskrun_flag()
         .setup_submit_all()
-        .setup_cqsize(config.completions)
+        .setup_cqsize(plan.completions)
         .build(config.submissions)
         .map_err(|source| refusal(source, plan, number, "set up an io_uring"))?;
     if number == 0 {
@@ -150,7 +187,10 @@ fn refusal(source: io::Error, plan: &Plan, number: u32, what: &'static str) -> O
         Some(libc::EINVAL) if number == 0 => {
             OpenError::TooOld("deferred task work (IORING_SETUP_DEFER_TASKRUN)")
         }
-        Some(libc::ENOMEM) => OpenError::Memory { ring, rings },
+        Some(libc::ENOMEM) => match plan.memlock {
+            Some(memlock) => OpenError::Locked { ring, rings, memlock, needed: plan.locked },
+            None => OpenError::Memory { ring, rings },
+        },
         Some(libc::EMFILE | libc::ENFILE) => OpenError::Files { ring, rings, nofile },
         _ => OpenError::Other { what, why: source },
     }
@@ -189,10 +229,12 @@ mod tests {
 
     #[test]
     fn a_refusal_is_one_line_that_says_what_to_do() {
-        let plan = Plan { rings: 3, slots_per_ring: 10, nofile: 1_024, wanted: 30 };
-        let said = |errno, number| {
-            refusal(io::Error::from_raw_os_error(errno), &plan, number, "set up an io_uring").to_string()
+        let mut plan =
+            RingConfig { connections: 30, rings: Some(3), ..RingConfig::default() }.plan(1_024, None);
+        let said_of = |plan: &Plan, errno, number| {
+            refusal(io::Error::from_raw_os_error(errno), plan, number, "set up an io_uring").to_string()
         };
+        let said = |errno, number| said_of(&plan, errno, number);
         assert!(said(libc::EPERM, 0).contains("kernel.io_uring_disabled=0"));
         assert!(said(libc::ENOSYS, 0).contains("CONFIG_IO_URING"));
         assert!(said(libc::EINVAL, 0).contains("DEFER_TASKRUN"));
@@ -201,5 +243,8 @@ mod tests {
         for errno in [libc::EPERM, libc::ENOSYS, libc::EINVAL, libc::ENOMEM, libc::EMFILE, libc::EIO] {
             assert_eq!(said(errno, 0).lines().count(), 1);
         }
+        plan.memlock = Some(1 << 20);
+        let locked = said_of(&plan, libc::ENOMEM, 1);
+        assert!(locked.contains("RLIMIT_MEMLOCK is 1024 KiB") && locked.contains("ulimit -l"), "{locked}");
     }
 }

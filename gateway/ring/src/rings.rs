@@ -53,7 +53,9 @@ impl Rings {
         }
         let nofile = open::raise_nofile()
             .map_err(|why| OpenError::Other { what: "read the file-descriptor limit", why })?;
-        let plan = config.plan(nofile);
+        let memlock = open::raise_memlock()
+            .map_err(|why| OpenError::Other { what: "read the limit on locked memory", why })?;
+        let plan = config.plan(nofile, memlock);
         let doorbell =
             Doorbell::new().map_err(|why| OpenError::Other { what: "open an eventfd for the rings", why })?;
         let mut rings = Vec::with_capacity(plan.rings as usize);

@@ -8,15 +8,20 @@ use gateway_ring::{Table, probe};
 use super::{StartError, admission_limits, ring_config, shard_count};
 use crate::admission::Admission;
 use crate::config::Gateway;
-use crate::limits::{TABLE_MIN, TABLE_RESERVE};
+use crate::io::means::{self, Need};
+use crate::limits::TABLE_RESERVE;
 
-/// Whether shards can run here: a kernel with what the rings need, and tables that hold somebody. Before any folder,
-/// file or thread is made, since without io_uring an executor panics.
+/// Whether shards can run here: limits that hold what the settings promise, and a kernel with what the rings need. Before
+/// any folder, file or thread is made, since without io_uring an executor panics.
 pub fn check_host(gateway: &Gateway) -> Result<(), StartError> {
-    let table = probe(&ring_config(gateway, shard_count(gateway)))?;
-    if table.capacity < TABLE_MIN {
-        return Err(StartError::Table { capacity: table.capacity, nofile: table.nofile });
-    }
+    let shards = shard_count(gateway);
+    let rings = ring_config(gateway, shards);
+    means::check(Need {
+        hard_limit: gateway.hard_limit,
+        shards: u32::try_from(shards).unwrap_or(u32::MAX),
+        slots: rings.connections,
+    })?;
+    probe(&rings)?;
     Ok(())
 }
 

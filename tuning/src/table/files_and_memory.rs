@@ -6,8 +6,6 @@ use crate::wish::Wish;
 const PAGE: &str = "files-and-memory";
 const MADVISE: Option<Wanted> = Some(Wanted::Plain(Wish::OneOf(&["madvise", "never"])));
 const MEMORY: Option<Wanted> = Some(Wanted::Memory);
-/// One executor locks 1.1 MiB; a shard is one, and the load tester has at most one a core.
-const LOCKED: Option<Wanted> = Some(Wanted::PerCore(1_200 << 10));
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -27,17 +25,18 @@ pub(super) const ROWS: &[Row] = &[
         wishes: [least(&[1_048_576]), least(&[2_000_000]), least(&[1_048_576]), least(&[65_536])],
         why: "bounds each ring's table, not the process: with fewer than 16,640 there are more rings. A number, not \
               infinity: some programs loop over all of them",
-        source: "getrlimit(2); io_uring_register_files(3); capacity table",
+        source: "getrlimit(2); io_uring_register_files(3)",
         undo: "tuning apply --undo, and start the service again",
         page: PAGE,
     },
     Row {
         name: "RLIMIT_MEMLOCK",
         place: Place::Limit(LOCKED_MEMORY),
-        weight: Weight::Needed,
-        wishes: [LOCKED, LOCKED, LOCKED, NO],
-        why: "each shard's executor locks 1.1 MiB for its rings and registered buffers; without that it does not start",
-        source: "getrlimit(2); found with ulimit -l",
+        weight: Weight::Advised,
+        wishes: [least(&[16 << 20]), least(&[32 << 20]), least(&[32 << 20]), NO],
+        why: "without CAP_IPC_LOCK a ring's queues count as locked, 166 KiB each, for all programs of a user together; with less \
+              the queues are made smaller, at last there are too few rings",
+        source: "getrlimit(2); found by lowering ulimit -l on Linux 6.18",
         undo: "tuning apply --undo, and start the service again",
         page: PAGE,
     },

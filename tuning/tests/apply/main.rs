@@ -5,6 +5,7 @@
 mod fake;
 mod in_parts;
 mod kernel;
+mod readers;
 
 use fake::Host;
 
@@ -56,7 +57,7 @@ fn what_was_applied_fits() {
         .map(|finding| finding["name"].as_str().expect("a name"))
         .collect();
     // The limits are those of the process that asks, and the table's size is decided at boot.
-    assert_eq!(bad, ["RLIMIT_NOFILE", "thash_entries"]);
+    assert_eq!(bad, ["RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "thash_entries"]);
 }
 
 #[test]
