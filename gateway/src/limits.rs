@@ -18,8 +18,13 @@ pub const OUTBOX_RESERVE_BYTES: u32 = 4 * 1024;
 /// What a queued frame is charged on top of its bytes: its node in the pool.
 pub const NODE_CHARGE_BYTES: u32 = 40;
 
-/// How long a socket may stay over its outbox budget before it is closed with 4429.
-pub const SLOW_CONSUMER_GRACE: Duration = Duration::from_secs(8);
+/// The last part (1/n) of a shard's outbox budget is for sockets that are owed nothing: who reads goes on while those
+/// who do not use the rest up.
+pub const READERS_RESERVE_FRACTION: u64 = 4;
+
+/// How long a socket may stay over its outbox budget, or take nothing of a replay that waits for it, before it is
+/// closed with 4429.
+pub const SLOW_CONSUMER_GRACE: Duration = Duration::from_millis(7_500);
 /// How long a closed connection may take to take its last frames and to close its side.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// How long before a deadline for the client its timer is due, so that it is closed by then.
@@ -165,4 +170,6 @@ const _: () = assert!(LINK_CREDIT_FRAMES as usize <= FANOUT_JOBS_MAX);
 const _: () = assert!(LINK_CREDIT_BATCH < LINK_CREDIT_FRAMES);
 const _: () = assert!(TABLE_RESERVE < TABLE_MARGIN);
 const _: () = assert!(ROUTERS_MAX + 128 <= TABLE_RESERVE as usize);
-const _: () = assert!(CLOSE_GRACE.as_secs() + SLOW_CONSUMER_GRACE.as_secs() <= 10);
+const _: () = assert!(
+    CLOSE_GRACE.as_millis() + SLOW_CONSUMER_GRACE.as_millis() + DEADLINE_MARGIN.as_millis() <= 10_000
+);

@@ -204,6 +204,8 @@ pub(super) struct Replay {
     pub(super) pages: u32,
     /// A page was asked for and has not come.
     pub(super) is_asked: bool,
+    /// Since when `rest` waits for the client to read.
+    pub(super) waits_since: Mono,
     /// Notifications of the last page that wait for room in the outbox.
     pub(super) rest: VecDeque<(String, Box<str>)>,
     /// Where the next page begins, once `rest` is out; `None`: the last page was the last.

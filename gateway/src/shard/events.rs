@@ -99,6 +99,12 @@ impl Shard {
             frames.push(frame);
         }
         let next_cursor = if replay.rest.is_empty() { replay.next_cursor.take() } else { None };
+        if !replay.rest.is_empty() {
+            // A page in memory is not kept for a client that does not read.
+            replay.waits_since = now.mono;
+            connection.flags.set(Flags::EARLY);
+            self.sockets.wheel.arm_no_later(key.index(), now.mono + limits::SLOW_CONSUMER_GRACE);
+        }
         if replay.rest.is_empty() && next_cursor.is_none() && !replay.is_asked {
             connection.state = State::Events(None);
         }

@@ -2,13 +2,17 @@
 //! and a tail.
 //!
 //! A queued frame shares its bytes with all who are owed the same, so a connection that is owed nothing costs
-//! nothing. Two budgets bound it: bytes a socket, and memory a shard. Never decides what happens to a socket
+//! nothing. Two budgets bound it: bytes a socket, and memory a shard, of which a part is kept for sockets that
+//! read what they are sent. Both count a frame until the kernel has taken it. Never decides what happens to a socket
 //! that is over its budget. Called by `shard`.
 
 use bytes::Bytes;
 use wire::limits::LINK_FRAME_BYTES_MAX;
 
-use crate::limits::{BYTES_PER_SEND_MAX, FRAMES_PER_SEND_MAX, NODE_CHARGE_BYTES, OUTBOX_RESERVE_BYTES};
+use crate::limits::{
+    BYTES_PER_SEND_MAX, FRAMES_PER_SEND_MAX, NODE_CHARGE_BYTES, OUTBOX_RESERVE_BYTES,
+    READERS_RESERVE_FRACTION,
+};
 
 const NONE: u32 = u32::MAX;
 
@@ -37,11 +41,13 @@ pub struct Queue {
     /// Bytes queued, and those that the kernel has not taken yet.
     owed: u32,
     in_flight: u32,
+    /// What the frames in flight hold of the shard's budget.
+    in_flight_charge: u32,
 }
 
 impl Default for Queue {
     fn default() -> Queue {
-        Queue { head: NONE, tail: NONE, owed: 0, in_flight: 0 }
+        Queue { head: NONE, tail: NONE, owed: 0, in_flight: 0, in_flight_charge: 0 }
     }
 }
 
@@ -62,12 +68,6 @@ impl Queue {
     pub fn is_sending(&self) -> bool {
         self.in_flight > 0
     }
-
-    /// The kernel took what was in flight.
-    pub fn sent(&mut self) {
-        self.owed -= self.in_flight;
-        self.in_flight = 0;
-    }
 }
 
 impl Pool {
@@ -79,7 +79,9 @@ impl Pool {
     pub fn push(&mut self, queue: &mut Queue, frame: Bytes, sharers: usize) -> Result<(), Full> {
         let bytes = length(&frame)?;
         let shared = bytes.div_ceil(u32::try_from(sharers.max(1)).unwrap_or(u32::MAX));
-        if queue.owed.saturating_add(bytes) > self.connection_budget || !self.has_room(shared) {
+        if queue.owed.saturating_add(bytes) > self.connection_budget
+            || !self.has_room(shared, queue.owed == 0)
+        {
             return Err(Full);
         }
         self.append(queue, frame, bytes, shared + NODE_CHARGE_BYTES);
@@ -90,7 +92,7 @@ impl Pool {
     /// may pass it; the next one waits until the client has read.
     pub fn push_reply(&mut self, queue: &mut Queue, frame: Bytes) -> Result<(), Full> {
         let bytes = length(&frame)?;
-        if queue.owed > self.connection_budget || !self.has_room(bytes) {
+        if queue.owed > self.connection_budget || !self.has_room(bytes, false) {
             return Err(Full);
         }
         self.append(queue, frame, bytes, bytes + NODE_CHARGE_BYTES);
@@ -109,8 +111,9 @@ impl Pool {
         Ok(())
     }
 
-    fn has_room(&self, bytes: u32) -> bool {
-        self.charged + u64::from(bytes + NODE_CHARGE_BYTES) <= self.shard_budget
+    fn has_room(&self, bytes: u32, reads: bool) -> bool {
+        let kept = if reads { 0 } else { self.shard_budget / READERS_RESERVE_FRACTION };
+        self.charged + u64::from(bytes + NODE_CHARGE_BYTES) <= self.shard_budget - kept
     }
 
     fn append(&mut self, queue: &mut Queue, frame: Bytes, bytes: u32, charge: u32) {
@@ -135,7 +138,8 @@ impl Pool {
         at
     }
 
-    fn pop(&mut self, queue: &mut Queue) -> Option<Bytes> {
+    /// The next frame, and what is still charged for it.
+    fn pop(&mut self, queue: &mut Queue) -> Option<(Bytes, u32)> {
         if queue.head == NONE {
             return None;
         }
@@ -146,26 +150,34 @@ impl Pool {
         if queue.head == NONE {
             queue.tail = NONE;
         }
-        self.charged -= u64::from(node.charge);
         node.next = self.free;
+        let charge = node.charge;
         self.free = at;
-        Some(frame)
+        Some((frame, charge))
     }
 
     /// The frames of the next send: as many as one send may carry. Those taken are in flight until
-    /// [`Queue::sent`].
+    /// [`Pool::sent`].
     pub fn next_send<'a>(&'a mut self, queue: &'a mut Queue) -> NextSend<'a> {
         debug_assert!(!queue.is_sending(), "one send at a time");
         NextSend { pool: self, queue, frames: 0 }
     }
 
+    /// The kernel took what was in flight, or gave it up.
+    pub fn sent(&mut self, queue: &mut Queue) {
+        queue.owed -= std::mem::take(&mut queue.in_flight);
+        self.charged -= u64::from(std::mem::take(&mut queue.in_flight_charge));
+    }
+
     /// Throws away what is queued; what is in flight stays.
     pub fn clear(&mut self, queue: &mut Queue) {
-        while self.pop(queue).is_some() {}
+        while let Some((_, charge)) = self.pop(queue) {
+            self.charged -= u64::from(charge);
+        }
         queue.owed = queue.in_flight;
     }
 
-    /// Bytes that queued frames hold of the shard's budget.
+    /// Bytes that frames hold of the shard's budget, queued or in flight.
     pub fn charged_bytes(&self) -> u64 {
         self.charged
     }
@@ -201,8 +213,10 @@ impl Iterator for NextSend<'_> {
             return None;
         }
         self.frames += 1;
+        let (frame, charge) = self.pool.pop(self.queue)?;
         self.queue.in_flight += u32::try_from(bytes).expect("push checked it");
-        self.pool.pop(self.queue)
+        self.queue.in_flight_charge += charge;
+        Some(frame)
     }
 }
 
@@ -223,7 +237,7 @@ mod tests {
             let mut pool = Pool::new(8_000, SHARD_BUDGET);
             let mut queues = [Queue::default(); 4];
             let mut models: [VecDeque<Bytes>; 4] = Default::default();
-            let mut flying = [0_u32; 4];
+            let mut flying: [Vec<usize>; 4] = Default::default();
             for (serial, (who, what, size)) in steps.into_iter().enumerate() {
                 let (queue, model) = (&mut queues[who], &mut models[who]);
                 match what {
@@ -243,11 +257,11 @@ mod tests {
                         for frame in &taken {
                             prop_assert_eq!(Some(frame.clone()), model.pop_front());
                         }
-                        flying[who] = taken.iter().map(|frame| frame.len() as u32).sum();
+                        flying[who] = taken.iter().map(Bytes::len).collect();
                     }
                     4 => {
-                        queue.sent();
-                        flying[who] = 0;
+                        pool.sent(queue);
+                        flying[who].clear();
                     }
                     _ => {
                         pool.clear(queue);
@@ -255,9 +269,10 @@ mod tests {
                     }
                 }
                 let queued: usize = models[who].iter().map(Bytes::len).sum();
-                prop_assert_eq!(queues[who].owed_bytes() as usize, queued + flying[who] as usize);
-                let charged: usize =
-                    models.iter().flatten().map(|frame| frame.len() + NODE_CHARGE_BYTES as usize).sum();
+                let in_flight: usize = flying[who].iter().sum();
+                prop_assert_eq!(queues[who].owed_bytes() as usize, queued + in_flight);
+                let lengths = models.iter().flatten().map(Bytes::len).chain(flying.iter().flatten().copied());
+                let charged: usize = lengths.map(|bytes| bytes + NODE_CHARGE_BYTES as usize).sum();
                 prop_assert_eq!(pool.charged_bytes(), charged as u64);
                 prop_assert!(pool.charged_bytes() <= SHARD_BUDGET);
             }
@@ -304,8 +319,38 @@ mod tests {
         for _ in 0..1_000 {
             pool.push(&mut queue, Bytes::from_static(b"abc"), 1).unwrap();
             assert_eq!(pool.next_send(&mut queue).count(), 1);
-            queue.sent();
+            pool.sent(&mut queue);
         }
         assert_eq!(pool.nodes.len(), 1);
+        assert_eq!(pool.charged_bytes(), 0);
+    }
+
+    #[test]
+    fn those_who_do_not_read_cannot_use_the_whole_budget_up() {
+        let mut pool = Pool::new(100_000, 1_000_000);
+        let mut stuck = Vec::new();
+        loop {
+            let mut queue = Queue::default();
+            let pushed = (0..9).all(|_| pool.push(&mut queue, Bytes::from(vec![0; 9_000]), 1).is_ok());
+            // The kernel has them, and takes nothing.
+            assert!(pool.next_send(&mut queue).count() > 0);
+            stuck.push(queue);
+            if !pushed {
+                break;
+            }
+        }
+        assert!((700_000..=800_000).contains(&pool.charged_bytes()), "{}", pool.charged_bytes());
+        assert_eq!(pool.push_reply(&mut Queue::default(), Bytes::from(vec![0; 50_000])), Err(Full));
+        let mut reader = Queue::default();
+        for _ in 0..100 {
+            pool.push(&mut reader, Bytes::from(vec![0; 9_000]), 1).unwrap();
+            assert_eq!(pool.next_send(&mut reader).count(), 1);
+            pool.sent(&mut reader);
+        }
+        for mut queue in stuck {
+            pool.clear(&mut queue);
+            pool.sent(&mut queue);
+        }
+        assert_eq!(pool.charged_bytes(), 0);
     }
 }

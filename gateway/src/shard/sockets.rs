@@ -247,7 +247,7 @@ impl Sockets {
     /// The kernel took what was in flight. True: the outbox is empty now.
     pub(super) fn sent(&mut self, key: Key) -> bool {
         let Some(connection) = self.slab.get(key) else { return false };
-        connection.queue.sent();
+        self.pool.sent(&mut connection.queue);
         if !connection.queue.is_empty() {
             mark_ready(&mut self.ready, connection);
             return false;
@@ -291,6 +291,7 @@ impl Sockets {
     pub(super) fn remove(&mut self, key: Key) {
         if let Some(connection) = self.slab.get(key) {
             self.pool.clear(&mut connection.queue);
+            self.pool.sent(&mut connection.queue);
             self.wheel.disarm(key.index());
             self.slab.remove(key);
         }

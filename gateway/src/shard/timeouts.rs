@@ -87,6 +87,18 @@ impl Shard {
             return;
         }
         connection.give_back(now.mono);
+        if let State::Events(Some(replay)) = &connection.state
+            && !replay.rest.is_empty()
+        {
+            let cut_at = replay.waits_since + limits::SLOW_CONSUMER_GRACE;
+            if cut_at <= now.mono {
+                self.metrics().slow_consumers.inc();
+                self.close_session(key, CloseCode::SlowConsumer, "", now);
+            } else {
+                self.sockets.wheel.arm(key.index(), cut_at);
+            }
+            return;
+        }
         if connection.flags.has(Flags::EARLY) {
             connection.flags.clear(Flags::EARLY);
             self.arm_ping(key, now);

@@ -225,3 +225,26 @@ fn posted_messages_are_held_to_the_pace_of_a_socket() {
     house.pass(Duration::from_secs(12));
     assert_eq!((say(&mut house, "ada").0, say(&mut house, "ada").0), (200, 429));
 }
+
+#[test]
+fn a_replay_that_nobody_reads_is_not_kept() {
+    let mut house = House::with(|plan| plan.gateway.limits.outbox_bytes = 70_000);
+    let titled = format!(r#""title":"{}"#, "x".repeat(3_000));
+    let text = String::from_utf8(page(2..52, false).to_vec()).unwrap().replace(r#""title":""#, &titled);
+    let stopped = open(&mut house, &format!("/v1/events?user=ada&last_event_id={}", id_of(1)));
+    let slow = open(&mut house, &format!("/v1/events?user=bob&last_event_id={}", id_of(1)));
+    for key in [stopped, slow] {
+        house.stuck.insert(key);
+        house.router(Frame::Reply { session: key.session(), text: text.clone().into() });
+    }
+    for _ in 0..9 {
+        house.pass(Duration::from_secs(1));
+        house.shard.handle_sent(slow, house.now);
+        house.settle();
+    }
+    assert_eq!(house.shard.config.metrics.slow_consumers.get(), 1);
+    house.pass(Duration::from_secs(2));
+    assert_eq!(house.closed.get(&stopped), Some(&true), "it takes its last bytes no more than the others");
+    assert!(!house.closed.contains_key(&slow), "slow is not stopped");
+    assert!(house.shard.sockets.pool.charged_bytes() < 70_000);
+}
