@@ -6,7 +6,7 @@ readonly TOTAL_BUDGET=3600
 # name:seconds, in the order in which they run.
 readonly STAGES=(
     prepare:240 build:900 fmt:10 clippy:300 alone:120 wasm:60 layering:20 deny:60
-    unit:420 sim:120 e2e:300 crash:300 kafka:120 browser:90 readme:180
+    unit:420 sim:120 e2e:300 crash:300 hostile:150 haproxy:90 kafka:120 browser:90 readme:180
 )
 
 all_stages() {
@@ -55,10 +55,14 @@ stage_prepare() {
 prepare_apt() {
     local wanted=() pair
     for pair in kcat:kcat chromium:chromium java:openjdk-17-jre-headless mvn:maven node:nodejs npm:npm \
-        curl:curl openssl:openssl setpriv:util-linux python3:python3 git:git; do
+        curl:curl openssl:openssl setpriv:util-linux python3:python3 git:git ip:iproute2; do
         command -v "${pair%%:*}" >/dev/null || wanted+=("${pair##*:}")
     done
     python3 -c 'import venv, ensurepip' 2>/dev/null || wanted+=(python3-venv)
+    # These are not on every user's PATH.
+    for pair in haproxy:haproxy nft:nftables; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || wanted+=("${pair##*:}")
+    done
     if [[ ! -d /usr/share/fonts/truetype/dejavu ]]; then wanted+=(fonts-dejavu-core); fi
     if ((${#wanted[@]} == 0)); then
         echo "apt: nothing is missing"
@@ -185,6 +189,17 @@ stage_e2e() {
 stage_crash() {
     programs
     test_target crash --test-threads 1
+}
+
+# Attackers by the thousand, storms, and a peer that is cut off by the packet filter in a network namespace.
+stage_hostile() {
+    programs
+    test_target hostile --test-threads 1 --nocapture
+}
+
+stage_haproxy() {
+    programs
+    test_target haproxy --test-threads 2
 }
 
 stage_kafka() {

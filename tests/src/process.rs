@@ -140,9 +140,7 @@ impl Process {
 
     /// Resident memory, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) * 1_024
+        resident_bytes_of(self.pid())
     }
 
     fn show(&self) {
@@ -169,6 +167,13 @@ impl Drop for Process {
         }
         self.kill_9();
     }
+}
+
+/// Resident memory of a process, in bytes; 0 when it is gone.
+pub fn resident_bytes_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) * 1_024
 }
 
 /// Runs a command to its end with a bound on its time; gives back whether it succeeded and all it printed.
