@@ -131,3 +131,31 @@ fn brokers_that_are_not_there_and_settings_that_make_no_sense_are_one_line() {
     });
     assert!(error.contains("acks"), "{error}");
 }
+
+/// Whether the journal comes to be in this state, without anything being handed in.
+fn journal_becomes(node: &Node, state: &str) -> bool {
+    // The brokers are asked every five seconds, and librdkafka takes up to ten to try a lost one again.
+    (0..800).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        let status = node.get("/v1/status").json();
+        let mut all = status["dependencies"].as_array().expect("a list").iter();
+        all.any(|one| one["name"] == "journal" && one["state"] == state)
+    })
+}
+
+#[test]
+fn brokers_that_go_away_and_come_back_show_without_an_append() {
+    let cluster = cluster();
+    let node = Node::start_with(|config| on(&cluster, config));
+    let ready = || http(node.router.admin, "GET", "/readyz", &[], b"").status;
+    assert_eq!(ready(), 200);
+    cluster.broker_down(1).expect("there is one");
+    assert!(journal_becomes(&node, "down"), "nobody said that the brokers are away");
+    let alerts = node.get("/v1/alerts").json();
+    let mut names = alerts["items"].as_array().expect("a list").iter().map(|alert| &alert["name"]);
+    assert!(names.any(|name| name == "journal_unwritable"), "{alerts}");
+    assert_eq!(ready(), 503);
+    cluster.broker_up(1).expect("there is one");
+    assert!(journal_becomes(&node, "up"), "nobody said that they are back");
+    assert_eq!(ready(), 200);
+}
