@@ -180,6 +180,13 @@ pub struct Engines {
 #[error("{0}")]
 pub struct StartError(pub String);
 
+impl From<gateway_ring::OpenError> for StartError {
+    fn from(why: gateway_ring::OpenError) -> StartError {
+        let remedy = if why.is_a_limit() { " (tuning apply --profile loadtest sets it)" } else { "" };
+        StartError(format!("{why}{remedy}"))
+    }
+}
+
 impl Engines {
     /// Starts one thread for each config; returns when all have their rings, or the first error.
     pub fn start(configs: Vec<EngineConfig>, shared: Arc<Shared>) -> Result<Engines, StartError> {
@@ -285,8 +292,7 @@ async fn run(
             return Err(line);
         }
         Err(error) => {
-            let remedy = if error.is_a_limit() { " (tuning apply --profile loadtest sets it)" } else { "" };
-            let line = format!("{error}{remedy}");
+            let line = StartError::from(error).to_string();
             let _listening = opened.send(Err(line.clone()));
             return Err(line);
         }

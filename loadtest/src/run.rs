@@ -106,7 +106,7 @@ pub fn run(config: &RunConfig, clock: Clock, interrupt: &Interrupt) -> Result<Re
     if let Some(StormPlan { cut: Cut::Kill { pid, .. }, .. }) = config.scenario.storm() {
         victim::look(*pid).map_err(|why| RunError::Usage(format!("--kill-pid: {why}")))?;
     }
-    gateway_ring::probe(&RingConfig::default()).map_err(|why| StartError(why.to_string()))?;
+    gateway_ring::probe(&RingConfig::default()).map_err(StartError::from)?;
     let started_at = clock.wall();
     let addresses = resolve(config)?;
     let (plan, warnings) = lay_out(config, &addresses)?;

@@ -36,11 +36,12 @@ pub const SECTIONS: [&str; 21] = [
     "console",
 ];
 
-/// One settings file. `[gateway]` is the gateway's own and is checked there: one file may serve both.
+/// One settings file. `[gateway]` and `[console]` are the gateway's own and are checked there: one file may serve both.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     gateway: toml::Table,
+    console: toml::Table,
     pub router: RouterSection,
     pub kafka: Option<KafkaSection>,
     pub retention: Retention,
@@ -51,7 +52,6 @@ pub struct Settings {
     alerts: Option<toml::Table>,
     templates: Option<toml::Table>,
     email: Option<toml::Table>,
-    console: Option<toml::Table>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -259,7 +259,6 @@ impl Settings {
             ("alerts", &self.alerts),
             ("templates", &self.templates),
             ("email", &self.email),
-            ("console", &self.console),
         ];
         for (name, section) in sections {
             if let Some(section) = section {
@@ -382,17 +381,13 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        for section in
-            ["redis", "cassandra", "provider.fcm", "otp", "alerts", "templates", "email", "console"]
-        {
+        for section in ["redis", "cassandra", "provider.fcm", "otp", "alerts", "templates", "email"] {
             let error = config(&format!("[{section}]\n"), true).unwrap_err();
             assert_eq!(error, format!("[{section}] is in the contract but not built yet: leave it out"));
         }
-        for (variable, section) in [
-            ("TOCSIN_REDIS_URL", "redis"),
-            ("TOCSIN_PROVIDER_TWILIO_ACCOUNT", "provider.twilio"),
-            ("TOCSIN_CONSOLE_TOKEN_FILE", "console"),
-        ] {
+        for (variable, section) in
+            [("TOCSIN_REDIS_URL", "redis"), ("TOCSIN_PROVIDER_TWILIO_ACCOUNT", "provider.twilio")]
+        {
             let environment = [(variable.to_owned(), "x".to_owned())].into_iter();
             let settings = ops::settings::parse("", "router.toml", &SECTIONS, environment);
             let settings = settings.unwrap_or_else(|error| panic!("{variable}: {error}"));
@@ -402,6 +397,11 @@ mod tests {
         for text in ["[retention]\ninbox_days = 90\n", "[router.limits]\ndrain_per_s = 5\n"] {
             assert!(config(text, true).unwrap_err().contains("not built yet"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_the_gateway_s_is_left_to_the_gateway() {
+        assert!(config("[gateway]\nshards = 2\n[console]\napi = \"http://127.0.0.1:8090\"\n", true).is_ok());
     }
 
     #[test]
