@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use tests::certificate::Certificate;
 use tests::process::{Plan, Process, run};
 use tests::{Setup, Tocsin, paths, until, until_within};
 
@@ -205,9 +206,13 @@ fn the_settings_that_the_readme_shows_are_accepted() {
     let text = readme();
     let blocks: Vec<&str> = text.split("```").filter_map(|part| part.strip_prefix("toml\n")).collect();
     assert!(!blocks.is_empty(), "the README shows how to plug in Kafka");
+    // The files that the settings name are here, not where an operator has them.
+    let Certificate { cert, key } = Certificate::mint(folder.path(), "chain");
+    std::fs::rename(key, cert.with_file_name("key.pem")).expect("a key");
+    let place = format!("{}/", folder.path().display());
     for block in blocks {
         let file = folder.path().join("tocsin.toml");
-        std::fs::write(&file, block).expect("a file");
+        std::fs::write(&file, block.replace("/etc/tocsin/", &place)).expect("a file");
         let mut command = Command::new(paths::program("gateway"));
         let (good, answer) = run(command.arg("--config").arg(&file).arg("--check-config"), COMMAND);
         assert!(good, "{block}\n{answer}");
