@@ -48,6 +48,9 @@ fn a_post_acknowledges_and_dismisses_elsewhere() {
     let mut events = tocsin.events("sse-ack", None);
     events.recv("welcome");
     let mut socket = tocsin.connect("sse-ack");
+    // Behind the answer to a sync the router knows of this socket's shard, too.
+    socket.say(&json!({ "type": "sync" }));
+    socket.recv("sync_batch");
     let id = tocsin.api().accepted(&to_user("sse-ack", "x"));
     events.recv("notification");
     socket.recv("notification");
