@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::deadline::PATIENCE;
@@ -44,24 +45,19 @@ impl House {
     }
 }
 
-/// The shipped settings with this test's addresses in the place of the shipped ones.
+/// The shipped settings with this test's addresses.
 fn launch(one: &Tocsin, two: &Tocsin, proxy: SocketAddr) -> Process {
-    let shipped =
-        std::fs::read_to_string(paths::root().join("tuning/haproxy/haproxy.cfg")).expect("it is shipped");
-    let admin = |tocsin: &Tocsin| format!("port {}", port_of(tocsin.gateway_admin().base()));
-    let changes = [
-        ("127.0.0.1:8000", proxy.to_string()),
-        ("127.0.0.1:8081", format!("{} source {PROXY}", one.clients())),
-        ("127.0.0.1:8082", format!("{} source {PROXY}", two.clients())),
-        ("port 9111", admin(one)),
-        ("port 9112", admin(two)),
-    ];
-    let settings = changes.iter().fold(shipped, |text, (from, to)| {
-        assert_eq!(text.matches(from).count(), 1, "{from} stands once in the shipped settings");
-        text.replace(from, to)
-    });
+    let filled = Command::new(paths::root().join("tests/haproxy/settings"))
+        .args([proxy.to_string(), PROXY.to_owned()])
+        .args(
+            [one, two]
+                .map(|gateway| format!("{},{}", gateway.clients(), port_of(gateway.gateway_admin().base()))),
+        )
+        .output()
+        .expect("the script can be run");
+    assert!(filled.status.success(), "{}", String::from_utf8_lossy(&filled.stderr));
     let file = one.folder().join("haproxy.cfg");
-    std::fs::write(&file, settings).expect("the folder can be written");
+    std::fs::write(&file, filled.stdout).expect("the folder can be written");
     let plan = Plan {
         program: program(),
         arguments: vec!["-db".into(), "-f".into(), file.into()],
