@@ -75,6 +75,8 @@ pub struct Counts {
     pub duplicated: u64,
     /// Notifications that clients acknowledged.
     pub acked: u64,
+    /// Of those, said again because the server had been too busy.
+    pub acked_again: u64,
     /// First copies that came by a sync after a drop or a gap.
     pub synced: u64,
     /// Copies at a socket that should not get them, or of no known message.
@@ -134,6 +136,7 @@ impl Counts {
         self.received += other.received;
         self.duplicated += other.duplicated;
         self.acked += other.acked;
+        self.acked_again += other.acked_again;
         self.synced += other.synced;
         self.strays += other.strays;
         self.frames += other.frames;

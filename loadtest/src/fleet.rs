@@ -3,6 +3,7 @@
 //!
 //! A client is known by its place in this thread; its number in the run is `lane.number(place)`.
 
+mod acks;
 mod closing;
 mod foreign;
 mod handshake;
@@ -34,6 +35,7 @@ use crate::schedule::{Lane, Pace};
 use crate::tally::{Bits, Tally, ToAll, ToOne};
 use crate::target::Target;
 use crate::users::Users;
+use acks::Unsure;
 use closing::Closing;
 use losing::Cutting;
 use timers::{Timers, Wake, Why};
@@ -175,6 +177,7 @@ pub struct Fleet {
     /// Heads of answers of which a part has come.
     partial: HashMap<u32, Vec<u8>>,
     speech: Speech,
+    unsure: Unsure,
     receipts: Option<Receipts>,
     journal: Journal,
     outputs: VecDeque<Output>,
@@ -218,6 +221,7 @@ impl Fleet {
             leaving: false,
             timers: Timers::default(),
             partial: HashMap::new(),
+            unsure: Unsure::default(),
             receipts: None,
             journal: Journal::default(),
             outputs: VecDeque::new(),
@@ -334,6 +338,7 @@ impl Fleet {
             }
             (Phase::In, Why::Moves) => self.move_on(wake.place, at, now),
             (Phase::In, Why::Syncs) => self.sync(wake.place, None),
+            (Phase::In, Why::Acks) => self.acknowledge_again(wake.place, now),
             _ => {}
         }
     }
@@ -465,5 +470,6 @@ impl Fleet {
             self.journal.counts.established += 1;
         }
         self.outputs.push_back(Output::Presence { client: self.config.lane.number(place), inside: true });
+        self.acknowledge_again(place, now);
     }
 }

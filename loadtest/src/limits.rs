@@ -54,6 +54,16 @@ pub const SECRET_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub const BITMAP_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of one message from a server: a page of the largest notifications.
 pub const SERVER_MESSAGE_BYTES_MAX: usize = wire::limits::LINK_FRAME_BYTES_MAX;
+/// How long after an acknowledgement a server may still refuse it as busy: a gateway does in three seconds.
+pub const ACK_REFUSED_WITHIN: Duration = Duration::from_secs(6);
+/// Acknowledgements that one thread keeps for that long; past it the oldest is taken as read.
+pub const ACKS_UNSURE_MAX: usize = 65_536;
+/// Refused acknowledgements that wait in one thread to be said again; more are given up, as errors.
+pub const ACKS_REFUSED_MAX: usize = 262_144;
+/// How often one acknowledgement is said at the most.
+pub const ACK_TRIES_MAX: u32 = 10;
+/// The longest that a server can put one off.
+pub const ACK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
 /// Bytes of the server's answer to an upgrade.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Connections closed in one turn of the loop at the end, so that the loop goes on answering.

@@ -12,7 +12,7 @@
 //! | `connections` | `wanted`, `established` (got in at least once), `failed` (never got in), `open_at_end`, `dropped`, `reconnected`, `moved` (asked to leave by the server), `per_s` (established a second, from the first intended connect to the last welcome) |
 //! | `handshake_ms` | intended connect → `welcome`: `count`, `min`, `mean`, `p50`, `p90`, `p99`, `p999`, `max` |
 //! | `admission` | `refused` attempts, `retry_after_s` {`min`, `max`, `histogram`: {seconds: times}}, `attempts`: {attempts a client needed: clients} |
-//! | `messages` | `sent` (202), `rejected`, `unknown` (no answer), `owed` copies, `received` of them, `lost` = owed − received, `duplicated` (live twice), `synced` (came by a sync), `acked` by clients, `acks_read` (by how many more in-app deliveries the router's ledger calls delivered), `strays`, `per_s` |
+//! | `messages` | `sent` (202), `rejected`, `unknown` (no answer), `owed` copies, `received` of them, `lost` = owed − received, `duplicated` (live twice), `synced` (came by a sync), `acked` by clients, `acked_again` (once more, because the server had been too busy), `acks_read` (by how many more in-app deliveries the router's ledger calls delivered), `strays`, `per_s` |
 //! | `latency_ms` | intended post → socket: open loop, so a late post counts against the server and the load tester alike |
 //! | `latency_from_202_ms` | the API's 202 → socket; 0 where the message was faster than its 202 |
 //! | `post_ms`, `post_late_ms` | intended post → 202; intended post → really posted |
@@ -127,6 +127,8 @@ pub struct Messages {
     pub synced: u64,
     #[serde(default)]
     pub acked: u64,
+    #[serde(default)]
+    pub acked_again: u64,
     #[serde(default)]
     pub acks_read: Option<u64>,
     pub strays: u64,

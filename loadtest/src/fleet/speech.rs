@@ -12,6 +12,7 @@ use wire::session::Incoming;
 use wire::time::{Mono, Wall};
 use wire::ws::{self, Data, OpCode};
 
+use super::acks::Acks;
 use super::timers::{Wake, Why};
 use super::{Fleet, Output, Phase};
 use crate::dialect::Dialect;
@@ -87,9 +88,8 @@ impl Speech {
         ours.filter_map(|raw| id(raw.get())).collect()
     }
 
-    pub(super) fn say(&mut self, message: &ClientMessage) -> Bytes {
-        let text = serde_json::to_vec(message).expect("client messages serialize");
-        ws::frame(OpCode::Data(Data::Text), &text, Some(self.mask()))
+    fn text_frame(&mut self, text: &[u8]) -> Bytes {
+        ws::frame(OpCode::Data(Data::Text), text, Some(self.mask()))
     }
 
     pub(super) fn set_marker(&mut self, marker: Marker) {
@@ -157,8 +157,9 @@ impl Fleet {
             }
             Ok(ServerMessage::Error { code, retry_after_ms, .. }) => {
                 self.journal.errors.add(&format!("server error: {code}"));
-                if let Some(after_ms) = retry_after_ms {
-                    self.sync_again(place, Duration::from_millis(after_ms), now);
+                if let Some(after) = retry_after_ms.map(Duration::from_millis) {
+                    self.sync_again(place, after, now);
+                    self.refuse_said(place, after, now);
                 }
             }
             Ok(ServerMessage::Dismiss { .. } | ServerMessage::Pong { .. }) => {}
@@ -186,20 +187,29 @@ impl Fleet {
             self.journal.counts.payload_bytes += text.len() as u64;
         }
         if first && self.config.acks {
-            self.acknowledge(place, text);
+            self.acknowledge(place, text, now);
         }
     }
 
+    /// Says one message of JSON.
+    pub(super) fn say(&mut self, place: u32, text: &[u8]) {
+        let frame = self.speech.text_frame(text);
+        self.outputs.push_back(Output::Send { place, frame });
+    }
+
+    pub(super) fn say_message(&mut self, place: u32, message: &ClientMessage) {
+        let text = serde_json::to_vec(message).expect("client messages serialize");
+        self.say(place, &text);
+    }
+
     /// Acknowledges every notification of this run in a message: one, or those of a page.
-    fn acknowledge(&mut self, place: u32, text: &str) {
+    fn acknowledge(&mut self, place: u32, text: &str, now: Mono) {
         let ids = self.speech.ids(text);
         if ids.is_empty() {
             return self.journal.errors.add("a notification without an id");
         }
         self.journal.counts.acked += ids.len() as u64;
-        let said = format!(r#"{{"type":"ack","ids":[{}]}}"#, ids.join(","));
-        let frame = ws::frame(OpCode::Data(Data::Text), said.as_bytes(), Some(self.speech.mask()));
-        self.outputs.push_back(Output::Send { place, frame });
+        self.say_acks(place, Acks::of(&ids), now);
     }
 
     fn handle_welcome(&mut self, place: u32, welcome: &Welcome, now: Mono) {
@@ -216,8 +226,7 @@ impl Fleet {
         match self.config.topic.clone() {
             Some(topic) => {
                 self.clients[place as usize].phase = Phase::Subscribing;
-                let frame = self.speech.say(&ClientMessage::Subscribe { topics: vec![topic] });
-                self.outputs.push_back(Output::Send { place, frame });
+                self.say_message(place, &ClientMessage::Subscribe { topics: vec![topic] });
             }
             None => self.enter(place, now),
         }

@@ -6,7 +6,7 @@ use wire::message::{ClientMessage, SyncBatch, SyncRequest};
 use wire::time::{Mono, Wall};
 
 use super::timers::{Wake, Why};
-use super::{Fleet, Output, Phase};
+use super::{Fleet, Phase};
 
 impl Fleet {
     /// Asks for what was missed since `since`, or since the newest that was heard of. What comes live before the pages are
@@ -41,7 +41,6 @@ impl Fleet {
     }
 
     fn ask(&mut self, place: u32, request: SyncRequest) {
-        let frame = self.speech.say(&ClientMessage::Sync(request));
-        self.outputs.push_back(Output::Send { place, frame });
+        self.say_message(place, &ClientMessage::Sync(request));
     }
 }

@@ -7,7 +7,9 @@ use wire::http::parse_request;
 use wire::ws;
 
 use super::*;
-use crate::limits::{CLOSE_WITHIN, CLOSES_A_TURN, CUTS_A_TURN, HANDSHAKES_AT_ONCE_MAX};
+use crate::limits::{
+    ACK_REFUSED_WITHIN, ACK_TRIES_MAX, CLOSE_WITHIN, CLOSES_A_TURN, CUTS_A_TURN, HANDSHAKES_AT_ONCE_MAX,
+};
 use crate::users::Proof;
 
 const T0: Mono = Mono(10_000_000);
@@ -215,6 +217,79 @@ fn a_gap_is_synced_from_where_it_began() {
         }
     });
     assert!(read.is_ok() && said.contains(r#""last_seen_at":"2025-12-31T00:00:00Z""#), "{said}");
+}
+
+/// Everything that client 0 says, in the order in which it does.
+fn said(fleet: &mut Fleet) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut server = Session::new(Role::Server);
+    for output in outputs(fleet) {
+        let Output::Send { place: 0, frame } = output else { continue };
+        let read = server.handle_bytes(&mut frame.to_vec(), &SessionLimits::default(), &mut |incoming| {
+            if let wire::session::Incoming::Text(text) = incoming {
+                said.push(text.to_owned());
+            }
+        });
+        assert!(read.is_ok());
+    }
+    said
+}
+
+const BUSY: &str = r#"{"type":"error","code":"busy","message":"","retry_after_ms":2000}"#;
+const ACK: &str = r#"{"type":"ack","ids":["a"]}"#;
+
+/// A client that has acknowledged its first notification.
+fn one_that_acknowledged() -> Fleet {
+    let mut fleet = one_inside();
+    fleet.begin_run(Arc::new(Posts::new(Pace::new(T0, 10.0), 10)), &Audience::One);
+    let mark = crate::marker::Mark { number: 0, recipient: crate::marker::Recipient::User(0) };
+    let data = Marker::new(1).data(mark);
+    fleet.handle_bytes(0, &mut text(&format!(r#"{{"type":"notification","id":"a","data":{data}}}"#)), T0);
+    assert_eq!(said(&mut fleet), [ACK]);
+    fleet
+}
+
+#[test]
+fn a_refused_ack_is_said_again_when_the_server_wants_it_and_counts_once() {
+    let mut fleet = one_that_acknowledged();
+    fleet.handle_bytes(0, &mut text(BUSY), after(T0, 100));
+    fleet.handle_timeout(after(T0, 2_099));
+    assert!(said(&mut fleet).is_empty());
+    fleet.handle_timeout(after(T0, 2_100));
+    assert_eq!(said(&mut fleet), [ACK]);
+    let counts = &fleet.journal().counts;
+    assert_eq!((counts.acked, counts.acked_again), (1, 1));
+    // What was read long ago is not what is refused now.
+    fleet.handle_bytes(0, &mut text(BUSY), after(T0, 2_100) + ACK_REFUSED_WITHIN);
+    fleet.handle_timeout(after(T0, 60_000));
+    assert!(said(&mut fleet).is_empty());
+}
+
+#[test]
+fn an_ack_that_is_refused_without_end_is_given_up() {
+    let mut fleet = one_that_acknowledged();
+    let mut now = T0;
+    let mut times = 1;
+    for _ in 0..3 * ACK_TRIES_MAX {
+        fleet.handle_bytes(0, &mut text(BUSY), now);
+        now = after(now, 2_000);
+        fleet.handle_timeout(now);
+        times += said(&mut fleet).len() as u32;
+    }
+    assert_eq!(times, ACK_TRIES_MAX);
+    let errors = fleet.journal().errors.clone().into_map();
+    assert_eq!(errors["ack: refused too often, given up"], 1);
+}
+
+#[test]
+fn a_client_that_lost_its_connection_says_a_refused_ack_when_it_is_back() {
+    let mut fleet = one_that_acknowledged();
+    fleet.handle_bytes(0, &mut text(BUSY), T0);
+    fleet.handle_ended(0, None, T0);
+    let now = after(T0, 1_000);
+    fleet.handle_timeout(now);
+    let_in(&mut fleet, 0, now);
+    assert!(said(&mut fleet).contains(&ACK.to_owned()));
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(super) enum Why {
     Moves,
     /// It asks again for what it missed.
     Syncs,
+    /// It acknowledges again what was refused.
+    Acks,
 }
 
 /// At most a wake and a deadline for each socket that was begun; both leave when their time comes.

@@ -214,6 +214,7 @@ fn write_tables(out: &mut String, report: &Report) -> std::fmt::Result {
             ("lost", m.lost),
             ("duplicated", m.duplicated),
             ("acknowledged", m.acked),
+            ("once more: busy", m.acked_again),
         ];
         write_counts(out, "Messages", &rows)?;
     }

@@ -180,6 +180,7 @@ fn messages(all: &[&Report]) -> Messages {
         sum.duplicated += m.duplicated;
         sum.synced += m.synced;
         sum.acked += m.acked;
+        sum.acked_again += m.acked_again;
         sum.strays += m.strays;
         sum.per_s = match (sum.per_s, m.per_s) {
             (Some(one), Some(other)) => Some(one + other),

@@ -64,7 +64,11 @@ impl Report {
         if m.acked > 0 {
             let read =
                 m.acks_read.map_or("not asked".to_owned(), |read| format!("{read} read by the router"));
-            writeln!(page, "acks          {} sent, {read}", m.acked)?;
+            let again = match m.acked_again {
+                0 => String::new(),
+                again => format!(" ({again} once more: the server had been busy)"),
+            };
+            writeln!(page, "acks          {} sent{again}, {read}", m.acked)?;
         }
         if let Some(drain) = &self.drain {
             write_drain(page, drain)?;

@@ -154,6 +154,7 @@ fn messages(
         duplicated: counts.duplicated,
         synced: counts.synced,
         acked: counts.acked,
+        acked_again: counts.acked_again,
         acks_read: None,
         strays: counts.strays,
         per_s: seconds.map(|seconds| counts.received as f64 / seconds),

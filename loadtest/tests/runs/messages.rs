@@ -90,6 +90,15 @@ fn a_fan_out_counts_every_copy_at_every_socket() {
 }
 
 #[test]
+fn an_ack_that_a_busy_server_refused_is_said_again() {
+    let server = Server::start(Manners { busy_for: 30, ..Manners::default() });
+    let report = latency(&server, &["--acks", "--settle", "10s", "--expect", "acked=100,acks_read=100"]);
+    assert!(report.passed, "{report:#?}");
+    // A refusal does not say what it refuses, so more than the refused ones may come again.
+    assert!(report.messages.acked_again >= 30, "{report:#?}");
+}
+
+#[test]
 fn a_topic_is_subscribed_before_anything_is_sent() {
     let server = Server::start(Manners::default());
     let report = fanout(&server, &["--topic", "news"]);

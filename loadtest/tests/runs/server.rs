@@ -1,6 +1,6 @@
 //! A server with manners to choose: WebSockets by tungstenite, one thread each, and an API that answers 202.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -35,6 +35,8 @@ pub struct Manners {
     pub spread_ms: Option<u64>,
     /// Say this instead of a welcome.
     pub instead_of_welcome: Option<String>,
+    /// So many acknowledgements are refused as busy, to be said again after 50 ms.
+    pub busy_for: u64,
     /// Close frames sent to all sockets before this post, with the code.
     pub close_before: BTreeMap<u64, u16>,
 }
@@ -47,6 +49,9 @@ struct Seen {
     inboxes: HashMap<String, Vec<Value>>,
     pongs: u64,
     goodbyes: u64,
+    /// Acknowledgements heard, refused ones included, and what was acknowledged by the others.
+    acks: u64,
+    read: BTreeSet<String>,
     posts: u64,
     authorizations: Vec<String>,
 }
@@ -175,9 +180,22 @@ impl Server {
         let reply = match said["type"].as_str() {
             Some("subscribe") => json!({ "type": "subscribed", "topics": said["topics"] }),
             Some("sync") => self.page(user, &said),
+            Some("ack") if !self.read(&said) => {
+                json!({ "type": "error", "code": "busy", "message": "", "retry_after_ms": 50 })
+            }
             _ => return Ok(()),
         };
         socket.send(Message::text(reply.to_string()))
+    }
+
+    /// Reads an acknowledgement; false: too busy.
+    fn read(&self, said: &Value) -> bool {
+        let mut seen = self.seen();
+        seen.acks += 1;
+        let reads = seen.acks > self.manners.busy_for;
+        let ids = said["ids"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        seen.read.extend(ids.filter(|_| reads).map(str::to_owned));
+        reads
     }
 
     /// A page behind the cursor, or behind `last_seen_at`, with the last one seen on it: pages may overlap.
@@ -199,7 +217,10 @@ impl Server {
         let mut writer = stream.try_clone().expect("a descriptor");
         let mut reader = BufReader::new(stream);
         while let Some((path, body)) = read_request(&mut reader) {
-            let (status, answer) = if path.ends_with("/batch") {
+            let (status, answer) = if path == "/v1/reconcile" {
+                let delivered = self.seen().read.len();
+                (200, json!({ "channels": [{ "channel": "inapp", "delivered": delivered }] }).to_string())
+            } else if path.ends_with("/batch") {
                 let lines: Vec<String> = body.lines().map(|line| self.take(line).1).collect();
                 (200, lines.join("\n"))
             } else {
