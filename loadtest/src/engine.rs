@@ -277,14 +277,15 @@ async fn run(
     opened: &Opened,
 ) -> Result<EngineResult, String> {
     let clients = config.fleet.lane.share(config.fleet.clients);
+    let places = clients + config.fleet.errand_places();
     let ring_config = RingConfig {
-        connections: clients + SLOTS_SPARE,
+        connections: places + SLOTS_SPARE,
         rings: config.rings,
         sharers: config.fleet.lane.lanes,
         ..RingConfig::default()
     };
     let rings = match Rings::open(&ring_config) {
-        Ok(rings) if rings.table().capacity >= clients => rings,
+        Ok(rings) if rings.table().capacity >= places => rings,
         Ok(rings) => {
             let line =
                 format!("{} for {clients} clients: raise RLIMIT_NOFILE or give more --rings", rings.table());
@@ -297,7 +298,7 @@ async fn run(
             return Err(line);
         }
     };
-    let secure = match secure(&config, clients) {
+    let secure = match secure(&config, places) {
         Ok(secure) => secure,
         Err(line) => {
             let _listening = opened.send(Err(line.clone()));
@@ -306,7 +307,7 @@ async fn run(
     };
     // Nobody listens when the run gave up meanwhile; `stop` then ends this thread too.
     let _listening = opened.send(Ok((rings.notifier(), rings.table().to_string())));
-    let sockets = Sockets::new(rings, clients, config.addresses, config.sources, config.fleet.lane, secure);
+    let sockets = Sockets::new(rings, places, config.addresses, config.sources, config.fleet.lane, secure);
     let clock = config.clock;
     let fleet = Fleet::new(config.fleet);
     let engine = Engine {
@@ -325,11 +326,11 @@ async fn run(
 }
 
 /// The TLS side of a thread's sockets; `None` where every target speaks plaintext.
-fn secure(config: &EngineConfig, clients: u32) -> Result<Option<Secure>, String> {
+fn secure(config: &EngineConfig, places: u32) -> Result<Option<Secure>, String> {
     let Some(plan) = &config.tls else { return Ok(None) };
     let hosts = config.fleet.targets.iter().map(|target| target.is_tls.then(|| target.host.clone()));
     let sessions = Clients::new(plan).map_err(|why| format!("TLS cannot be set up: {why}"))?;
-    Ok(Some(Secure::new(sessions, hosts.collect(), clients)))
+    Ok(Some(Secure::new(sessions, hosts.collect(), places)))
 }
 
 struct Engine {

@@ -5,11 +5,13 @@
 
 mod acks;
 mod closing;
+mod errands;
 mod foreign;
 mod handshake;
 mod losing;
 mod route;
 mod speech;
+mod streaming;
 mod syncing;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use wire::time::Mono;
 
 use crate::counts::Journal;
 use crate::dialect::Dialect;
-use crate::limits::{HANDSHAKE_WITHIN, SERVER_MESSAGE_BYTES_MAX, SLOT_AGAIN};
+use crate::limits::{ERRANDS_AT_ONCE, HANDSHAKE_WITHIN, SERVER_MESSAGE_BYTES_MAX, SLOT_AGAIN};
 use crate::marker::Marker;
 use crate::percentiles::Latencies;
 use crate::posts::Posts;
@@ -37,7 +39,9 @@ use crate::target::Target;
 use crate::users::Users;
 use acks::Unsure;
 use closing::Closing;
+use errands::Errands;
 use losing::Cutting;
+use streaming::Stream;
 use timers::{Timers, Wake, Why};
 
 pub use speech::Speech;
@@ -69,6 +73,17 @@ pub struct FleetConfig {
     pub dialect: Dialect,
     /// Handshakes that this thread has begun and not ended; more wait.
     pub handshakes_at_once: usize,
+}
+
+impl FleetConfig {
+    pub(super) fn reads_streams(&self) -> bool {
+        self.targets.iter().any(|target| target.is_stream)
+    }
+
+    /// Places that the engine must have behind those of the clients, for what these say beside their streams.
+    pub fn errand_places(&self) -> u32 {
+        if self.reads_streams() { ERRANDS_AT_ONCE } else { 0 }
+    }
 }
 
 /// What the engine is to do.
@@ -164,6 +179,9 @@ pub struct Fleet {
     config: FleetConfig,
     limits: SessionLimits,
     clients: Vec<Client>,
+    /// Of each client; none where they have WebSockets.
+    streams: Vec<Stream>,
+    errands: Errands,
     /// Clients that have begun; the next one begins at its time in the pace.
     begun: u32,
     /// Clients that are neither waiting, in nor out.
@@ -210,6 +228,8 @@ impl Fleet {
                 binary: config.dialect == Dialect::Nats,
                 ..SessionLimits::default()
             },
+            streams: (0..if config.reads_streams() { count } else { 0 }).map(|_| Stream::default()).collect(),
+            errands: Errands::new(count, config.errand_places()),
             config,
             clients,
             begun: 0,
@@ -287,6 +307,9 @@ impl Fleet {
         if self.cutting.is_some() {
             return Some(Mono::ZERO);
         }
+        if self.errands.can_begin() {
+            return Some(Mono::ZERO);
+        }
         let deadline = self.timers.next_deadline();
         if self.under_way >= self.config.handshakes_at_once {
             return deadline;
@@ -306,6 +329,9 @@ impl Fleet {
         }
         self.go_on_cutting(now);
         while let Some((place, epoch)) = self.timers.pop_deadline(now) {
+            if self.errand_overdue(place, epoch, now) {
+                continue;
+            }
             let client = &self.clients[place as usize];
             if client.epoch == epoch && client.phase.shakes_hands() {
                 self.lose(place, "handshake timed out", Comeback::Backoff, now);
@@ -322,6 +348,7 @@ impl Fleet {
                 break;
             }
         }
+        self.begin_errands(now);
     }
 
     fn wake(&mut self, wake: Wake, at: Mono, now: Mono) {
@@ -338,6 +365,7 @@ impl Fleet {
             }
             (Phase::In, Why::Moves) => self.move_on(wake.place, at, now),
             (Phase::In, Why::Syncs) => self.sync(wake.place, None),
+            (Phase::Subscribing, Why::Subscribes) => self.subscribe(wake.place),
             (Phase::In, Why::Acks) => self.acknowledge_again(wake.place, now),
             _ => {}
         }
@@ -347,6 +375,9 @@ impl Fleet {
         let target = self.next_target(place);
         let client = &mut self.clients[place as usize];
         client.session = Session::new(Role::Client);
+        if let Some(stream) = self.streams.get_mut(place as usize) {
+            stream.begin();
+        }
         client.intended = intended;
         client.phase = Phase::Connecting;
         client.epoch = client.epoch.wrapping_add(1);
@@ -361,14 +392,20 @@ impl Fleet {
         self.outputs.push_back(Output::Connect { place, target });
     }
 
-    /// A TLS session stands; `resumed`: with the ticket of an earlier one.
-    pub fn handle_secured(&mut self, resumed: bool) {
+    /// A TLS session stands; `resumed`: with the ticket of an earlier one. Those of errands are not counted.
+    pub fn handle_secured(&mut self, place: u32, resumed: bool) {
+        if self.errands.has(place) {
+            return;
+        }
         let counts = &mut self.journal.counts;
         *(if resumed { &mut counts.tls_resumed } else { &mut counts.tls_full }) += 1;
     }
 
     /// The socket is up (and its TLS session, if there is to be one).
     pub fn handle_connected(&mut self, place: u32) {
+        if self.errand_connected(place) {
+            return;
+        }
         if self.clients[place as usize].phase != Phase::Connecting {
             return;
         }
@@ -377,13 +414,20 @@ impl Fleet {
             clippy::redundant_closure_for_method_calls,
             reason = "the method alone is of one lifetime only"
         )]
-        let frame = self.with_request(place, |request| request.encode());
+        let frame = if self.config.reads_streams() {
+            self.request_events(place)
+        } else {
+            self.with_request(place, |request| request.encode())
+        };
         self.outputs.push_back(Output::Send { place, frame });
     }
 
     /// The table had no free slot: sockets that we closed are still leaving. The attempt is made a little later, and its latency
     /// counts on from where it was meant to begin.
     pub fn handle_no_slot(&mut self, place: u32, now: Mono) {
+        if self.errand_ended(place, Some("no slot for its socket"), now) {
+            return;
+        }
         let client = &mut self.clients[place as usize];
         if client.phase == Phase::Connecting {
             client.epoch = client.epoch.wrapping_add(1);
@@ -395,6 +439,9 @@ impl Fleet {
 
     /// No socket came about.
     pub fn handle_connect_failed(&mut self, place: u32, why: &str, now: Mono) {
+        if self.errand_ended(place, Some(why), now) {
+            return;
+        }
         if self.clients[place as usize].phase.shakes_hands() {
             self.lose(place, &format!("connect: {why}"), Comeback::Backoff, now);
         }
@@ -402,12 +449,23 @@ impl Fleet {
 
     /// Bytes came on the client's socket.
     pub fn handle_bytes(&mut self, place: u32, input: &mut [u8], now: Mono) {
+        if self.errand_bytes(place, input, now) {
+            return;
+        }
         match self.clients[place as usize].phase {
             Phase::Upgrading => self.read_answer(place, input, now),
             Phase::Welcoming | Phase::Subscribing | Phase::In | Phase::Closing => {
-                self.read_frames(place, input, now);
+                self.read_messages(place, input, now);
             }
             Phase::Waiting | Phase::Connecting | Phase::Out => {}
+        }
+    }
+
+    fn read_messages(&mut self, place: u32, input: &mut [u8], now: Mono) {
+        if self.config.reads_streams() {
+            self.read_events(place, input, now);
+        } else {
+            self.read_frames(place, input, now);
         }
     }
 
@@ -435,6 +493,9 @@ impl Fleet {
 
     /// The peer closed its side, or the socket failed.
     pub fn handle_ended(&mut self, place: u32, error: Option<&str>, now: Mono) {
+        if self.errand_ended(place, error, now) {
+            return;
+        }
         match self.clients[place as usize].phase {
             Phase::Waiting | Phase::Out => {}
             Phase::Closing => self.finish(place),

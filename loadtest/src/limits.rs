@@ -64,6 +64,12 @@ pub const ACKS_REFUSED_MAX: usize = 262_144;
 pub const ACK_TRIES_MAX: u32 = 10;
 /// The longest that a server can put one off.
 pub const ACK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+/// What clients of event streams say at one time in one thread, each message on a connection of its own.
+pub const ERRANDS_AT_ONCE: u32 = 256;
+/// Messages that wait for one of those connections; more are given up, as errors.
+pub const ERRANDS_WAITING_MAX: usize = 262_144;
+/// When a message is said again of which nobody knows whether it was heard.
+pub const ERRAND_AGAIN: Duration = Duration::from_secs(2);
 /// Bytes of the server's answer to an upgrade.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Connections closed in one turn of the loop at the end, so that the loop goes on answering.

@@ -3,6 +3,8 @@
 
 #[path = "runs/drops.rs"]
 mod drops;
+#[path = "runs/events.rs"]
+mod events;
 #[path = "runs/hold.rs"]
 mod hold;
 #[path = "runs/merged.rs"]
@@ -17,6 +19,8 @@ mod signals;
 mod slowed;
 #[path = "runs/storms.rs"]
 mod storms;
+#[path = "runs/streams.rs"]
+mod streams;
 #[path = "runs/usage.rs"]
 mod usage;
 

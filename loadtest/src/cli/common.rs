@@ -31,7 +31,12 @@ const WEIGHT_MAX: u32 = 1_000_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// Where clients connect; several are used in turn [default: ws://127.0.0.1:8080]
+    /// Where clients connect: ws://, wss://, or http://, https:// for event streams; several are used in turn [default:
+    /// ws://127.0.0.1:8080]
+    ///
+    /// At http:// and https:// clients read server-sent events (/v1/events). They come back as soon as the stream's `retry:` says,
+    /// with Last-Event-ID; what they say (acknowledgements, topics, syncs) is posted to /v1/messages, each message on a
+    /// connection of its own.
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,
     /// Clients, each with a name and a connection of its own.
@@ -58,13 +63,13 @@ pub(super) struct Common {
     /// Source addresses, as 127.0.0.0/24; on loopback there are enough by itself.
     #[arg(long, value_name = "RANGE")]
     sources: Option<String>,
-    /// wss://: a PEM file with the certificates to believe.
+    /// wss://, https://: a PEM file with the certificates to believe.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
-    /// wss://: believe any certificate, as of a test server.
+    /// wss://, https://: believe any certificate, as of a test server.
     #[arg(long)]
     insecure: bool,
-    /// wss://: also a client that comes back makes a full handshake; else it resumes its session.
+    /// wss://, https://: also a client that comes back makes a full handshake; else it resumes its session.
     #[arg(long)]
     full_handshakes: bool,
     /// Threads that hold clients [default: by connections and cores]
@@ -119,6 +124,11 @@ impl Common {
         }
         let targets = urls.iter().map(|url| Target::parse(url).map_err(|why| Usage(format!("--url {why}"))));
         let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        if targets.iter().any(|target| target.is_stream != targets[0].is_stream) {
+            return Err(Usage(
+                "--url: one run has WebSockets (ws://, wss://) or event streams (http://, https://); `merge` adds two up".to_owned(),
+            ));
+        }
         let tls = self.tls(&targets)?;
         let shares =
             self.shares.as_deref().map_or(Ok(vec![1; urls.len()]), |text| shares(text, urls.len()))?;

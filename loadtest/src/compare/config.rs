@@ -36,7 +36,7 @@ impl Peer {
             _ => return Err(format!("{kind:?} is no kind of server that is known: {KINDS}")),
         };
         let target = Target::parse(url)?;
-        if target.is_tls {
+        if target.is_tls || target.is_stream {
             return Err(format!("{url:?}: servers are compared over ws://"));
         }
         Ok(Peer { name: name.to_owned(), dialect, target })

@@ -15,7 +15,7 @@ pub(super) struct Secure {
     clients: Clients,
     /// By target: the name in its certificate; `None`: it speaks plaintext.
     hosts: Vec<Option<String>>,
-    /// By client.
+    /// By place.
     sessions: Vec<Option<Box<Session>>>,
     /// Hellos of clients whose socket is not up yet.
     hellos: HashMap<u32, Vec<u8>>,
@@ -62,7 +62,7 @@ impl Secure {
         let mut hear = |said: &[u8]| plain.extend_from_slice(said);
         let received = self.clients.receive(session, place, data, &mut records, &mut hear);
         if let Some(established) = session.established().filter(|_| !was_established) {
-            fleet.handle_secured(established.resumed);
+            fleet.handle_secured(place, established.resumed);
             fleet.handle_connected(place);
         }
         if !plain.is_empty() {

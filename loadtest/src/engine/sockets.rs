@@ -37,14 +37,14 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn new(
         rings: Rings,
-        clients: u32,
+        places: u32,
         addresses: Vec<SocketAddr>,
         sources: Option<Sources>,
         lane: Lane,
         secure: Option<Secure>,
     ) -> Sockets {
+        let conns = vec![None; places as usize];
         let places = vec![NOBODY; rings.table().capacity as usize];
-        let conns = vec![None; clients as usize];
         Sockets { rings, places, conns, waiting: HashMap::new(), addresses, sources, lane, secure }
     }
 

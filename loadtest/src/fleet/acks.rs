@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use wire::time::Mono;
 
+use super::errands::Matter;
 use super::timers::{Wake, Why};
 use super::{Fleet, Phase};
 use crate::limits::{
@@ -89,6 +90,9 @@ impl Unsure {
 impl Fleet {
     pub(super) fn say_acks(&mut self, place: u32, mut acks: Acks, now: Mono) {
         acks.tries += 1;
+        if self.config.reads_streams() {
+            return self.send_errand(place, acks.message(), Matter::Acks(acks));
+        }
         self.say(place, acks.message().as_bytes());
         self.unsure.note(place, acks, now);
     }

@@ -18,6 +18,7 @@ impl Fleet {
     /// Says goodbye on every connection, a bounded number each turn; nobody comes back.
     pub fn begin_close(&mut self, now: Mono) {
         self.closing.get_or_insert(Closing { next: 0, open: 0, by: now + CLOSE_WITHIN });
+        self.end_errands();
     }
 
     pub fn is_closed(&self) -> bool {
@@ -31,7 +32,11 @@ impl Fleet {
         let until = (closing.next + CLOSES_A_TURN).min(self.clients.len() as u32);
         for place in closing.next..until {
             let phase = self.clients[place as usize].phase;
-            if phase == Phase::In {
+            if phase == Phase::In && self.config.reads_streams() {
+                // A stream's client says no goodbye: it hangs up.
+                self.clients[place as usize].phase = Phase::Out;
+                self.outputs.push_back(Output::Close { place, how: End::Reset });
+            } else if phase == Phase::In {
                 let frame = ws::close_frame(CloseCode::Normal.number(), "", Some(self.speech.mask()));
                 self.outputs.push_back(Output::Send { place, frame });
                 self.clients[place as usize].phase = Phase::Closing;

@@ -10,6 +10,7 @@ use wire::time::Mono;
 use super::{Fleet, Phase, speech};
 use crate::dialect::Dialect;
 use crate::limits::ANSWER_BYTES_MAX;
+use crate::target::as_user;
 
 impl Fleet {
     /// Builds the upgrade request, the same one each time for one attempt.
@@ -19,7 +20,7 @@ impl Fleet {
         let target = &self.config.targets[usize::from(client.target)];
         let token = self.config.users.token(number).map(|token| format!("Bearer {token}"));
         let path = match (&token, self.config.dialect) {
-            (None, Dialect::Tocsin) => target.path_as(&self.config.users.name(number)),
+            (None, Dialect::Tocsin) => as_user(&target.path, &self.config.users.name(number)),
             (_, dialect) => dialect.path(&target.path).to_owned(),
         };
         let headers: Vec<(&str, &str)> =
@@ -45,6 +46,9 @@ impl Fleet {
     }
 
     fn read_answer_head(&mut self, place: u32, input: &mut [u8], now: Mono) {
+        if self.config.reads_streams() {
+            return self.read_events_head(place, input, now);
+        }
         let head_bytes = match parse_response(input) {
             Ok(None) => {
                 self.partial.insert(place, input.to_vec());

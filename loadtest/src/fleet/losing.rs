@@ -81,16 +81,16 @@ impl Fleet {
     }
 
     fn leave_as(&mut self, place: u32, how: End) {
-        let client = &mut self.clients[place as usize];
-        if client.phase == Phase::In {
+        let phase = std::mem::replace(&mut self.clients[place as usize].phase, Phase::Waiting);
+        if phase == Phase::In {
+            self.heed_retry(place);
             self.journal.counts.open -= 1;
             self.outputs
                 .push_back(Output::Presence { client: self.config.lane.number(place), inside: false });
-        } else if client.phase.shakes_hands() {
+        } else if phase.shakes_hands() {
             self.under_way -= 1;
             self.partial.remove(&place);
         }
-        client.phase = Phase::Waiting;
         self.outputs.push_back(Output::Close { place, how });
     }
 

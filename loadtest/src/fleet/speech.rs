@@ -13,6 +13,7 @@ use wire::time::{Mono, Wall};
 use wire::ws::{self, Data, OpCode};
 
 use super::acks::Acks;
+use super::errands::Matter;
 use super::timers::{Wake, Why};
 use super::{Fleet, Output, Phase};
 use crate::dialect::Dialect;
@@ -97,7 +98,7 @@ impl Speech {
     }
 
     /// The newest `created_at` in a message.
-    fn newest(&self, text: &str) -> Option<Wall> {
+    pub(super) fn newest(&self, text: &str) -> Option<Wall> {
         let dates = self.created_at.find_iter(text.as_bytes()).filter_map(|at| {
             let rest = text.get(at + CREATED_AT.len()..)?;
             let end = rest.bytes().take(DATE_BYTES_MAX).position(|b| b == b'"')?;
@@ -117,7 +118,7 @@ impl Fleet {
             Incoming::Text(text) if self.config.dialect != Dialect::Tocsin => {
                 self.handle_foreign(place, text, now);
             }
-            Incoming::Text(text) => self.handle_text(place, text, now),
+            Incoming::Text(text) => self.handle_text(place, text, Way::Live, now),
             Incoming::Ping(payload) => {
                 let frame = ws::pong_frame(payload, Some(self.speech.mask()));
                 self.journal.counts.pings_answered += 1;
@@ -129,12 +130,13 @@ impl Fleet {
         }
     }
 
-    fn handle_text(&mut self, place: u32, text: &str, now: Mono) {
+    /// One message of the server. `way` is how a notification came, if it is one.
+    pub(super) fn handle_text(&mut self, place: u32, text: &str, way: Way, now: Mono) {
         if text.starts_with(NOTIFICATION) {
-            return self.handle_copies(place, text, Way::Live, now);
+            return self.handle_copies(place, text, way, now);
         }
         match serde_json::from_str(text) {
-            Ok(ServerMessage::Notification(_)) => self.handle_copies(place, text, Way::Live, now),
+            Ok(ServerMessage::Notification(_)) => self.handle_copies(place, text, way, now),
             Ok(ServerMessage::Welcome(welcome)) => self.handle_welcome(place, &welcome, now),
             Ok(ServerMessage::SyncBatch(batch)) => {
                 self.handle_copies(place, text, Way::Sync, now);
@@ -159,6 +161,7 @@ impl Fleet {
                 self.journal.errors.add(&format!("server error: {code}"));
                 if let Some(after) = retry_after_ms.map(Duration::from_millis) {
                     self.sync_again(place, after, now);
+                    self.subscribe_again(place, after, now);
                     self.refuse_said(place, after, now);
                 }
             }
@@ -197,9 +200,28 @@ impl Fleet {
         self.outputs.push_back(Output::Send { place, frame });
     }
 
-    pub(super) fn say_message(&mut self, place: u32, message: &ClientMessage) {
-        let text = serde_json::to_vec(message).expect("client messages serialize");
-        self.say(place, &text);
+    /// The same, whichever way the client has for it.
+    pub(super) fn say_message(&mut self, place: u32, message: &ClientMessage, matter: Matter) {
+        let text = serde_json::to_string(message).expect("client messages serialize");
+        if self.config.reads_streams() {
+            self.send_errand(place, text, matter);
+        } else {
+            self.say(place, text.as_bytes());
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, place: u32) {
+        let topics = self.config.topic.iter().cloned().collect();
+        self.say_message(place, &ClientMessage::Subscribe { topics }, Matter::Subscribe);
+    }
+
+    /// The server could not take a subscription now.
+    pub(super) fn subscribe_again(&mut self, place: u32, after: Duration, now: Mono) {
+        let client = &self.clients[place as usize];
+        if client.phase == Phase::Subscribing {
+            let wake = Wake { place, epoch: client.epoch, why: Why::Subscribes };
+            self.timers.set_wake(now + after, wake);
+        }
     }
 
     /// Acknowledges every notification of this run in a message: one, or those of a page.
@@ -223,14 +245,15 @@ impl Fleet {
         if !came_back {
             client.seen_us = welcome.server_time.0;
         }
-        match self.config.topic.clone() {
-            Some(topic) => {
-                self.clients[place as usize].phase = Phase::Subscribing;
-                self.say_message(place, &ClientMessage::Subscribe { topics: vec![topic] });
-            }
-            None => self.enter(place, now),
+        let is_behind = client.sync_from_us != 0;
+        let resumes = self.resumes(place, welcome.server_time);
+        if self.config.topic.is_some() {
+            self.clients[place as usize].phase = Phase::Subscribing;
+            self.subscribe(place);
+        } else {
+            self.enter(place, now);
         }
-        if came_back {
+        if is_behind || came_back && !resumes {
             self.sync(place, None);
         }
     }

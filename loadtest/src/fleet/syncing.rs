@@ -5,6 +5,7 @@ use std::time::Duration;
 use wire::message::{ClientMessage, SyncBatch, SyncRequest};
 use wire::time::{Mono, Wall};
 
+use super::errands::Matter;
 use super::timers::{Wake, Why};
 use super::{Fleet, Phase};
 
@@ -41,6 +42,6 @@ impl Fleet {
     }
 
     fn ask(&mut self, place: u32, request: SyncRequest) {
-        self.say_message(place, &ClientMessage::Sync(request));
+        self.say_message(place, &ClientMessage::Sync(request), Matter::Sync);
     }
 }

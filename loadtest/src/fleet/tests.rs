@@ -1,5 +1,7 @@
 //! The fleet against a server played by hand, byte by byte and second by second.
 
+mod streams;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -16,12 +18,16 @@ const T0: Mono = Mono(10_000_000);
 const WELCOME: &str = r#"{"type":"welcome","session":"s","node":"n","ping_interval_ms":25000,"server_time":"2026-01-01T00:00:00Z","reconnect":{"spread_ms":1000,"max_ms":30000}}"#;
 
 fn fleet_of(clients: u32, rate: f64, attempts_max: u32) -> Fleet {
+    fleet_at(["ws://a:1", "ws://b:2"], clients, rate, attempts_max)
+}
+
+fn fleet_at(urls: [&str; 2], clients: u32, rate: f64, attempts_max: u32) -> Fleet {
     Fleet::new(FleetConfig {
         lane: Lane { lane: 0, lanes: 1 },
         clients,
         pace: Pace::new(T0, rate),
         users: Users { prefix: "u".to_owned(), proof: Proof::Query },
-        targets: ["ws://a:1", "ws://b:2"].map(|url| Target::parse(url).expect("a URL")).to_vec(),
+        targets: urls.map(|url| Target::parse(url).expect("a URL")).to_vec(),
         shares: vec![1, 1],
         attempts_max,
         topic: None,
@@ -411,18 +417,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     /// Whatever the network and a hostile server do: no panic, and every client is in exactly one place.
     #[test]
-    fn every_client_is_somewhere(story in proptest::collection::vec((0_u32..3, happening()), 0..80)) {
-        let mut fleet = fleet_of(3, 1e3, 4);
+    fn every_client_is_somewhere(streams in any::<bool>(), story in proptest::collection::vec((0_u32..5, happening()), 0..80)) {
+        let urls = if streams { ["http://a:1", "http://b:2"] } else { ["ws://a:1", "ws://b:2"] };
+        let mut fleet = fleet_at(urls, 3, 1e3, 4);
         let mut now = T0;
         for (place, what) in story {
+            // Behind the clients are the places of what streams' clients say.
+            let place = if streams { place } else { place % 3 };
             match what {
                 Happening::Connected => fleet.handle_connected(place),
                 Happening::ConnectFailed => fleet.handle_connect_failed(place, "x", now),
-                Happening::LetIn if fleet.clients[place as usize].phase == Phase::Connecting => {
-                    let_in(&mut fleet, place, now);
-                }
-                Happening::LetIn => {}
+                Happening::LetIn if place >= 3 => fleet.handle_bytes(place, &mut streams::ACCEPTED.to_vec(), now),
+                Happening::LetIn if fleet.clients[place as usize].phase != Phase::Connecting => {}
+                Happening::LetIn if streams => streams::let_in(&mut fleet, place, now),
+                Happening::LetIn => let_in(&mut fleet, place, now),
                 Happening::Bytes(mut bytes) => fleet.handle_bytes(place, &mut bytes, now),
+                Happening::Text(json) if streams => fleet.handle_bytes(place, &mut streams::event(json), now),
                 Happening::Text(json) => fleet.handle_bytes(place, &mut text(json), now),
                 Happening::Close(code) => {
                     fleet.handle_bytes(place, &mut ws::close_frame(code, "", None).to_vec(), now);
@@ -440,6 +450,8 @@ proptest! {
             prop_assert_eq!(count(|phase| phase == Phase::In), fleet.journal.counts.open as usize);
             prop_assert_eq!(count(|phase| phase == Phase::Out), fleet.out as usize);
             prop_assert!(fleet.partial.len() <= fleet.under_way);
+            let (idle, free) = fleet.errands.idle_and_free();
+            prop_assert_eq!(idle, free);
         }
         fleet.begin_close(now);
         while let (false, Some(at)) = (fleet.is_closed(), fleet.poll_timeout()) {

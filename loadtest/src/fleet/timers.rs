@@ -22,6 +22,8 @@ pub(super) enum Why {
     Moves,
     /// It asks again for what it missed.
     Syncs,
+    /// It asks again for its topic.
+    Subscribes,
     /// It acknowledges again what was refused.
     Acks,
 }

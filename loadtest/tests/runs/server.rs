@@ -1,4 +1,5 @@
-//! A server with manners to choose: WebSockets by tungstenite, one thread each, and an API that answers 202.
+//! A server with manners to choose: WebSockets by tungstenite and event streams (`streams`), one thread each, and an API that
+//! answers 202.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Write};
@@ -42,11 +43,15 @@ pub struct Manners {
 }
 
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     attempts: HashMap<String, u32>,
     sockets: HashMap<String, TcpStream>,
+    /// Of clients that read event streams.
+    pub(super) streams: HashMap<String, TcpStream>,
+    /// `Last-Event-ID`s, in the order in which they came.
+    pub(super) resumed: Vec<String>,
     /// Every user's notifications, oldest first.
-    inboxes: HashMap<String, Vec<Value>>,
+    pub(super) inboxes: HashMap<String, Vec<Value>>,
     pongs: u64,
     goodbyes: u64,
     /// Acknowledgements heard, refused ones included, and what was acknowledged by the others.
@@ -61,7 +66,7 @@ struct Seen {
 pub struct Server {
     pub clients: SocketAddr,
     pub api: SocketAddr,
-    manners: Arc<Manners>,
+    pub(super) manners: Arc<Manners>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -77,7 +82,7 @@ impl Server {
             seen: Arc::default(),
         };
         let (one, two) = (server.clone(), server.clone());
-        each(clients, move |stream| one.serve_socket(stream));
+        each(clients, move |stream| one.serve_client(stream));
         each(api, move |stream| two.serve_api(stream));
         server
     }
@@ -91,7 +96,8 @@ impl Server {
     }
 
     pub fn connected(&self) -> usize {
-        self.seen().sockets.len()
+        let seen = self.seen();
+        seen.sockets.len() + seen.streams.len()
     }
 
     pub fn pongs(&self) -> u64 {
@@ -110,8 +116,17 @@ impl Server {
         self.seen().authorizations.clone()
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    pub(super) fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().expect("no test thread panics with it")
+    }
+
+    /// Whether a client may come in.
+    pub(super) fn admits(&self, user: &str) -> bool {
+        let mut seen = self.seen();
+        let attempts = seen.attempts.entry(user.to_owned()).or_default();
+        *attempts += 1;
+        let again = (2..2 + self.manners.refuse_again).contains(attempts);
+        *attempts > self.manners.refuse_first && !again
     }
 
     #[expect(clippy::result_large_err, reason = "tungstenite's callback is made so")]
@@ -119,15 +134,12 @@ impl Server {
         let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         let named = request.uri().query().and_then(|query| query.split("user=").nth(1));
         named.unwrap_or("").clone_into(user);
-        let mut seen = self.seen();
         if let Some(authorization) = authorization {
+            let mut seen = self.seen();
             seen.authorizations.push(authorization.to_owned());
             *user = format!("bearer {}", seen.authorizations.len());
         }
-        let attempts = seen.attempts.entry(user.clone()).or_default();
-        *attempts += 1;
-        let again = (2..2 + self.manners.refuse_again).contains(attempts);
-        if *attempts > self.manners.refuse_first && !again {
+        if self.admits(user) {
             return Ok(());
         }
         let mut refusal = ErrorResponse::new(None);
@@ -135,6 +147,19 @@ impl Server {
         let after = self.manners.retry_after_s.to_string().parse().expect("a header");
         refusal.headers_mut().insert("Retry-After", after);
         Err(refusal)
+    }
+
+    /// The first line says what a client speaks.
+    fn serve_client(&self, stream: TcpStream) {
+        let mut start = [0; 16];
+        match stream.peek(&mut start) {
+            Ok(count)
+                if start[..count].starts_with(b"GET /v1/events") || start[..count].starts_with(b"POST") =>
+            {
+                self.serve_stream(stream);
+            }
+            _ => self.serve_socket(stream),
+        }
     }
 
     fn serve_socket(&self, stream: TcpStream) {
@@ -189,7 +214,7 @@ impl Server {
     }
 
     /// Reads an acknowledgement; false: too busy.
-    fn read(&self, said: &Value) -> bool {
+    pub(super) fn read(&self, said: &Value) -> bool {
         let mut seen = self.seen();
         seen.acks += 1;
         let reads = seen.acks > self.manners.busy_for;
@@ -199,7 +224,7 @@ impl Server {
     }
 
     /// A page behind the cursor, or behind `last_seen_at`, with the last one seen on it: pages may overlap.
-    fn page(&self, user: &str, said: &Value) -> Value {
+    pub(super) fn page(&self, user: &str, said: &Value) -> Value {
         let seen = self.seen();
         let inbox = seen.inboxes.get(user).cloned().unwrap_or_default();
         let from = if let Some(cursor) = said["cursor"].as_str() {
@@ -216,7 +241,7 @@ impl Server {
     fn serve_api(&self, stream: TcpStream) {
         let mut writer = stream.try_clone().expect("a descriptor");
         let mut reader = BufReader::new(stream);
-        while let Some((path, body)) = read_request(&mut reader) {
+        while let Some(Asked { path, body, .. }) = read_request(&mut reader) {
             let (status, answer) = if path == "/v1/reconcile" {
                 let delivered = self.seen().read.len();
                 (200, json!({ "channels": [{ "channel": "inapp", "delivered": delivered }] }).to_string())
@@ -273,11 +298,17 @@ impl Server {
         let text = format!(r#"{{"type":"notification",{}"#, &live.to_string()[1..])
             .replace(r#","type":"notification""#, "");
         let frame = wire::ws::text_frame(text.as_bytes());
+        let event_id = format!("{created_at}_{}", notification["id"].as_str().expect("an id"));
+        let event = wire::sse::event(Some(&event_id), text.as_bytes());
         for user in users {
             seen.inboxes.entry(user.clone()).or_default().push(notification.clone());
-            if let Some(socket) = seen.sockets.get_mut(&user) {
-                for _ in 0..if self.manners.double.contains(&number) { 2 } else { 1 } {
+            let times = if self.manners.double.contains(&number) { 2 } else { 1 };
+            for _ in 0..times {
+                if let Some(socket) = seen.sockets.get_mut(&user) {
                     let _gone = socket.write_all(&frame);
+                }
+                if let Some(stream) = seen.streams.get_mut(&user) {
+                    let _gone = stream.write_all(&event);
                 }
             }
         }
@@ -285,8 +316,12 @@ impl Server {
 
     pub fn close_all(&self, code: u16) {
         let frame = wire::ws::close_frame(code, "", None);
-        for (_, mut socket) in self.seen().sockets.drain() {
+        let mut seen = self.seen();
+        for (_, mut socket) in seen.sockets.drain() {
             let _gone = socket.write_all(&frame);
+        }
+        for (_, stream) in seen.streams.drain() {
+            let _gone = stream.shutdown(std::net::Shutdown::Both);
         }
     }
 }
@@ -304,22 +339,29 @@ fn each(listener: TcpListener, serve: impl Fn(TcpStream) + Send + Clone + 'stati
     });
 }
 
-fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
+/// A request that was read.
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) path: String,
+    /// Names in small letters.
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: String,
+}
+
+pub(super) fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
     let mut first = String::new();
     reader.read_line(&mut first).ok().filter(|bytes| *bytes > 0)?;
-    let mut length = 0;
+    let mut headers = Vec::new();
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|bytes| *bytes > 0)?;
-        let line = line.trim_end().to_ascii_lowercase();
-        if line.is_empty() {
-            break;
-        }
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut body = vec![0; length];
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let mut body = vec![0; length.map_or(Some(0), |(_, value)| value.parse().ok())?];
     reader.read_exact(&mut body).ok()?;
-    Some((first.split(' ').nth(1)?.to_owned(), String::from_utf8(body).ok()?))
+    let mut words = first.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    Some(Asked { method, path, headers, body: String::from_utf8(body).ok()? })
 }
