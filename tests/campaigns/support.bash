@@ -76,6 +76,9 @@ free_port() {
     next_port=$((next_port + 1))
 }
 
+# Words before a program that put it on a core, as (taskset -c 0); none: wherever the kernel wants it.
+on_router=() on_gateway=() on_load=()
+
 # Starts a program; its pid is in $pid, its output in NAME.txt.
 start() {
     local name=$1
@@ -117,7 +120,7 @@ broadcast = true
 topics = ["*"]
 TOML
     cp "$work/router.toml" "$folder/router.toml"
-    start router "$PROGRAMS/router" --config "$work/router.toml" --data "$work/data"
+    start router "${on_router[@]}" "$PROGRAMS/router" --config "$work/router.toml" --data "$work/data"
     router_pid=$pid
     wait_ready "$router_admin" "$pid"
 }
@@ -136,7 +139,7 @@ gateway_up() {
         printf '\n[gateway.links]\nrouters = ["%s"]\n' "$router_links"
     } >"$work/$name.toml"
     cp "$work/$name.toml" "$folder/$name.toml"
-    start "$name" "$PROGRAMS/gateway" --config "$work/$name.toml"
+    start "$name" "${on_gateway[@]}" "$PROGRAMS/gateway" --config "$work/$name.toml"
     gateway_pid=$pid
     wait_ready "$gateway_admin" "$pid"
 }
@@ -145,7 +148,7 @@ gateway_up() {
 load() {
     local name=$1 scenario=$2 status=0
     shift 2
-    local command=("$PROGRAMS/loadtest" "$scenario" --jwt-hs256 "$work/tokens.key" --json "$folder/$name.json")
+    local command=("${on_load[@]}" "$PROGRAMS/loadtest" "$scenario" --jwt-hs256 "$work/tokens.key" --json "$folder/$name.json")
     command+=(--report "$folder/$name.html" "$@")
     note_command "${command[@]}"
     say "$name: $scenario $*"
@@ -165,6 +168,10 @@ metric() {
     curl -fsS "http://$1/metrics" 2>/dev/null | awk -v name="$2" '{ split($1, part, "{") } part[1] == name { sum += $2 } END { print sum + 0 }'
 }
 
+median() {
+    sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'
+}
+
 # Ends one program in order, at last by force; only what was started here.
 end_one() {
     local pid=$1
@@ -174,6 +181,14 @@ end_one() {
         sleep 0.1
     done
     kill -KILL "$pid" 2>/dev/null || true
+}
+
+# Ends what was started last.
+down() {
+    local last=$((${#pids[@]} - 1))
+    end_one "${pids[last]}"
+    wait "${pids[last]}" 2>/dev/null || true
+    unset "pids[last]"
 }
 
 end_all() {

@@ -36,21 +36,9 @@ tls_up() {
         "cert = \"$work/$2.pem\"" "key = \"$work/$2.key\""
 }
 
-# Ends what was started last.
-down() {
-    local last=$((${#pids[@]} - 1))
-    end_one "${pids[last]}"
-    wait "${pids[last]}" 2>/dev/null || true
-    unset "pids[last]"
-}
-
 # CPU time of a process so far, in clock ticks.
 ticks() {
     awk '{ print $14 + $15 }' "/proc/$1/stat"
-}
-
-median() {
-    sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'
 }
 
 # CPU µs a handshake of process $1, which listens at $2; the rest goes to s_time.

@@ -34,6 +34,9 @@ struct Arguments {
     /// Slots for connections.
     #[arg(long, default_value_t = 20_000)]
     connections: u32,
+    /// What each client is told behind its 101; a welcome of Tocsin's lets `loadtest hold` in.
+    #[arg(long, default_value = "welcome")]
+    welcome: String,
 }
 
 fn main() -> ExitCode {
@@ -59,7 +62,7 @@ async fn serve(arguments: &Arguments) -> Result<std::convert::Infallible, String
     let config = RingConfig { connections: arguments.connections, ..RingConfig::default() };
     let mut rings = Rings::open(&config).map_err(|error| error.to_string())?;
     rings.listen(listener).map_err(|error| error.to_string())?;
-    let mut floor = Floor::new(rings.table().capacity as usize);
+    let mut floor = Floor::new(rings.table().capacity as usize, &arguments.welcome);
     loop {
         let events = rings.turn(&mut |event| floor.note(event));
         floor.answer(&mut rings);
@@ -102,7 +105,7 @@ struct Floor {
 }
 
 impl Floor {
-    fn new(capacity: usize) -> Floor {
+    fn new(capacity: usize, welcome: &str) -> Floor {
         Floor {
             clients: vec![None; capacity],
             used: 0,
@@ -112,7 +115,7 @@ impl Floor {
             goodbyes: Vec::new(),
             pending: Vec::new(),
             in_flight: 0,
-            welcome: ws::text_frame(b"welcome"),
+            welcome: ws::text_frame(welcome.as_bytes()),
         }
     }
 
