@@ -1,11 +1,12 @@
 //! `loadtest compare`: the same scenario against several servers in turns, A B C A B C, with the same sockets, bytes and cores;
 //! medians, ranges and ratios to ours. This is the walk: who comes when. A porch; called by `main` and by tests.
 //!
-//! Pure rooms: `config`, `figures`, `report`, `table`. Porches: `args`, `turn`, `publisher`, `meter`, `starter`.
+//! Pure rooms: `config`, `figures`, `report`, `table`, `html`. Porches: `args`, `turn`, `publisher`, `meter`, `starter`.
 
 pub mod args;
 pub mod config;
 pub mod figures;
+pub mod html;
 mod meter;
 mod publisher;
 pub mod report;
@@ -22,6 +23,7 @@ use crate::interrupt::Interrupt;
 use crate::machine;
 use crate::plan::{self, Plan, Wanted};
 use crate::progress::Progress;
+use crate::report::head::Head;
 use crate::run::RunError;
 use config::{CompareConfig, Peer};
 use meter::Meter;
@@ -61,14 +63,12 @@ pub fn run(config: &CompareConfig, clock: Clock, interrupt: &Interrupt) -> Resul
         ));
     }
     Ok(CompareReport {
-        schema: SCHEMA.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: config.command.clone(),
-        started_at: started_at.to_string(),
-        seconds: clock.mono().since(begun).as_secs_f64(),
-        interrupted: interrupt.is_asked(),
-        machine: machine::machine(),
-        config: config.to_json(),
+        head: Head {
+            seconds: clock.mono().since(begun).as_secs_f64(),
+            interrupted: interrupt.is_asked(),
+            config: config.to_json(),
+            ..Head::new(SCHEMA, &config.command, started_at, machine::machine())
+        },
         ours,
         our_cores,
         peers: walk.peers,

@@ -58,8 +58,8 @@ pub fn read(path: &Path) -> Result<Report, String> {
     let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
     let report: Report =
         serde_json::from_str(&text).map_err(|error| failed(&format!("not a report of ours: {error}")))?;
-    if report.schema != SCHEMA {
-        return Err(failed(&format!("its schema is {:?}, not {SCHEMA:?}", report.schema)));
+    if report.head.schema != SCHEMA {
+        return Err(failed(&format!("its schema is {:?}, not {SCHEMA:?}", report.head.schema)));
     }
     Ok(report)
 }

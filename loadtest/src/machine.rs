@@ -21,7 +21,7 @@ const LOOK_WITHIN: Duration = Duration::from_secs(3);
 const PROCESSES_MAX: usize = 65_536;
 
 /// What the figures were measured on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     pub cpu: String,
     pub cores: u16,

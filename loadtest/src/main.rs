@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use loadtest::cli::{Cli, one_line};
 use loadtest::compare::config::CompareConfig;
+use loadtest::compare::html::html;
 use loadtest::compare::table;
 use loadtest::config::{DrawConfig, Job, MergeConfig, RunConfig};
 use loadtest::interrupt::Interrupt;
@@ -54,7 +55,7 @@ fn measure(config: &RunConfig, clock: Clock) -> Result<bool, End> {
 
 /// The files of a comparison are opened before the first turn, too.
 fn side_by_side(config: &CompareConfig, clock: Clock) -> Result<bool, End> {
-    for path in config.json.iter().chain(&config.markdown) {
+    for path in config.json.iter().chain(&config.html).chain(&config.markdown) {
         let opened = fs::File::options().append(true).create(true).open(path);
         opened.map_err(|error| (USAGE, format!("cannot write {}: {error}", path.display())))?;
     }
@@ -63,6 +64,7 @@ fn side_by_side(config: &CompareConfig, clock: Clock) -> Result<bool, End> {
     let report = loadtest::compare::run(config, clock, &interrupt).map_err(|error| no_report(&error))?;
     let written = write!(std::io::stdout(), "{}", report.page())
         .and_then(|()| config.json.iter().try_for_each(|path| fs::write(path, report.to_json() + "\n")))
+        .and_then(|()| config.html.iter().try_for_each(|path| fs::write(path, html(&report))))
         .and_then(|()| {
             config.markdown.iter().try_for_each(|path| {
                 let before = fs::read_to_string(path)?;

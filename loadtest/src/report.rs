@@ -26,6 +26,7 @@
 //! | `warnings`, `passed` | what to know before the figures are believed; exit 0? |
 //! | `histograms` | for merging and plots: `handshake_us`, `latency_us`, `latency_from_202_us`, `post_us`, `post_late_us`, the storm's `before_us`, `during_us`, `after_us`, `survivors_us`, and `loop_lag_us`: pairs of (highest value of the bucket in µs, count) |
 
+pub mod head;
 pub mod html;
 pub mod merge;
 mod page;
@@ -39,22 +40,18 @@ use crate::expect::Verdict;
 use crate::machine::Machine;
 use crate::percentiles::Summary;
 use crate::series::Series;
+use head::Head;
 use storm::Storm;
+use wire::time::Wall;
 
 /// The report's shape and its number.
 pub const SCHEMA: &str = "tocsin.loadtest/1";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    pub schema: String,
+    #[serde(flatten)]
+    pub head: Head,
     pub scenario: String,
-    pub version: String,
-    pub command: String,
-    pub started_at: String,
-    pub seconds: f64,
-    pub interrupted: bool,
-    pub machine: Machine,
-    pub config: serde_json::Value,
     pub connections: Connections,
     pub handshake_ms: Option<Summary>,
     pub admission: Admission,
@@ -197,15 +194,8 @@ impl Report {
     /// Everything zero or absent: what `run` starts from, and tests.
     pub fn example() -> Report {
         Report {
-            schema: SCHEMA.to_owned(),
+            head: Head::new(SCHEMA, "", Wall(0), Machine::default()),
             scenario: "hold".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            command: String::new(),
-            started_at: String::new(),
-            seconds: 0.0,
-            interrupted: false,
-            machine: Machine { cpu: String::new(), cores: 0, memory_bytes: 0, kernel: String::new() },
-            config: serde_json::Value::Null,
             connections: Connections::default(),
             handshake_ms: None,
             admission: Admission::default(),

@@ -11,7 +11,7 @@ loadtest/peers/run build
 folder=loadtest/results/$(date -u +%F)-compare
 mkdir -p "$folder"
 status=0
-loadtest/peers/run compare -n 1000,10000 --rounds 5 --json "$folder/report.json" --markdown "$folder/table.md" \
+loadtest/peers/run compare -n 1000,10000 --rounds 5 --json "$folder/report.json" --report "$folder/report.html" --markdown "$folder/table.md" \
     --markdown "${COMPARE_README:-README.md}" "$@" | tee "$folder/page.txt" || status=$?
 {
     echo "# Side by side, $(date -u +%F)"

@@ -71,6 +71,9 @@ pub struct CompareArgs {
     /// Write the report there.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the report there as one HTML file.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Write the tables there: between the lines <!-- compare:begin --> and <!-- compare:end --> where the file has them.
     #[arg(long, value_name = "FILE")]
     markdown: Vec<PathBuf>,
@@ -105,6 +108,7 @@ impl CompareArgs {
             key: service_key(self.key_file.as_deref(), self.key)?,
             users: jwt_users(self.jwt_hs256.as_deref(), now)?,
             json: self.json,
+            html: self.report,
             markdown: self.markdown,
             seed: self.seed.unwrap_or(seed),
             command,

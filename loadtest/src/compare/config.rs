@@ -82,6 +82,7 @@ pub struct CompareConfig {
     /// Who tocsin's clients say they are.
     pub users: Users,
     pub json: Option<PathBuf>,
+    pub html: Option<PathBuf>,
     pub markdown: Vec<PathBuf>,
     pub seed: u64,
     /// The command line, for the report; without secrets.

@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{Compared, Figures, Metric, compare};
-use crate::machine::Machine;
+use crate::report::head::Head;
 
 pub const SCHEMA: &str = "tocsin.compare/1";
 /// Payloads differ by no more than this share where they are called the same.
@@ -28,14 +28,8 @@ const SAME_BYTES: f64 = 0.02;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompareReport {
-    pub schema: String,
-    pub version: String,
-    pub command: String,
-    pub started_at: String,
-    pub seconds: f64,
-    pub interrupted: bool,
-    pub machine: Machine,
-    pub config: serde_json::Value,
+    #[serde(flatten)]
+    pub head: Head,
     pub ours: String,
     pub our_cores: String,
     pub peers: Vec<PeerSeen>,
@@ -182,13 +176,7 @@ impl CompareReport {
     }
 
     fn write_page(&self, page: &mut String) -> std::fmt::Result {
-        let early = if self.interrupted { ", ended early" } else { "" };
-        writeln!(page, "compare · {} · {:.1} s{early}", self.started_at, self.seconds)?;
-        writeln!(
-            page,
-            "{} · {} cores · Linux {}",
-            self.machine.cpu, self.machine.cores, self.machine.kernel
-        )?;
+        self.head.write_page(page, "compare")?;
         writeln!(page, "load tester on core {}; {} turns", self.our_cores, self.turns.len())?;
         for peer in &self.peers {
             writeln!(page, "{:<16} {} · core {} · {}", peer.name, peer.url, peer.cores, peer.about)?;
@@ -203,7 +191,10 @@ impl CompareReport {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use wire::time::Wall;
+
     use super::*;
+    use crate::machine::Machine;
 
     pub(in crate::compare) fn turn(peer: &str, round: u32, single_ns: f64) -> Turn {
         Turn {
@@ -270,19 +261,10 @@ pub(super) mod tests {
         assert!(warn(&rows, &turns).iter().any(|warning| warning.contains("512 to 600 bytes")));
     }
 
-    #[test]
-    fn a_report_reads_back_as_it_was_written() {
-        let turns = vec![turn("tocsin", 0, 100.0), turn("uws", 0, 150.0)];
-        let peers = peers(&["tocsin", "uws"]);
-        let report = CompareReport {
-            schema: SCHEMA.to_owned(),
-            version: String::new(),
-            command: String::new(),
-            started_at: String::new(),
-            seconds: 1.0,
-            interrupted: false,
-            machine: Machine { cpu: String::new(), cores: 2, memory_bytes: 0, kernel: String::new() },
-            config: serde_json::Value::Null,
+    /// Of ten sockets each.
+    pub(in crate::compare) fn report(turns: Vec<Turn>, peers: Vec<PeerSeen>) -> CompareReport {
+        CompareReport {
+            head: Head::new(SCHEMA, "", Wall(0), Machine::default()),
             ours: "tocsin".to_owned(),
             our_cores: "1".to_owned(),
             summary: summarise(&turns, &[10], &peers, "tocsin"),
@@ -290,9 +272,16 @@ pub(super) mod tests {
             turns,
             warnings: Vec::new(),
             passed: true,
-        };
+        }
+    }
+
+    #[test]
+    fn a_report_reads_back_as_it_was_written() {
+        let turns = vec![turn("tocsin", 0, 100.0), turn("uws", 0, 150.0)];
+        let report = report(turns, peers(&["tocsin", "uws"]));
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("JSON");
         assert_eq!(json["summary"][1]["figures"]["single_cpu_ns"]["ratio"]["median"], 1.5);
+        assert_eq!((&json["schema"], &json["machine"]["cores"]), (&SCHEMA.into(), &0.into()));
         assert_eq!(json["turns"][0]["figures"]["single_cpu_ns"], 100.0);
         assert_eq!(serde_json::from_value::<CompareReport>(json).expect("a report"), report);
         assert!(report.page().contains("uws") && report.page().ends_with("passed\n"));

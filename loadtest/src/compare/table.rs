@@ -1,4 +1,4 @@
-//! The tables of a comparison, for the terminal and for README. Pure. Whoever beats us stands in bold: losses are to be seen first.
+//! The tables of a comparison, for the terminal, README and HTML. Pure. Whoever beats us stands in bold: losses are to be seen first.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -25,14 +25,14 @@ const BEGIN: &str = "<!-- compare:begin -->";
 const END: &str = "<!-- compare:end -->";
 
 /// Does a peer beat ours in this figure, by the median of the pairs?
-fn beats_us(metric: Metric, compared: &Compared) -> bool {
+pub(super) fn beats_us(metric: Metric, compared: &Compared) -> bool {
     compared
         .ratio
         .is_some_and(|ratio| if metric.more_is_better() { ratio.median > 1.0 } else { ratio.median < 1.0 })
 }
 
 /// `7.54 (7.41–7.80) · 1.87×`.
-fn cell(metric: Metric, compared: Option<&Compared>) -> String {
+pub(super) fn cell(metric: Metric, compared: Option<&Compared>) -> String {
     let Some(compared) = compared else { return "–".to_owned() };
     let value = &compared.value;
     let mut text = metric.shown(value.median);
@@ -45,13 +45,14 @@ fn cell(metric: Metric, compared: Option<&Compared>) -> String {
     text
 }
 
-struct Table<'a> {
-    title: String,
-    columns: &'a [(Metric, &'a str)],
-    rows: Vec<&'a Row>,
+/// One table: what its columns are, and who is in it.
+pub(super) struct Table<'a> {
+    pub(super) title: String,
+    pub(super) columns: &'a [(Metric, &'a str)],
+    pub(super) rows: Vec<&'a Row>,
 }
 
-fn tables(rows: &[Row]) -> Vec<Table<'_>> {
+pub(super) fn tables(rows: &[Row]) -> Vec<Table<'_>> {
     let counts: BTreeSet<u32> = rows.iter().map(|row| row.sockets).collect();
     let of = |sockets: u32| rows.iter().filter(|row| row.sockets == sockets).collect::<Vec<_>>();
     let mut tables = Vec::new();
@@ -110,16 +111,16 @@ fn aligned(lines: &[(String, Vec<String>)]) -> String {
 /// The same for README, with what is needed to judge and to repeat it.
 pub fn markdown(report: &CompareReport) -> String {
     let mut out = String::new();
-    let config = &report.config;
-    let date = report.started_at.split('T').next().unwrap_or_default();
+    let config = &report.head.config;
+    let date = report.head.started_at.split('T').next().unwrap_or_default();
     let _infallible = writeln!(
         out,
         "Measured {date}: {}, {} cores, Linux {}. Every server alone on core {}, the load tester on core {}; {} round(s) in turns, a \
          message is {} B of payload, a burst {} messages, the equal load {} copies/s. Median (range) · ratio to {ours}, paired by \
          round; **bold**: better than {ours}.",
-        report.machine.cpu,
-        report.machine.cores,
-        report.machine.kernel,
+        report.head.machine.cpu,
+        report.head.machine.cores,
+        report.head.machine.kernel,
         report.peers.first().map_or("", |peer| peer.cores.as_str()),
         report.our_cores,
         config["rounds"],

@@ -1,36 +1,38 @@
 //! The report as one HTML file that stands alone: no scripts, no fonts, nothing fetched. Says first whether the run passed and
 //! what stands between the reader and the figures, then shows the plots, then all numbers. Pure; called by `main`.
 
+pub(crate) mod frame;
 mod plot;
 mod plots;
 
 use std::fmt::Write as _;
 
-use plot::{Unit, escape, write as number};
+use frame::grouped;
+pub(crate) use plot::escape;
+use plot::{Unit, write as number};
 
 use super::Report;
 use crate::expect::Verdict;
 use crate::percentiles::Summary;
 
-const STYLE: &str = include_str!("html/report.css");
-
 /// The whole file.
 pub fn html(report: &Report) -> String {
-    let mut out = String::new();
-    // Writing to a String never fails.
-    let _infallible = write_html(&mut out, report);
-    out
+    let lag = report.client.loop_lag_ms.map_or("–".to_owned(), |lag| format!("{lag:.2} ms"));
+    let busy = report.client.cpu * 100.0;
+    let footer = format!(
+        "the load tester’s busiest thread took {busy:.0}% of a core at most, 99% of its turns less than {lag}"
+    );
+    let lead = if report.client.saturated {
+        "The load tester was the bottleneck: the figures below are its own, not the server’s."
+    } else {
+        "Read this before the figures:"
+    };
+    let notes = (lead, &report.warnings[..]);
+    frame::page(&report.head, &title(report), report.passed, notes, &footer, |out| write_figures(out, report))
 }
 
-fn write_html(out: &mut String, report: &Report) -> std::fmt::Result {
-    let name = escape(&title(report));
-    write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{name}</title><style>{STYLE}</style></head><body><main>\n"
-    )?;
-    write_head(out, report, &name)?;
-    write_notes(out, report)?;
-    write_cards(out, report)?;
+fn write_figures(out: &mut String, report: &Report) -> std::fmt::Result {
+    frame::write_cards(out, &cards(report))?;
     write_expectations(out, &report.expectations)?;
     let plots = plots::all(report);
     if !plots.is_empty() {
@@ -40,10 +42,7 @@ fn write_html(out: &mut String, report: &Report) -> std::fmt::Result {
         }
         out.push_str("</div>");
     }
-    write_tables(out, report)?;
-    write_ground(out, report)?;
-    out.push_str("</main></body></html>\n");
-    Ok(())
+    write_tables(out, report)
 }
 
 fn title(report: &Report) -> String {
@@ -57,39 +56,6 @@ fn title(report: &Report) -> String {
         other => other,
     };
     format!("{clients} clients {what}")
-}
-
-fn write_head(out: &mut String, report: &Report, name: &str) -> std::fmt::Result {
-    let (class, verdict) = if report.passed { ("good", "Passed") } else { ("bad", "Failed") };
-    let early = if report.interrupted { ", ended early" } else { "" };
-    let machine = &report.machine;
-    writeln!(
-        out,
-        "<header><div><h1>{name}</h1><p class=\"sub\">{} · {:.1} s{early}<br>{} · {} cores · {} · Linux {}</p></div><span class=\"verdict {class}\">{verdict}</span></header>",
-        escape(&report.started_at),
-        report.seconds,
-        escape(&machine.cpu),
-        machine.cores,
-        number(machine.memory_bytes as f64, Unit::Bytes),
-        escape(&machine.kernel)
-    )
-}
-
-fn write_notes(out: &mut String, report: &Report) -> std::fmt::Result {
-    if report.warnings.is_empty() {
-        return Ok(());
-    }
-    let head = if report.client.saturated {
-        "The load tester was the bottleneck: the figures below are its own, not the server’s."
-    } else {
-        "Read this before the figures:"
-    };
-    write!(out, "<div class=\"notes\"><b>{head}</b><ul>")?;
-    for warning in &report.warnings {
-        write!(out, "<li>{}</li>", escape(warning))?;
-    }
-    out.push_str("</ul></div>\n");
-    Ok(())
 }
 
 /// The few numbers that the scenario is about.
@@ -144,15 +110,6 @@ fn cards(report: &Report) -> Vec<(String, String)> {
     cards
 }
 
-fn write_cards(out: &mut String, report: &Report) -> std::fmt::Result {
-    out.push_str("<div class=\"cards\">");
-    for (value, what) in cards(report) {
-        write!(out, "<div class=\"card\"><b>{}</b><span>{}</span></div>", escape(&value), escape(&what))?;
-    }
-    out.push_str("</div>\n");
-    Ok(())
-}
-
 fn write_expectations(out: &mut String, expectations: &[Verdict]) -> std::fmt::Result {
     if expectations.is_empty() {
         return Ok(());
@@ -172,19 +129,6 @@ fn write_expectations(out: &mut String, expectations: &[Verdict]) -> std::fmt::R
     }
     out.push_str("</table></div>\n");
     Ok(())
-}
-
-/// Digits in threes.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn write_tables(out: &mut String, report: &Report) -> std::fmt::Result {
@@ -267,28 +211,14 @@ fn write_times(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_ground(out: &mut String, report: &Report) -> std::fmt::Result {
-    let settings = serde_json::to_string_pretty(&report.config).unwrap_or_default();
-    let lag = report.client.loop_lag_ms.map_or("–".to_owned(), |lag| format!("{lag:.2} ms"));
-    write!(
-        out,
-        "<h2>Command</h2><pre>{}</pre><h2>Settled as</h2><pre>{}</pre><footer>loadtest {} · {} · the load tester’s busiest thread took {:.0}% of a core at most, 99% of its turns less than {lag}.</footer>",
-        escape(&report.command),
-        escape(&settings),
-        escape(&report.version),
-        escape(&report.schema),
-        report.client.cpu * 100.0
-    )
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
     fn the_file_stands_alone_and_says_what_went_wrong() {
         let mut report = Report::example();
-        report.command = "loadtest hold --url 'ws://<b>\"x\"'".to_owned();
+        report.head.command = "loadtest hold --url 'ws://<b>\"x\"'".to_owned();
         report.warnings.push("the load tester was the bottleneck: 1 < 2".to_owned());
         report.client.saturated = true;
         report.expectations.push(Verdict { expected: "p99_ms<50".to_owned(), found: Some(61.5), met: false });
@@ -305,6 +235,11 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
+        assert_alone(&page);
+    }
+
+    /// Nothing is fetched or run.
+    pub(crate) fn assert_alone(page: &str) {
         for outside in ["<script", "http://", "https://", "src=", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }
@@ -315,7 +250,10 @@ mod tests {
         let mut report = Report::example();
         report.admission.attempts = [(1, 5), (2, 7)].into();
         report.histograms.handshake_us = vec![(1_000, 3), (2_000, 1)];
-        let page = html(&report);
+        assert_closed(&html(&report));
+    }
+
+    pub(crate) fn assert_closed(page: &str) {
         for tag in
             ["div", "figure", "svg", "table", "tr", "td", "pre", "main", "ul", "text", "span", "h2", "h3"]
         {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use wire::time::Wall;
 
+use super::head::Head;
 use super::storm::{Storm, chi2};
 use super::{Admission, Client, Connections, Histograms, Messages, Report, RetryAfter, SCHEMA, Server};
 use crate::counts::Errors;
@@ -33,14 +34,13 @@ pub fn merge(reports: &[Named], command: &str, expectations: &[Expectation]) -> 
     let (from, to) = span(&all)?;
     let histograms = histograms(&all);
     let mut report = Report {
-        schema: SCHEMA.to_owned(),
+        head: Head {
+            seconds: seconds(from, to),
+            interrupted: all.iter().any(|report| report.head.interrupted),
+            config: config(reports),
+            ..Head::new(SCHEMA, command, from, first.head.machine.clone())
+        },
         scenario: first.scenario.clone(),
-        command: command.to_owned(),
-        started_at: from.to_string(),
-        seconds: seconds(from, to),
-        interrupted: all.iter().any(|report| report.interrupted),
-        machine: first.machine.clone(),
-        config: config(reports),
         connections: connections(&all),
         handshake_ms: Latencies::from_buckets(&histograms.handshake_us).summary(),
         admission: admission(&all),
@@ -68,20 +68,20 @@ fn check(reports: &[Named]) -> Result<(), Misfit> {
     let (one, first) = reports.first().ok_or_else(|| Misfit("there are none".to_owned()))?;
     let mut prefixes = BTreeSet::new();
     for (name, report) in reports {
-        if report.schema != SCHEMA {
-            return Err(Misfit(format!("{name} has schema {:?}, not {SCHEMA:?}", report.schema)));
+        if report.head.schema != SCHEMA {
+            return Err(Misfit(format!("{name} has schema {:?}, not {SCHEMA:?}", report.head.schema)));
         }
         if report.scenario != first.scenario {
             return Err(Misfit(format!("{one} is of {}, {name} of {}", first.scenario, report.scenario)));
         }
         for key in ALIKE {
-            if report.config[key] != first.config[key] {
-                let (was, is) = (&first.config[key], &report.config[key]);
+            if report.head.config[key] != first.head.config[key] {
+                let (was, is) = (&first.head.config[key], &report.head.config[key]);
                 return Err(Misfit(format!("{key} is {was} in {one} and {is} in {name}")));
             }
         }
-        let prefix = report.config["user_prefix"].as_str().unwrap_or_default();
-        if report.config["auth"] != "tokens" && !prefixes.insert(prefix) {
+        let prefix = report.head.config["user_prefix"].as_str().unwrap_or_default();
+        if report.head.config["auth"] != "tokens" && !prefixes.insert(prefix) {
             return Err(Misfit(format!(
                 "{name} has the users of another one ({prefix:?}…): give each its --user-prefix"
             )));
@@ -91,7 +91,7 @@ fn check(reports: &[Named]) -> Result<(), Misfit> {
 }
 
 fn date(report: &Report) -> Result<Wall, Misfit> {
-    let text = report.series.as_ref().map_or(&report.started_at, |series| &series.begun_at);
+    let text = report.series.as_ref().map_or(&report.head.started_at, |series| &series.begun_at);
     Wall::parse(text).map_err(|_| Misfit(format!("{text:?} is not a date")))
 }
 
@@ -107,7 +107,7 @@ fn after(date: Wall, seconds: f64) -> Wall {
 fn span(all: &[&Report]) -> Result<(Wall, Wall), Misfit> {
     let begins = all.iter().map(|report| date(report)).collect::<Result<Vec<_>, _>>()?;
     let ends: Vec<Wall> =
-        begins.iter().zip(all).map(|(begin, report)| after(*begin, report.seconds)).collect();
+        begins.iter().zip(all).map(|(begin, report)| after(*begin, report.head.seconds)).collect();
     let (first, last) = (begins.iter().min(), begins.iter().max());
     let (Some(first), Some(last), Some(earliest), Some(end)) =
         (first, last, ends.iter().min(), ends.iter().max())
@@ -124,7 +124,7 @@ fn span(all: &[&Report]) -> Result<(Wall, Wall), Misfit> {
 
 fn config(reports: &[Named]) -> serde_json::Value {
     let each = reports.iter().map(|(name, report)| {
-        serde_json::json!({ "file": name, "command": report.command, "machine": report.machine, "config": report.config })
+        serde_json::json!({ "file": name, "command": report.head.command, "machine": report.head.machine, "config": report.head.config })
     });
     serde_json::json!({ "merged": each.collect::<Vec<_>>() })
 }
@@ -188,7 +188,7 @@ fn messages(all: &[&Report]) -> Messages {
         };
     }
     // One ledger counted everybody's; ledgers of different routers add up.
-    let routers: BTreeSet<String> = all.iter().map(|report| report.config["api"].to_string()).collect();
+    let routers: BTreeSet<String> = all.iter().map(|report| report.head.config["api"].to_string()).collect();
     let read: Option<Vec<u64>> = all.iter().map(|report| report.messages.acks_read).collect();
     sum.acks_read = read
         .map(|read| if routers.len() == 1 { read.into_iter().max().unwrap_or(0) } else { read.iter().sum() });
@@ -256,7 +256,7 @@ fn storm(all: &[&Report], histograms: &Histograms) -> Result<Option<Storm>, Misf
 fn server(all: &[&Report]) -> Option<Server> {
     let servers: Vec<&Server> = all.iter().map(|report| report.server.as_ref()).collect::<Option<_>>()?;
     let first = *servers.first()?;
-    let same = all.iter().all(|report| report.machine == all[0].machine);
+    let same = all.iter().all(|report| report.head.machine == all[0].head.machine);
     if !same || servers.iter().any(|server| server.pid != first.pid) {
         return None;
     }
@@ -302,7 +302,7 @@ fn warnings(reports: &[Named]) -> Vec<String> {
         }
     }
     let machines: BTreeSet<String> =
-        reports.iter().map(|(_, report)| format!("{:?}", report.machine)).collect();
+        reports.iter().map(|(_, report)| format!("{:?}", report.head.machine)).collect();
     if machines.len() > 1 {
         warnings.push(format!("{} different machines took part; the first one is shown", machines.len()));
     }

@@ -18,13 +18,7 @@ impl Report {
 
     fn write_page(&self, page: &mut String) -> std::fmt::Result {
         let Report { connections: c, admission, messages: m, .. } = self;
-        let early = if self.interrupted { ", ended early" } else { "" };
-        writeln!(page, "{} · {} · {:.1} s{early}", self.scenario, self.started_at, self.seconds)?;
-        writeln!(
-            page,
-            "{} · {} cores · Linux {}",
-            self.machine.cpu, self.machine.cores, self.machine.kernel
-        )?;
+        self.head.write_page(page, &self.scenario)?;
         for warning in &self.warnings {
             writeln!(page, "warning       {warning}")?;
         }

@@ -8,8 +8,9 @@ use crate::counts::Journal;
 use crate::limits::{LOOP_LAG_MS_MAX, SEND_LAG_MS_MAX};
 use crate::percentiles::Latencies;
 use crate::posts::Totals;
+use crate::report::head::Head;
 use crate::report::storm::Storm;
-use crate::report::{Admission, Client, Connections, Histograms, Messages, Report, RetryAfter};
+use crate::report::{Admission, Client, Connections, Histograms, Messages, Report, RetryAfter, SCHEMA};
 use crate::tally::{self, Balance, Tally};
 
 /// Time in slow turns, of all time, from which on a percentile in the hundreds is ours.
@@ -50,13 +51,13 @@ pub(super) fn report(run: &Run<'_>, outcome: Outcome, started_at: Wall) -> Repor
     let mut messages = messages(&balance, &totals, &journal, outcome.messages_begun, outcome.messages_ended);
     messages.acks_read = outcome.acks_read;
     let mut report = Report {
+        head: Head {
+            seconds: outcome.ended.since(outcome.begun).as_secs_f64(),
+            interrupted: outcome.interrupted,
+            config,
+            ..Head::new(SCHEMA, &run.config.command, started_at, crate::machine::machine())
+        },
         scenario: run.config.scenario.name().to_owned(),
-        command: run.config.command.clone(),
-        started_at: started_at.to_string(),
-        seconds: outcome.ended.since(outcome.begun).as_secs_f64(),
-        interrupted: outcome.interrupted,
-        machine: crate::machine::machine(),
-        config,
         connections: connections(run, &journal, outcome.open_at_end, outcome.begun, last_in),
         handshake_ms: journal.handshakes.summary(),
         admission: Admission {

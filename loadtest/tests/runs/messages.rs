@@ -104,7 +104,7 @@ fn a_topic_is_subscribed_before_anything_is_sent() {
     let report = fanout(&server, &["--topic", "news"]);
     assert!(report.passed, "{report:#?}");
     assert_eq!(report.messages.received, 600);
-    assert_eq!(report.config["to"], serde_json::json!({ "topic": "news" }));
+    assert_eq!(report.head.config["to"], serde_json::json!({ "topic": "news" }));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn the_first_ends_in_order_and_still_reports() {
         signal(&child, name);
         let output = child.wait_with_output().expect("it ends");
         let report: Report = serde_json::from_slice(&std::fs::read(&json).expect("a report")).expect("JSON");
-        assert!(report.interrupted && report.connections.established == 10, "{report:#?}");
+        assert!(report.head.interrupted && report.connections.established == 10, "{report:#?}");
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(String::from_utf8_lossy(&output.stdout).contains("ended early"));
         eventually("everybody said goodbye", || server.goodbyes() == 10);

@@ -7,9 +7,9 @@ use crate::series::Series;
 fn part(prefix: &str, begun_at: &str) -> Named {
     let mut report = Report::example();
     report.scenario = "chaos".to_owned();
-    report.started_at = begun_at.to_owned();
-    report.seconds = 10.0;
-    report.config = serde_json::json!({ "user_prefix": prefix, "size": 128, "to": "anyone", "acks": false, "cut": "rst", "auth": "query", "api": "a" });
+    report.head.started_at = begun_at.to_owned();
+    report.head.seconds = 10.0;
+    report.head.config = serde_json::json!({ "user_prefix": prefix, "size": 128, "to": "anyone", "acks": false, "cut": "rst", "auth": "query", "api": "a" });
     report.connections = Connections {
         wanted: 10,
         established: 10,
@@ -80,7 +80,7 @@ fn counts_add_up_and_distributions_merge_exactly() {
     assert_eq!(latency.count, 200);
     assert!(latency.p50 < 1.01 && latency.p999 > 49.9, "{latency:?}");
     assert_eq!(sum.errors["gap"], 4);
-    assert!((sum.seconds - 11.0).abs() < 1e-9 && sum.passed, "{sum:#?}");
+    assert!((sum.head.seconds - 11.0).abs() < 1e-9 && sum.passed, "{sum:#?}");
     assert_eq!(sum.expectations.iter().filter(|verdict| verdict.met).count(), 3);
 }
 
@@ -121,8 +121,8 @@ fn what_does_not_belong_together_is_refused_in_one_line() {
         (part("a", AT), "has the users of another one (\"a\"…): give each its --user-prefix"),
         (part("b", "2026-03-01T11:00:00Z"), "before another began"),
         (changed(|report| report.scenario = "hold".to_owned()), "a is of chaos, b of hold"),
-        (changed(|report| report.schema = "other/2".to_owned()), "b has schema \"other/2\""),
-        (changed(|report| report.config["size"] = 64.into()), "size is 128 in a and 64 in b"),
+        (changed(|report| report.head.schema = "other/2".to_owned()), "b has schema \"other/2\""),
+        (changed(|report| report.head.config["size"] = 64.into()), "size is 128 in a and 64 in b"),
         (changed(|report| report.series = None), ""),
     ] {
         match sum(&[part("a", AT), other]) {
