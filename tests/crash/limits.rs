@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tests::Cluster;
-use tests::loadtest::{Load, Loaded};
+use tests::loadtest::Loaded;
+
+use crate::killing;
 
 const SOFT: f64 = 500.0;
 
@@ -15,23 +17,8 @@ fn retry_after(loaded: &Loaded) -> (f64, f64) {
 fn at_the_soft_limit_of_the_survivor_the_rest_is_refused_and_waits_as_told() {
     let mut cluster =
         Cluster::start(2, |setup| setup.set("gateway.soft_limit", 500).set("gateway.hard_limit", 560));
-    let pid = cluster.nodes[0].process().pid().to_string();
     // 400 lose their node, 300 are on the survivor.
-    let words = [
-        "-n",
-        "700",
-        "--rate",
-        "2000",
-        "--shares",
-        "4,3",
-        "--cut-at",
-        "1s",
-        "--kill-pid",
-        &pid,
-        "--for",
-        "14s",
-    ];
-    let load = Load::start(&cluster, "storm", &words);
+    let load = killing::storm(&mut cluster, 700, "4,3", &["--rate", "2000", "--for", "14s"]);
     let loaded = load.end(Duration::from_secs(60));
     // 200 places for 400: not all are back, and it says so.
     assert_eq!(loaded.code, Some(1), "{}", loaded.log);
@@ -49,24 +36,8 @@ fn at_the_soft_limit_of_the_survivor_the_rest_is_refused_and_waits_as_told() {
 #[test]
 fn a_slow_door_lets_all_in_within_a_minute_and_draws_its_waits_evenly() {
     let mut cluster = Cluster::start(2, |setup| setup.set("gateway.accept_rate", 60));
-    let pid = cluster.nodes[0].process().pid().to_string();
-    let words = [
-        "-n",
-        "400",
-        "--rate",
-        "50",
-        "--shares",
-        "1,0",
-        "--cut-at",
-        "1s",
-        "--kill-pid",
-        &pid,
-        "--for",
-        "60s",
-        "--expect",
-        "back_all_s<=60,retry_after_chi2<70",
-    ];
-    let loaded = Load::start(&cluster, "storm", &words).end(Duration::from_secs(120));
+    let more = ["--rate", "50", "--for", "60s", "--expect", "back_all_s<=60,retry_after_chi2<70"];
+    let loaded = killing::storm(&mut cluster, 400, "1,0", &more).end(Duration::from_secs(120));
     assert_eq!(loaded.code, Some(0), "{}", loaded.log);
     let (least, most) = retry_after(&loaded);
     assert!((least, most) == (5.0, 30.0), "{least} {most}");

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod everybody;
+mod killing;
 mod limits;
 mod spread;
 mod survivors;

@@ -3,26 +3,14 @@
 use std::time::Duration;
 
 use tests::Cluster;
-use tests::loadtest::{Load, Loaded};
+use tests::loadtest::Loaded;
+
+use crate::killing;
 
 fn storm(spread_ms: i64) -> Loaded {
     let mut cluster = Cluster::start(2, |setup| setup.set("gateway.reconnect_spread_ms", spread_ms));
-    let pid = cluster.nodes[0].process().pid().to_string();
-    let words = [
-        "-n",
-        "2000",
-        "--rate",
-        "2000",
-        "--shares",
-        "1,0",
-        "--cut-at",
-        "1s",
-        "--kill-pid",
-        &pid,
-        "--for",
-        "40s",
-    ];
-    let loaded = Load::start(&cluster, "storm", &words).end(Duration::from_secs(90));
+    let more = ["--rate", "2000", "--for", "40s"];
+    let loaded = killing::storm(&mut cluster, 2_000, "1,0", &more).end(Duration::from_secs(90));
     assert_eq!(loaded.code, Some(0), "{}", loaded.log);
     loaded
 }

@@ -6,6 +6,8 @@ use tests::deadline::Stopwatch;
 use tests::loadtest::Load;
 use tests::{Cluster, Equation, until_within};
 
+use crate::killing;
+
 const CLIENTS: f64 = 3_000.0;
 /// Shares 8, 1, 1.
 const ON_THE_ONE: f64 = 2_400.0;
@@ -62,25 +64,7 @@ fn the_others_take_all_back_and_nothing_is_lost() {
 #[test]
 fn the_crowd_goes_to_both_of_the_others() {
     let mut cluster = Cluster::start(3, |setup| setup);
-    let pid = cluster.nodes[0].process().pid().to_string();
-    let load = Load::start(
-        &cluster,
-        "storm",
-        &[
-            "-n",
-            "1200",
-            "--rate",
-            "2000",
-            "--shares",
-            "1,0,0",
-            "--cut-at",
-            "1s",
-            "--kill-pid",
-            &pid,
-            "--for",
-            "30s",
-        ],
-    );
+    let load = killing::storm(&mut cluster, 1_200, "1,0,0", &["--rate", "2000", "--for", "30s"]);
     // While they are there: the load tester says goodbye before it ends.
     let both = until_within(Duration::from_secs(40), "all are on the other two", || {
         let on = [cluster.nodes[1].connections(), cluster.nodes[2].connections()];
