@@ -12,7 +12,9 @@ use super::*;
 use crate::limits::{
     ACK_REFUSED_WITHIN, ACK_TRIES_MAX, CLOSE_WITHIN, CLOSES_A_TURN, CUTS_A_TURN, HANDSHAKES_AT_ONCE_MAX,
 };
-use crate::users::Proof;
+use crate::schedule::{Lane, Pace};
+use crate::target::Target;
+use crate::users::{Proof, Users};
 
 const T0: Mono = Mono(10_000_000);
 const WELCOME: &str = r#"{"type":"welcome","session":"s","node":"n","ping_interval_ms":25000,"server_time":"2026-01-01T00:00:00Z","reconnect":{"spread_ms":1000,"max_ms":30000}}"#;
