@@ -8,7 +8,9 @@ pub mod keys;
 pub mod origin;
 mod verifier;
 
-use jsonwebtoken::Validation;
+use std::collections::HashMap;
+
+use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
 use wire::limits::NAME_BYTES_MAX;
 use wire::time::Wall;
@@ -95,7 +97,8 @@ pub enum AuthError {
 #[derive(Debug)]
 pub struct Authenticator {
     keys: KeySet,
-    validation: Validation,
+    /// One for each algorithm, since a key serves one only.
+    validations: HashMap<Algorithm, Validation>,
     origins: Vec<Origin>,
     own_origins: Vec<Origin>,
     local_user: bool,
@@ -130,16 +133,11 @@ impl Authenticator {
     pub fn new(beliefs: Beliefs<'_>) -> Authenticator {
         let Beliefs { keys, audience, origins, own_origins, local_user } = beliefs;
         verifier::install();
-        // The clock is ours to read: exp and nbf are checked against the time that we are handed.
-        let mut validation = Validation { validate_exp: false, validate_nbf: false, ..Validation::default() };
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        if let Some(audience) = audience {
-            validation.set_audience(&[audience]);
-            validation.set_required_spec_claims(&["exp", "sub", "aud"]);
-        }
+        let validations =
+            keys.algorithms().map(|algorithm| (algorithm, validation(algorithm, audience))).collect();
         let parsed = |texts: &[String]| texts.iter().filter_map(|text| Origin::parse(text)).collect();
         let (origins, own_origins) = (parsed(origins), parsed(own_origins));
-        Authenticator { keys, validation, origins, own_origins, local_user }
+        Authenticator { keys, validations, origins, own_origins, local_user }
     }
 
     /// Whether a request's `Host` is this gateway's own.
@@ -183,9 +181,8 @@ impl Authenticator {
         }
         let mut refusal = AuthError::NoKey;
         for key in self.keys.fitting(header.alg, header.kid.as_deref()) {
-            let mut validation = self.validation.clone();
-            validation.algorithms = vec![key.algorithm()];
-            match jsonwebtoken::decode::<Claims>(token, key.decoding(), &validation) {
+            let validation = &self.validations[&key.algorithm()];
+            match jsonwebtoken::decode::<Claims>(token, key.decoding(), validation) {
                 Ok(token) => return identity(&token.claims, now),
                 Err(why) => {
                     refusal = match why.kind() {
@@ -203,6 +200,18 @@ impl Authenticator {
         }
         Err(refusal)
     }
+}
+
+fn validation(algorithm: Algorithm, audience: Option<&str>) -> Validation {
+    // The clock is ours to read: exp and nbf are checked against the time that we are handed.
+    let mut validation =
+        Validation { validate_exp: false, validate_nbf: false, ..Validation::new(algorithm) };
+    validation.set_required_spec_claims(&["exp", "sub"]);
+    if let Some(audience) = audience {
+        validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["exp", "sub", "aud"]);
+    }
+    validation
 }
 
 fn identity(claims: &Claims, now: Wall) -> Result<Identity, AuthError> {

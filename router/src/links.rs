@@ -68,18 +68,20 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// Queues a frame; gives it back if it was dropped for want of room.
+    /// Queues a frame, to leave with the next [`Outbound::flush`]; gives it back if it was dropped for want of room.
     pub fn push(&self, frame: Frame) -> Option<Frame> {
         let pushed = self.queue().push(frame);
         match pushed {
-            Pushed::Queued => self.wake.notify_one(),
+            Pushed::Queued => {}
             Pushed::Dropped(frame) => return Some(frame),
-            Pushed::Overrun => {
-                self.overrun.store(true, Ordering::Release);
-                self.wake.notify_one();
-            }
+            Pushed::Overrun => self.overrun.store(true, Ordering::Release),
         }
         None
+    }
+
+    /// Has the link's task write what was queued. Once for many frames: a shard joins for each socket what reaches it together.
+    pub fn flush(&self) {
+        self.wake.notify_one();
     }
 
     fn queue(&self) -> std::sync::MutexGuard<'_, LinkQueue> {

@@ -131,6 +131,30 @@ async fn many_appends_share_a_sync_and_none_returns_before_it() {
     assert!(syncs < 100, "{syncs} syncs for 500 appends");
 }
 
+/// On one thread: the writer would have all the time in the world for the first one while the second gets ready.
+#[tokio::test]
+async fn what_is_appended_at_one_moment_shares_one_sync_also_when_nothing_was_under_way() {
+    let disk = MemoryStorage::new();
+    let (journal, _reader) = open(&disk, 1);
+    let mut shared = 0;
+    for round in 0..10 {
+        journal.append(draft(round * 10, "u", Priority::Normal)).await.expect("it is durable");
+        // The writer goes back to sleep.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let before = disk.syncs();
+        let first = journal.append(draft(round * 10 + 1, "u", Priority::Normal));
+        let second = async {
+            std::thread::sleep(Duration::from_millis(3));
+            journal.append(draft(round * 10 + 2, "u", Priority::Normal)).await
+        };
+        let (first, second) = tokio::join!(biased; first, second);
+        assert!(first.is_ok() && second.is_ok());
+        shared += usize::from(disk.syncs() - before == 1);
+    }
+    // Now and then the writer looks by itself just then.
+    assert!(shared >= 8, "they shared a sync in {shared} of 10 rounds");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_power_cut_everything_acknowledged_is_there() {
     let disk = MemoryStorage::new();

@@ -100,6 +100,11 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    /// What the keys serve, each named once for each key.
+    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.keys.iter().map(|key| key.algorithm)
+    }
+
     /// The keys that may check a token of this header. A key with an id serves only tokens that name it, or
     /// that name none.
     pub fn fitting<'a>(

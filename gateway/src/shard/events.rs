@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use rand::Rng;
 use serde::Deserialize;
 use uuid::Uuid;
 use wire::limits::SYNC_PAGE_MAX;
@@ -26,7 +27,11 @@ impl Shard {
     pub(super) fn open_events(&mut self, key: Key, cors: Option<&str>, now: Now) {
         let mut first = BytesMut::new();
         first.extend_from_slice(&sse::response_head(cors));
-        first.extend_from_slice(&sse::retry(self.config.settings.reconnect.spread_ms.max(1_000)));
+        // An `EventSource` waits exactly so long: drawn here, or all streams of a node would come back at one moment.
+        let spread_ms = self.config.settings.reconnect.spread_ms.max(limits::STREAM_SPREAD_LEAST_MS);
+        first.extend_from_slice(&sse::retry(
+            self.random.random_range(limits::STREAM_RETRY_LEAST_MS..=spread_ms),
+        ));
         first.extend_from_slice(&sse::event(None, self.welcome(key, now).as_bytes()));
         let Some(connection) = self.sockets.slab.get(key) else { return };
         connection.state = State::Events(None);

@@ -69,15 +69,15 @@ impl Batch {
         let mut on_their_way = FuturesOrdered::new();
         let (mut number, mut bytes_on_their_way) = (0, 0);
         loop {
-            // While the body is slow, what is on its way goes on.
+            // Lines that are here already go to the journal together; while the body is slow, what is on its way goes on.
             let line = tokio::select! {
                 biased;
+                line = lines.next(), if has_room(on_their_way.len(), bytes_on_their_way) => line?,
                 Some((bytes, answer)) = on_their_way.next(), if !on_their_way.is_empty() => {
                     bytes_on_their_way -= bytes;
                     push_answer(&mut answers, answer);
                     continue;
                 }
-                line = lines.next(), if has_room(on_their_way.len(), bytes_on_their_way) => line?,
             };
             let line = match line {
                 NextLine::End => break,

@@ -4,7 +4,7 @@
 //! everything waits: the journal keeps what comes in, links and workers are slowed by their bounded queues. A full
 //! provider queue stops the reading of the journal, never the links.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ struct State {
     waiting: VecDeque<ProviderCall>,
     /// Deliveries that a full link gave back: the owner hears of them in the next turn.
     slow: Vec<(LinkId, Frame)>,
+    /// Links that were handed frames in this turn.
+    touched: HashSet<LinkId>,
     positions: Positions,
 }
 
@@ -74,6 +76,7 @@ impl Run {
             backlog: VecDeque::new(),
             waiting: VecDeque::new(),
             slow: Vec::new(),
+            touched: HashSet::new(),
             positions: Positions::new(),
         };
         state.turns().await;
@@ -227,6 +230,11 @@ impl State {
                 Output::Alert { name, critical, detail } => self.run.watch.alert(name, critical, &detail),
             }
         }
+        for link in self.touched.drain() {
+            if let Some(outbound) = self.links.get(&link) {
+                outbound.flush();
+            }
+        }
         if moved {
             self.run.committed.send_replace(self.positions.clone());
         }
@@ -235,6 +243,7 @@ impl State {
 
     fn push(&mut self, link: LinkId, frame: Frame) {
         let Some(outbound) = self.links.get(&link) else { return };
+        self.touched.insert(link);
         if let Some(Frame::Deliver { tag, id, .. } | Frame::Broadcast { tag, id, .. }) = outbound.push(frame)
         {
             self.run.metrics.link_frames_dropped.inc();

@@ -48,6 +48,24 @@ fn syncs(house: &mut House) -> Vec<serde_json::Value> {
 }
 
 #[test]
+fn streams_are_told_to_come_back_at_moments_of_their_own() {
+    for (spread_ms, widest) in [(0, 1_000), (30_000, 30_000)] {
+        let mut house = House::with(|plan| plan.gateway.reconnect_spread_ms = spread_ms);
+        let mut waits: Vec<u64> = (0..200)
+            .map(|n| {
+                let key = open(&mut house, &format!("/v1/events?user=u{n}"));
+                let head = String::from_utf8(house.sent.remove(&key).unwrap()).unwrap();
+                let line = head.lines().find_map(|line| line.strip_prefix("retry: ")).unwrap();
+                line.parse().unwrap()
+            })
+            .collect();
+        waits.sort_unstable();
+        assert!(waits[0] >= 100 && waits[0] < widest / 5 && waits[100].abs_diff(widest / 2) < widest / 5);
+        assert!(waits[199] <= widest && waits[199] > widest * 4 / 5, "{waits:?}");
+    }
+}
+
+#[test]
 fn a_stream_begins_with_the_welcome_and_carries_notifications_with_their_place() {
     let mut house = House::new();
     let key = open(&mut house, "/v1/events?user=ada");

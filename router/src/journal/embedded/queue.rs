@@ -48,6 +48,17 @@ impl Pending {
 struct Queues {
     lanes: [VecDeque<Pending>; LANES],
     closed: bool,
+    /// The writer waits for the bell, and nobody has undertaken to ring it yet.
+    writer_sleeps: bool,
+}
+
+/// Wakes the writer when it goes, also with a caller that is dropped half-way.
+struct Bell<'a>(&'a Condvar);
+
+impl Drop for Bell<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 #[derive(Debug)]
@@ -91,13 +102,19 @@ impl Shared {
         let closed = || AppendError::Unavailable("the journal is closed".to_owned());
         let room = Arc::clone(&self.room[lane]);
         pending.permit = Some(room.acquire_many_owned(pending.cost()).await.map_err(|_| closed())?);
-        let mut queues = self.queues();
-        if queues.closed {
-            return Err(closed());
+        let writer_slept = {
+            let mut queues = self.queues();
+            if queues.closed {
+                return Err(closed());
+            }
+            queues.lanes[lane].push_back(pending);
+            std::mem::take(&mut queues.writer_sleeps)
+        };
+        if writer_slept {
+            let _rings_when_dropped = Bell(&self.wake_writer);
+            // Whoever else is about to append does so first: what comes together shares its sync.
+            tokio::task::yield_now().await;
         }
-        queues.lanes[lane].push_back(pending);
-        drop(queues);
-        self.wake_writer.notify_one();
         Ok(())
     }
 
@@ -111,11 +128,15 @@ impl Shared {
 
     /// Until something is queued, the journal is closed, or `patience` is over. False: closed, and nothing waits.
     pub(super) fn wait(&self, patience: Duration) -> bool {
-        let idle = |queues: &mut Queues| !queues.closed && queues.lanes.iter().all(VecDeque::is_empty);
-        let (queues, _) = self
+        let idle = |queues: &mut Queues| {
+            queues.writer_sleeps = !queues.closed && queues.lanes.iter().all(VecDeque::is_empty);
+            queues.writer_sleeps
+        };
+        let (mut queues, _) = self
             .wake_writer
             .wait_timeout_while(self.queues(), patience, idle)
             .expect("nobody panics while holding the queues");
+        queues.writer_sleeps = false;
         !(queues.closed && queues.lanes.iter().all(VecDeque::is_empty))
     }
 
