@@ -120,8 +120,9 @@ fn port_count(host: &Host) -> u64 {
     u64::from(host.port_last.saturating_sub(host.port_first)) + 1
 }
 
+/// Enough for all clients on one target: after a crash, or by `--shares`, nearly all of them are.
 fn addresses(wanted: &Wanted, host: &Host) -> u32 {
-    let each = (port_count(host) * u64::from(wanted.targets)) as f64 * PORTS_FILLED;
+    let each = port_count(host) as f64 * PORTS_FILLED;
     (f64::from(wanted.connections) / each).ceil().max(1.0) as u32
 }
 
@@ -217,6 +218,8 @@ mod tests {
             plan(&wanted(1_000), &HOST).map(|p| (p.threads, p.sources.map(|s| s.count()))),
             Ok((1, Some(1)))
         );
+        let crowd = Wanted { targets: 3, ..wanted(240_000) };
+        assert_eq!(plan(&crowd, &HOST).map(|p| p.sources.map(|s| s.count())), Ok(Some(18)));
     }
 
     #[test]

@@ -23,13 +23,15 @@ others() {
 }
 
 campaign() {
-    local pairs=${ROOM_PAIRS:-5} pair crowd poster copies_before copies
+    local pairs=${ROOM_PAIRS:-5} pair crowd poster copies_before copies stays
+    # The crowd stays until its own second message, which comes a minute a pair after its first.
+    stays=$((pairs * 60))
     router_up
     gateway_up g1 "accept_rate = 200000"
     note_command "$PROGRAMS/loadtest" fanout --topic hall -n "$(scaled 100000)"
     # shellcheck disable=SC2046
     "$PROGRAMS/loadtest" fanout --url "ws://$gateway_listen" -n "$(scaled 100000)" --user-prefix hall --topic hall --connect-rate 15000 \
-        --jwt-hs256 "$work/tokens.key" --rate 0.002 --for 500s $(posting) --json "$folder/hall.json" >"$folder/hall.txt" 2>&1 &
+        --jwt-hs256 "$work/tokens.key" --rate "$(awk "BEGIN { print 1 / $stays }")" --for "$((stays * 2))s" $(posting) --json "$folder/hall.json" >"$folder/hall.txt" 2>&1 &
     crowd=$!
     pids+=("$crowd")
     until (($(metric "$gateway_admin" tocsin_gateway_connections) >= $(scaled 100000))); do sleep 1; done
