@@ -41,6 +41,7 @@ crash() {
     done
     watch_links "$folder/$name-links.txt" &
     watcher=$!
+    pids+=("$watcher")
     # shellcheck disable=SC2046
     load "$name" chaos "${urls[@]}" --shares "$SHARES" -n "$(scaled $((CROWD * 12 / 10)))" --connect-rate "$(scaled $((ACCEPT_RATE * 9 / 10)))" --rate 200 --for 150s \
         --cut-at 30s --kill-pid "$first_pid" --settle 60s $(posting) \
