@@ -1,5 +1,6 @@
 # A room of 100,000 subscribers served while other users get their own notifications: what the others' p99 pays for it.
 # ROOM_PAIRS pairs (5) of a calm and a busy stretch, in turns, on one gateway; in a busy stretch the room is sent a message a second.
+# The room's clients are niced: on this one machine they take what others leave, as if they were elsewhere.
 # As promised when the median of the pairs' differences is within 10 % of the calm p99, or 5 ms.
 # Takes about 6 minutes and 2 GiB.
 # shellcheck shell=bash
@@ -28,9 +29,9 @@ campaign() {
     stays=$((pairs * 60))
     router_up
     gateway_up g1 "accept_rate = 200000"
-    note_command "$PROGRAMS/loadtest" fanout --topic hall -n "$(scaled 100000)"
+    note_command nice -n 19 "$PROGRAMS/loadtest" fanout --topic hall -n "$(scaled 100000)"
     # shellcheck disable=SC2046
-    "$PROGRAMS/loadtest" fanout --url "ws://$gateway_listen" -n "$(scaled 100000)" --user-prefix hall --topic hall --connect-rate 15000 \
+    nice -n 19 "$PROGRAMS/loadtest" fanout --url "ws://$gateway_listen" -n "$(scaled 100000)" --user-prefix hall --topic hall --connect-rate 15000 \
         --jwt-hs256 "$work/tokens.key" --rate "$(awk "BEGIN { print 1 / $stays }")" --for "$((stays * 2))s" $(posting) --json "$folder/hall.json" >"$folder/hall.txt" 2>&1 &
     crowd=$!
     pids+=("$crowd")

@@ -43,7 +43,7 @@ describe() {
     if [[ -n $(git status --porcelain 2>/dev/null) ]]; then dirty=" (with changes)"; fi
     {
         printf '# %s, %s\n\n' "$name" "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-        sed -n '/^#/!q;s/^# \{0,1\}//p' "$file"
+        sed -n '/^#/!q;/^# shellcheck/d;s/^# \{0,1\}//p' "$file"
         printf '\n| | |\n|---|---|\n'
         printf '| commit | `%s`%s |\n' "$(git rev-parse HEAD)" "$dirty"
         printf '| machine | %s, %s cores, %s GiB; both ends on it |\n' \
