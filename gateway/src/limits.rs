@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// Sockets that one turn of a fan-out visits, so that a large room delays nobody else: some 3 ms of sends.
-pub const FANOUT_SOCKETS_PER_TURN: usize = 512;
+/// Sockets that one turn of a fan-out visits, so that a large room delays nobody else: less than a millisecond of sends.
+pub const FANOUT_SOCKETS_PER_TURN: usize = 128;
 /// Places of a room, taken or empty, that one turn of a fan-out looks at.
 pub const FANOUT_PLACES_PER_TURN: usize = 16_384;
 /// Broadcasts under way in a shard. Routers' credit keeps them below this.

@@ -28,7 +28,8 @@ campaign() {
     # The crowd stays until its own second message, which comes a minute a pair after its first.
     stays=$((pairs * 60))
     router_up
-    gateway_up g1 "accept_rate = 200000"
+    # One shard: the other core is for router and clients.
+    gateway_up g1 "shards = 1" "accept_rate = 200000"
     note_command nice -n 19 "$PROGRAMS/loadtest" fanout --topic hall -n "$(scaled 100000)"
     # shellcheck disable=SC2046
     nice -n 19 "$PROGRAMS/loadtest" fanout --url "ws://$gateway_listen" -n "$(scaled 100000)" --user-prefix hall --topic hall --connect-rate 15000 \
