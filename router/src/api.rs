@@ -5,6 +5,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,10 +15,12 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use ops::clock::Clock;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::config::Config;
 use crate::ingest::{self, Intake};
 use crate::limits::{ANSWER_WITHIN, API_CONNECTIONS_MAX, RETRY_AFTER_S};
 use crate::metrics::Metrics;
@@ -59,8 +62,28 @@ pub struct Parts {
     pub watch: Watch,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    pub kept: Spans,
     #[cfg(feature = "kafka")]
     pub kafka: Option<crate::node::kafka::KafkaFigures>,
+}
+
+/// `[retention]`, as it was read at the start.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Spans {
+    inbox_days: u64,
+    ledger_days: u64,
+    idempotency_h: u64,
+}
+
+impl Spans {
+    pub fn of(config: &Config) -> Spans {
+        let hours = |kept: Duration| kept.as_secs() / 3_600;
+        Spans {
+            inbox_days: hours(config.inbox_kept) / 24,
+            ledger_days: hours(config.ledger_kept) / 24,
+            idempotency_h: hours(config.idempotency),
+        }
+    }
 }
 
 impl Deref for App {

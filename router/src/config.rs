@@ -39,6 +39,10 @@ pub struct Config {
     pub limits: Limits,
     pub journal: JournalConfig,
     pub idempotency: Duration,
+    /// How long a notification without a life of its own stays in an inbox.
+    pub inbox_kept: Duration,
+    /// How long it can be looked up what became of a notification.
+    pub ledger_kept: Duration,
     /// Whether this is the `dev` set-up: a known key, so loopback only.
     pub standalone: bool,
 }
@@ -115,6 +119,8 @@ impl Config {
             limits: router.limits.clone(),
             journal: journal(settings),
             idempotency: Duration::from_secs(3_600 * u64::from(settings.retention.idempotency_h)),
+            inbox_kept: days(settings.retention.inbox_days),
+            ledger_kept: days(settings.retention.ledger_days),
         };
         config.check_exposure()?;
         Ok(config)
@@ -146,6 +152,8 @@ impl Config {
             ("[router] data", self.data != other.data),
             ("[router.buffer] or [kafka]", self.journal != other.journal),
             ("[retention] idempotency_h", self.idempotency != other.idempotency),
+            ("[retention] inbox_days", self.inbox_kept != other.inbox_kept),
+            ("[retention] ledger_days", self.ledger_kept != other.ledger_kept),
             ("the console's key", self.standalone != other.standalone),
         ];
         differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
@@ -165,6 +173,10 @@ impl Config {
             JournalConfig::Kafka { kafka, .. } => kafka.partitions,
         }
     }
+}
+
+fn days(count: u32) -> Duration {
+    Duration::from_secs(24 * 3_600 * u64::from(count))
 }
 
 fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {

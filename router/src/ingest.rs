@@ -17,7 +17,7 @@ use crate::api::problem::{Kind, Problem};
 use crate::config::Service;
 use crate::ids;
 use crate::journal::{AppendError, Draft, DurableIn, Journal};
-use crate::limits::{INGEST_IN_FLIGHT_MAX, RETRY_AFTER_S};
+use crate::limits::{IDEMPOTENCY_SWEEP_MAX, INGEST_IN_FLIGHT_MAX, RETRY_AFTER_S};
 use crate::metrics::{Metrics, Taken};
 use crate::record::{Request, Target};
 use crate::store::{DiskStore, StoreError};
@@ -51,7 +51,7 @@ pub struct Intake {
     journal: Arc<dyn Journal>,
     idempotency: Idempotency<DiskStore>,
     in_flight: Arc<InFlight>,
-    recent: Recent,
+    recent: Arc<Recent>,
     quotas: Quotas,
     room: Semaphore,
     clock: Clock,
@@ -68,6 +68,7 @@ impl Intake {
     pub fn new(
         journal: Arc<dyn Journal>,
         idempotency: Idempotency<DiskStore>,
+        recent: Arc<Recent>,
         services: &[Arc<Service>],
         clock: Clock,
         metrics: Arc<Metrics>,
@@ -76,7 +77,7 @@ impl Intake {
             journal,
             idempotency,
             in_flight: Arc::new(InFlight::default()),
-            recent: Recent::default(),
+            recent,
             quotas: Quotas::new(services),
             room: Semaphore::new(INGEST_IN_FLIGHT_MAX),
             clock,
@@ -98,10 +99,21 @@ impl Intake {
         self.recent.promised(id)
     }
 
-    /// Deletes idempotency rows that are over, a bounded number of them.
+    /// Deletes idempotency rows that are over, all of them, in bounded batches.
     pub fn sweep(&self) {
-        if let Err(error) = self.idempotency.sweep(self.clock.wall()) {
-            tracing::warn!(%error, "idempotency rows were not swept");
+        loop {
+            match self.idempotency.sweep(self.clock.wall()) {
+                Ok(swept) => {
+                    self.metrics.retention.idempotency.add(swept as u64);
+                    if swept < IDEMPOTENCY_SWEEP_MAX {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "idempotency rows were not swept");
+                    return;
+                }
+            }
         }
     }
 

@@ -25,7 +25,7 @@ pub const CATEGORY_BYTES_MAX: usize = 64;
 pub const COLLAPSE_KEY_BYTES_MAX: usize = 256;
 /// Bytes of an Idempotency-Key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
-/// The longest life of a notification. One without a life of its own stays in the inbox: nothing sweeps it yet.
+/// The longest life of a notification. One without a life of its own goes by `[retention] inbox_days`.
 pub const TTL_S_MAX: u32 = 90 * 24 * 3_600;
 /// The longest wait for an acknowledgement.
 pub const ACK_WITHIN_S_MAX: u32 = 24 * 3_600;
@@ -122,6 +122,12 @@ pub const BLOCKING_THREADS_MAX: usize = 32;
 pub const OUTBOX_KEPT_MAX: u64 = 10_000;
 /// Alerts that are kept to look at.
 pub const ALERTS_KEPT_MAX: usize = 1_000;
+/// How long a notification without a life of its own stays in an inbox: `[retention] inbox_days`.
+pub const INBOX_KEPT_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3_600);
+/// How long it can be looked up what became of a notification: `[retention] ledger_days`.
+pub const LEDGER_KEPT_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Rows that the owner looks at in one turn to remove what was kept for long enough.
+pub const SWEEP_ROWS_MAX: usize = 256;
 /// Idempotency rows that one sweep deletes.
 pub const IDEMPOTENCY_SWEEP_MAX: usize = 4_096;
 /// Records that wait in the journal before somebody is told.

@@ -8,6 +8,7 @@ use ops::metrics::{Counter, Gauge, Histogram};
 use wire::time::Wall;
 
 use crate::api::problem::Kind;
+use crate::owner::Kept;
 use crate::record::Channel;
 
 pub mod page;
@@ -74,6 +75,42 @@ impl Present {
     }
 }
 
+/// What was removed since the start, because it was kept for long enough.
+#[derive(Debug, Default)]
+pub struct Retention {
+    inbox: Gauge,
+    ledger: Gauge,
+    logs: Gauge,
+    pub idempotency: Counter,
+    /// When the oldest notification was taken in that anything is kept of, in microseconds since 1970; 0: none.
+    oldest_us: Gauge,
+}
+
+impl Retention {
+    /// As the owner counts it.
+    pub fn owner(&self, kept: Kept) {
+        self.inbox.set(kept.removed.inbox);
+        self.ledger.set(kept.removed.ledger);
+        self.logs.set(kept.removed.logs);
+        self.oldest_us.set(kept.oldest.map_or(0, |at| u64::try_from(at.0).unwrap_or(0)));
+    }
+
+    /// By kind.
+    pub fn removed(&self) -> [(&'static str, u64); 4] {
+        [
+            ("inbox", self.inbox.get()),
+            ("ledger", self.ledger.get()),
+            ("logs", self.logs.get()),
+            ("idempotency", self.idempotency.get()),
+        ]
+    }
+
+    pub fn oldest(&self) -> Option<Wall> {
+        let oldest_us = self.oldest_us.get();
+        (oldest_us > 0).then(|| Wall(oldest_us.cast_signed()))
+    }
+}
+
 #[derive(Debug)]
 pub struct Metrics {
     /// Configured services, and those who are none.
@@ -88,6 +125,7 @@ pub struct Metrics {
     pub turn_seconds: Histogram,
     pub store_failures: Counter,
     pub provider_waiting: Gauge,
+    pub retention: Retention,
     /// From acceptance to the provider's answer; in-app, to a shard's word that its sockets are sent it.
     pub delivery_seconds: [Histogram; Channel::ALL.len()],
 }
@@ -108,6 +146,7 @@ impl Metrics {
             turn_seconds: Histogram::new(),
             store_failures: Counter::new(),
             provider_waiting: Gauge::new(),
+            retention: Retention::default(),
             delivery_seconds: [const { Histogram::new() }; Channel::ALL.len()],
         }
     }

@@ -19,10 +19,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::api::access::Access;
-use crate::api::{self, App, WeakApp};
+use crate::api::{self, App, Spans, WeakApp};
 use crate::config::Config;
 use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
+use crate::ingest::recent::Recent;
 use crate::journal::embedded::OpenError;
 use crate::journal::{Entry, JournalReader};
 use crate::limits::{
@@ -177,8 +178,10 @@ fn compose(
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
     let (entries, entries_out) = mpsc::channel(ENTRIES_QUEUE_MAX);
     let (committed, committed_out) = watch::channel(Positions::new());
+    let recent = Arc::new(Recent::default());
     spawn_owner(Run {
         owner,
+        recent: Arc::clone(&recent),
         entries: entries_out,
         inputs: inputs_out,
         committed,
@@ -207,7 +210,15 @@ fn compose(
     let idempotency = Idempotency::new(store, config.idempotency);
     let app = App::new(api::Parts {
         access: Access::new(config),
-        intake: Intake::new(parts.journal, idempotency, &config.services, clock, Arc::clone(&metrics)),
+        intake: Intake::new(
+            parts.journal,
+            idempotency,
+            recent,
+            &config.services,
+            clock,
+            Arc::clone(&metrics),
+        ),
+        kept: Spans::of(config),
         view,
         outbox,
         inputs: inputs.clone(),
@@ -251,6 +262,8 @@ fn owner_config(config: &Config, epoch: u64) -> OwnerConfig {
         push_per_user_hour: config.limits.push_per_user_hour,
         global_per_s: config.limits.global_per_s,
         shed_low_percent: config.limits.shed_low_percent,
+        inbox_kept: config.inbox_kept,
+        ledger_kept: config.ledger_kept,
         ..OwnerConfig::default()
     }
 }

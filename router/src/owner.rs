@@ -18,7 +18,7 @@ use crate::journal::Entry;
 use crate::limit::{Limits, Meter};
 use crate::pipeline::Rules;
 use crate::presence::Presence;
-use crate::store::{Store, StoreError};
+use crate::store::{Space, Store, StoreError};
 use clock::Steady;
 use desk::Desk;
 
@@ -32,12 +32,14 @@ mod intake;
 mod logs;
 mod marks;
 mod outcomes;
+mod retention;
 mod tickets;
 mod timers;
 pub mod view;
 mod words;
 
 pub use clock::Tick;
+pub use retention::{Kept, Removed};
 pub use view::View;
 pub use words::{
     Answer, Command, DeliveryKey, LinkId, Now, Outcome, Output, OwnerConfig, OwnerLimits, Ownership,
@@ -62,6 +64,9 @@ enum Input {
     /// A key of the space of that name.
     Due(Vec<u8>),
     Resume(Vec<u8>),
+    /// A key of the space of ages.
+    Aged(Vec<u8>),
+    AgedLogs,
 }
 
 #[derive(Debug)]
@@ -147,7 +152,8 @@ impl<S: Store> Owner<S> {
         }
         let due = self.desk.due_from.map(|at| self.steady.mono(at));
         let resume = self.resume.as_ref().map(|_| Mono::ZERO);
-        [due, resume].into_iter().flatten().min()
+        let sweep = Some(self.steady.mono(self.desk.sweep.next()));
+        [due, resume, sweep].into_iter().flatten().min()
     }
 
     pub fn handle_timeout(&mut self, now: Now) {
@@ -172,6 +178,35 @@ impl<S: Store> Owner<S> {
                 Err(_) => Some(after),
             };
         }
+        self.sweep(now);
+    }
+
+    /// What retention has to look at now, a bounded number of rows of it.
+    fn sweep(&mut self, now: Now) {
+        let steady = self.steady.tick(now).steady;
+        if !self.waiting.is_empty() || self.desk.sweep.next() > steady {
+            return;
+        }
+        let Ok(due) = retention::due(&mut self.desk, steady) else {
+            return retention::put_off(&mut self.desk, steady);
+        };
+        for key in due {
+            self.take(Input::Aged(key.clone()), now);
+            if !self.waiting.is_empty() || !retention::looked(&mut self.desk, &key) {
+                return;
+            }
+        }
+        if retention::logs_are_due(&self.desk, steady) {
+            self.take(Input::AgedLogs, now);
+        }
+        if self.waiting.is_empty() {
+            retention::settle(&mut self.desk, steady);
+        }
+    }
+
+    /// What retention removed and what it has yet to look at.
+    pub fn kept(&self) -> Kept {
+        Kept { removed: self.desk.sweep.removed(), oldest: self.desk.sweep.oldest() }
     }
 
     /// One store batch for everything handled since the last commit. On an error nothing is lost: handle nothing
@@ -235,6 +270,8 @@ impl<S: Store> Owner<S> {
             }
             Input::Due(key) => timers::due(desk, &mut rules, key, now),
             Input::Resume(key) => timers::resume(desk, key, now),
+            Input::Aged(key) => retention::look(desk, key, now),
+            Input::AgedLogs => retention::look_at_logs(desk, now),
             Input::LinkUp(link, node, shard) => clients::link_up(desk, presence, *link, (node, *shard), now),
             Input::LinkFrame(link, frame) => clients::frame(desk, presence, *link, frame, now),
             Input::LinkDown(link) => {
@@ -268,7 +305,9 @@ impl<S: Store> Owner<S> {
             Input::LinkFrame(link, Frame::Redeem { request, .. }) => {
                 desk.send(*link, Frame::Redeemed { request: *request, user: None });
             }
-            Input::Due(key) => desk.turn.delete(crate::store::Space::Due, key.clone()),
+            Input::Due(key) => desk.turn.delete(Space::Due, key.clone()),
+            // Nothing of it is removed any more.
+            Input::Aged(key) => desk.turn.delete(Space::Ages, key.clone()),
             _ => {}
         }
         Ok(())

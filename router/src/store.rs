@@ -65,10 +65,12 @@ pub enum Space {
     Outbox,
     /// Contacts and preferences; `api`'s.
     Documents,
+    /// By time: notifications that retention has yet to look at.
+    Ages,
 }
 
 impl Space {
-    pub const ALL: [Space; 18] = [
+    pub const ALL: [Space; 19] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -87,6 +89,7 @@ impl Space {
         Space::Idempotency,
         Space::Outbox,
         Space::Documents,
+        Space::Ages,
     ];
 
     pub fn name(self) -> &'static str {
@@ -109,6 +112,7 @@ impl Space {
             Space::Idempotency => "idempotency",
             Space::Outbox => "outbox",
             Space::Documents => "documents",
+            Space::Ages => "ages",
         }
     }
 }

@@ -27,3 +27,5 @@ mod node_restart;
 mod node_start;
 #[path = "edge/outages.rs"]
 mod outages;
+#[path = "edge/retention.rs"]
+mod retention;

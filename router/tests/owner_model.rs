@@ -208,7 +208,10 @@ impl World {
                 self.check_push(&call);
                 self.calls.push(call);
             }
-            Output::Committed(_) | Output::Answer { .. } | Output::Shown { .. } => {}
+            Output::Committed(_)
+            | Output::Answer { .. }
+            | Output::Shown { .. }
+            | Output::Forgotten { .. } => {}
             Output::Alert { name, detail, .. } => {
                 assert!(name == "delivery_dead_lettered" || name == "outcome_of_nothing", "{name}: {detail}");
             }

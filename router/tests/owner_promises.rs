@@ -7,6 +7,8 @@ mod world;
 mod clients;
 #[path = "owner/commands.rs"]
 mod commands;
+#[path = "owner/retention.rs"]
+mod retention;
 #[path = "owner/syncing.rs"]
 mod syncing;
 #[path = "owner/turns.rs"]

@@ -174,7 +174,7 @@ impl RouterSim {
             Output::Committed(position) => {
                 self.positions.insert((position.priority, position.partition), position);
             }
-            Output::Answer { .. } | Output::Shown { .. } => {}
+            Output::Answer { .. } | Output::Shown { .. } | Output::Forgotten { .. } => {}
             Output::Alert { name, detail, .. } => self.alerts.push(format!("{name}: {detail}")),
         }
     }

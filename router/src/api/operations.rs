@@ -1,14 +1,17 @@
 //! What operators ask: status, the equation, alerts, what limits held back, what nobody could read, the outboxes.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use wire::time::Wall;
 
-use super::App;
 use super::auth::Caller;
 use super::problem::{Kind, Problem};
 use super::query::{Asked, Named, page_limit};
+use super::{App, Spans};
 use crate::alerts::Alert;
 use crate::ledger::Tally;
 use crate::limits::PAGE_MAX;
@@ -27,6 +30,7 @@ pub(super) struct Status {
     dependencies: Vec<Dependency>,
     alerts_standing: usize,
     figures: Figures,
+    retention: Retention,
     #[cfg(feature = "kafka")]
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<crate::node::kafka::KafkaShown>,
@@ -47,6 +51,15 @@ struct Figures {
 struct DeliveryFigures {
     deliveries_accepted: u64,
     deliveries_open: u64,
+}
+
+/// How long things are kept, and what went since the start.
+#[derive(Serialize)]
+struct Retention {
+    #[serde(flatten)]
+    spans: Spans,
+    oldest_taken_in: Option<Wall>,
+    removed: BTreeMap<&'static str, u64>,
 }
 
 pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Json<Status> {
@@ -70,6 +83,11 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
             journal_bytes: journal.bytes,
             provider_calls_waiting: app.metrics.provider_waiting.get(),
             deliveries,
+        },
+        retention: Retention {
+            spans: app.kept,
+            oldest_taken_in: app.metrics.retention.oldest(),
+            removed: app.metrics.retention.removed().into_iter().collect(),
         },
         #[cfg(feature = "kafka")]
         kafka,

@@ -10,6 +10,9 @@ use crate::journal::kafka::{KafkaConfig, KafkaConfigError};
 
 use super::{ADMIN_DEFAULT, API_DEFAULT, ConfigError, LINKS_DEFAULT};
 
+/// The longest that `[retention]` keeps anything.
+const RETENTION_DAYS_MAX: u64 = 3_650;
+
 /// The tables that an environment variable may address.
 pub const SECTIONS: [&str; 21] = [
     "gateway",
@@ -210,14 +213,43 @@ pub struct SourceSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    inbox_days: Option<u32>,
-    ledger_days: Option<u32>,
+    /// Days that a notification without a life of its own stays in an inbox.
+    pub inbox_days: u32,
+    /// Days that it can be looked up what became of a notification.
+    pub ledger_days: u32,
+    /// Hours that the answer under an Idempotency-Key is remembered.
     pub idempotency_h: u32,
 }
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { inbox_days: None, ledger_days: None, idempotency_h: 24 }
+        Retention { inbox_days: 90, ledger_days: 30, idempotency_h: 24 }
+    }
+}
+
+impl Retention {
+    fn check_bounds(&self) -> Result<(), ConfigError> {
+        within("retention", "inbox_days", self.inbox_days.into(), 1, RETENTION_DAYS_MAX)?;
+        within("retention", "ledger_days", self.ledger_days.into(), 1, RETENTION_DAYS_MAX)?;
+        within("retention", "idempotency_h", self.idempotency_h.into(), 1, 24 * 90)?;
+        // A key used again is known by the ledger's row when its own is gone.
+        if self.idempotency_h > 24 * self.ledger_days {
+            let why = format!(
+                "{} h are longer than ledger_days: a retry would be taken for a new request",
+                self.idempotency_h
+            );
+            return Err(ConfigError::wrong("retention", "idempotency_h", why));
+        }
+        Ok(())
+    }
+}
+
+/// A value and its bounds.
+fn within(section: &str, key: &str, value: u64, low: u64, high: u64) -> Result<(), ConfigError> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::wrong(section, key, format!("{value} is not in {low}..={high}")))
     }
 }
 
@@ -274,8 +306,6 @@ impl Settings {
             ("router.limits", "drain_per_s", router.limits.drain_per_s.is_some()),
             ("router.buffer", "dir", router.buffer.dir.is_some()),
             ("router.buffer", "redis_max", router.buffer.redis_max.is_some()),
-            ("retention", "inbox_days", self.retention.inbox_days.is_some()),
-            ("retention", "ledger_days", self.retention.ledger_days.is_some()),
             ("router", "routers", router.routers > 1),
         ];
         match keys.iter().find(|(_, _, present)| *present) {
@@ -288,13 +318,6 @@ impl Settings {
 
     pub(super) fn check_bounds(&self) -> Result<(), ConfigError> {
         let router = &self.router;
-        let within = |section: &str, key: &str, value: u64, low: u64, high: u64| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(ConfigError::wrong(section, key, format!("{value} is not in {low}..={high}")))
-            }
-        };
         within("router", "routers", router.routers.into(), 1, 1)?;
         let limits = &router.limits;
         within("router.limits", "push_per_user_hour", limits.push_per_user_hour.into(), 1, 100_000)?;
@@ -304,7 +327,7 @@ impl Settings {
         within("router.buffer", "bytes_max", buffer.bytes_max, 1 << 20, 1 << 50)?;
         let reserve = buffer.critical_reserve_bytes;
         within("router.buffer", "critical_reserve_bytes", reserve, 0, buffer.bytes_max / 2)?;
-        within("retention", "idempotency_h", self.retention.idempotency_h.into(), 1, 24 * 90)?;
+        self.retention.check_bounds()?;
         if let Some(kafka) = &self.kafka {
             within("kafka", "partitions", kafka.partitions.into(), 1, 10_000)?;
             kafka.check_sense()?;
@@ -341,6 +364,9 @@ mod tests {
         assert_eq!((config.limits.push_per_user_hour, config.limits.global_per_s), (20, 100_000));
         assert!(matches!(config.journal, JournalConfig::Embedded { .. }));
         assert_eq!(config.services.len(), 1);
+        let days = |count: u64| std::time::Duration::from_secs(count * 24 * 3_600);
+        assert_eq!((config.inbox_kept, config.ledger_kept), (days(90), days(30)));
+        assert_eq!(config.idempotency, days(1));
     }
 
     #[test]
@@ -360,6 +386,9 @@ mod tests {
                 "critical_reserve_bytes",
             ),
             ("[retention]\nidempotency_h = 0\n", "idempotency_h"),
+            ("[retention]\ninbox_days = 0\n", "inbox_days: 0 is not in 1..=3650"),
+            ("[retention]\nledger_days = 3651\n", "ledger_days: 3651 is not in 1..=3650"),
+            ("[retention]\nledger_days = 1\nidempotency_h = 25\n", "longer than ledger_days"),
             ("[kafka]\nbrokers = [\"a:1\"]\npartitions = 0\n", "partitions"),
             ("[[kafka.source]]\ntopic = \"x\"\n", "needs brokers"),
             ("[[router.service]]\nname = \"a\"\n", "key"),
@@ -394,9 +423,8 @@ mod tests {
             let error = Config::from_settings(&settings, None, true).unwrap_err().to_string();
             assert_eq!(error, format!("[{section}] is in the contract but not built yet: leave it out"));
         }
-        for text in ["[retention]\ninbox_days = 90\n", "[router.limits]\ndrain_per_s = 5\n"] {
-            assert!(config(text, true).unwrap_err().contains("not built yet"), "{text}");
-        }
+        let text = "[router.limits]\ndrain_per_s = 5\n";
+        assert!(config(text, true).unwrap_err().contains("not built yet"));
     }
 
     #[test]

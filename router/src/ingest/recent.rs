@@ -45,6 +45,11 @@ impl Recent {
         self.lock().known.get(&id).cloned()
     }
 
+    /// It was there, and is no more.
+    pub fn forget(&self, id: Uuid) {
+        self.lock().known.remove(&id);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Ids> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,6 +68,8 @@ mod tests {
             recent.note(Uuid::from_u128(id), promise.clone());
         }
         let known = |id| recent.promised(Uuid::from_u128(id));
+        recent.forget(Uuid::from_u128(2));
+        assert_eq!(known(2), None);
         assert_eq!(
             [known(0), known(1), known(RECENT_MAX as u128)],
             [None, Some(promise.clone()), Some(promise)]

@@ -56,6 +56,14 @@ impl Tally {
         Kind::ALL.into_iter().map(|kind| self.of(kind)).sum()
     }
 
+    fn without(&self, other: &Tally) -> Tally {
+        let mut rest = Tally { accepted: self.accepted - other.accepted, ..Tally::default() };
+        for kind in Kind::ALL {
+            *rest.slot(kind) = self.of(kind) - other.of(kind);
+        }
+        rest
+    }
+
     fn add(&mut self, other: &Tally) {
         self.accepted += other.accepted;
         for kind in Kind::ALL {
@@ -87,6 +95,11 @@ pub struct Counters {
     /// Records dead-lettered as wholes. Each counts as one delivery that was accepted and dead-lettered.
     records_dead_lettered: u64,
     lanes: [Lane; Priority::ALL.len()],
+    /// Of `channels` and `dropped`: what no row tells of any more, by the state it ended in.
+    #[serde(default)]
+    forgotten: [Tally; Channel::ALL.len()],
+    #[serde(default)]
+    forgotten_dropped: [u64; Reason::NAMES.len()],
 }
 
 impl Counters {
@@ -138,6 +151,23 @@ impl Counters {
         self.records_dead_lettered -= 1;
     }
 
+    /// A row goes. What it told of stays counted as it ended.
+    pub(crate) fn forget_row(&mut self, row: &LedgerRow) {
+        for delivery in &row.deliveries {
+            let tally = &mut self.forgotten[delivery.channel as usize];
+            tally.accepted += 1;
+            *tally.slot(delivery.state.kind()) += 1;
+            if let State::Dropped(reason) = &delivery.state {
+                self.forgotten_dropped[reason.index()] += 1;
+            }
+        }
+    }
+
+    /// Deliveries whose rows are gone.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.iter().map(|tally| tally.accepted).sum()
+    }
+
     /// What a row adds, for a recount.
     pub(crate) fn add_row(&mut self, row: &LedgerRow) {
         for delivery in &row.deliveries {
@@ -180,11 +210,19 @@ impl Counters {
         self.channels.iter().all(|tally| tally.accepted == tally.accounted())
             && dropped == self.dropped.iter().sum::<u64>()
             && self.lanes.iter().all(|lane| lane.read == lane.processed + lane.dead_lettered)
+            && self.forgotten.iter().all(|tally| tally.open == 0)
     }
 
-    /// The deliveries only, to be compared with a recount.
+    /// The deliveries that rows still tell of, to be compared with a recount.
     pub fn deliveries(&self) -> Counters {
-        Counters { lanes: Default::default(), records_dead_lettered: 0, ..self.clone() }
+        let mut told = Counters { v: self.v, ..Counters::default() };
+        for (i, tally) in told.channels.iter_mut().enumerate() {
+            *tally = self.channels[i].without(&self.forgotten[i]);
+        }
+        for (i, count) in told.dropped.iter_mut().enumerate() {
+            *count = self.dropped[i] - self.forgotten_dropped[i];
+        }
+        told
     }
 }
 
@@ -197,6 +235,8 @@ pub struct Reconciliation {
     pub total: Tally,
     /// Accepted and in no state: 0, or something is wrong.
     pub unaccounted: i64,
+    /// Of `accepted`: deliveries whose rows are gone. They are counted in the state that they ended in.
+    pub forgotten: u64,
     pub channels: Vec<NamedTally>,
     pub dropped_by_reason: Vec<NamedCount>,
     /// Records, by priority.
@@ -241,6 +281,7 @@ impl Reconciliation {
             at,
             total,
             unaccounted: total.accepted.cast_signed() - total.accounted().cast_signed(),
+            forgotten: counters.forgotten(),
             channels: Channel::ALL
                 .into_iter()
                 .map(|channel| NamedTally { channel, tally: counters.channel(channel) })
@@ -275,6 +316,7 @@ pub struct Gaps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Event;
 
     #[test]
     fn a_delivery_is_on_both_sides_wherever_it_goes() {
@@ -291,6 +333,29 @@ mod tests {
         assert!(counters.balanced() && counters.dropped().all(|(_, count)| count == 0));
         let read = Counters::decode(Some(&counters.encode()));
         assert_eq!(read, Ok(counters));
+    }
+
+    #[test]
+    fn what_is_forgotten_stays_on_both_sides() {
+        let mut counters = Counters::decode(None).expect("a new one");
+        let mut row = LedgerRow::default();
+        row.accept(Channel::Push, Wall(1), &mut counters);
+        row.apply(Channel::Push, &Event::Drop(Reason::Shed), Wall(2), &mut counters);
+        let before = counters.total();
+        counters.forget_row(&row);
+        assert!(counters.balanced());
+        assert_eq!((counters.total(), counters.forgotten()), (before, 1));
+        assert_eq!(counters.deliveries().total(), Tally::default(), "no row tells of it");
+    }
+
+    /// As an earlier build wrote them.
+    #[test]
+    fn counters_without_the_forgotten_are_read() {
+        let mut json = serde_json::to_value(Counters::decode(None).expect("a new one")).expect("JSON");
+        let fields = json.as_object_mut().expect("an object");
+        assert!(fields.remove("forgotten").is_some() && fields.remove("forgotten_dropped").is_some());
+        let row = Bytes::from(json.to_string());
+        assert_eq!(Counters::decode(Some(&row)).map(|counters| counters.forgotten()), Ok(0));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The page that Prometheus reads, put together when it is asked for.
 
 use ops::metrics::Text;
+use wire::time::Wall;
 
-use super::{IngestCounters, REFUSALS};
+use super::{IngestCounters, REFUSALS, Retention};
 use crate::api::App;
 use crate::api::problem::Kind as ProblemKind;
 use crate::ledger::state::Kind;
@@ -79,6 +80,7 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
             &metrics.delivery_seconds[channel as usize],
         );
     }
+    retention(&mut text, &metrics.retention, app.clock.wall());
     let standing = app.watch.lock().alerts.standing_count();
     text.gauge("tocsin_router_alerts", "Alerts that stand.", &[], standing as u64);
     if let Some(counters) = counters {
@@ -119,6 +121,24 @@ fn kafka(text: &mut Text, kafka: &crate::node::kafka::KafkaShown) {
         );
     }
     text.gauge("tocsin_router_import_lag", "Foreign records that are not committed.", &[], import.lag);
+}
+
+fn retention(text: &mut Text, retention: &Retention, now: Wall) {
+    for (kind, count) in retention.removed() {
+        text.counter(
+            "tocsin_router_retention_removed_total",
+            "Rows removed because they were kept for long enough, by kind.",
+            &[("kind", kind)],
+            count,
+        );
+    }
+    let age_us = retention.oldest().map_or(0, |oldest| now.0.saturating_sub(oldest.0));
+    text.gauge(
+        "tocsin_router_retention_oldest_seconds",
+        "Age of the oldest notification that anything is kept of.",
+        &[],
+        u64::try_from(age_us / 1_000_000).unwrap_or(0),
+    );
 }
 
 fn ingest(text: &mut Text, service: &IngestCounters) {

@@ -16,6 +16,7 @@ use wire::link::{DeliveryResult, Frame};
 use super::board::Watch;
 use super::inputs::Input;
 use super::reader::Positions;
+use crate::ingest::recent::Recent;
 use crate::journal::Entry;
 use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
 use crate::links::Outbound;
@@ -30,6 +31,8 @@ const IDLE: Duration = Duration::from_secs(60);
 
 pub struct Run {
     pub owner: Owner<DiskStore>,
+    /// What was promised lately; what retention removes is promised no more.
+    pub recent: Arc<Recent>,
     pub entries: mpsc::Receiver<Vec<Entry>>,
     pub inputs: mpsc::Receiver<Input>,
     /// What is final or open in the store; `persist` forces it to the disk and tells the journal.
@@ -93,6 +96,7 @@ impl State {
             self.commit().await;
             self.run.metrics.turns.inc();
             self.carry_out();
+            self.run.metrics.retention.owner(self.run.owner.kept());
             self.run.metrics.turn_seconds.observe(self.run.clock.mono().since(began));
             if ended {
                 return;
@@ -227,6 +231,7 @@ impl State {
                     let now = self.run.clock.wall();
                     self.run.metrics.delivered(Channel::Inapp, accepted_at, now);
                 }
+                Output::Forgotten { id } => self.run.recent.forget(id),
                 Output::Alert { name, critical, detail } => self.run.watch.alert(name, critical, &detail),
             }
         }

@@ -15,6 +15,7 @@ use wire::time::Wall;
 use super::cancellations;
 use super::flights::Flights;
 use super::logs::{self, LogRow};
+use super::retention::{self, Progress, Sweep};
 use super::tickets::Revocations;
 use super::words::{Output, OwnerConfig};
 use crate::classify::Recipient;
@@ -71,6 +72,7 @@ struct Mark {
     numbers: [u64; 2],
     due_from: Option<Wall>,
     must_persist: bool,
+    sweep: Progress,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ pub(super) struct Desk<S> {
     reached: Option<Wall>,
     /// Nothing is due before.
     pub(super) due_from: Option<Wall>,
+    pub(super) sweep: Sweep,
     pub(super) revocations: Revocations,
     /// Something may have been taken back that the journal still holds.
     pub(super) has_cancellations: bool,
@@ -113,12 +116,14 @@ impl<S: Store> Desk<S> {
         let numbers =
             [logs::next_number(&store, Space::Overflow)?, logs::next_number(&store, Space::DeadLetters)?];
         let has_cancellations = cancellations::any(&store)?;
+        retention::complete(&store, now)?;
+        let (sweep, held) = Sweep::new(now, reached);
         let unsent = stamps.last.map(|last| Wall(last.0.saturating_sub(UNSENT_US)));
         let mut turn = Turn::new(store);
         sequences::forget(&mut turn, now)?;
         put_meta(&mut turn, BOOTS_KEY, boot);
         turn.commit()?;
-        Ok(Desk {
+        let mut desk = Desk {
             turn,
             committed: counters.clone(),
             counters,
@@ -131,6 +136,7 @@ impl<S: Store> Desk<S> {
             steady: Wall(i64::MIN),
             reached,
             due_from: Some(Wall(i64::MIN)),
+            sweep,
             revocations: Revocations::default(),
             has_cancellations,
             must_persist: false,
@@ -139,7 +145,12 @@ impl<S: Store> Desk<S> {
             ready: VecDeque::new(),
             positions: BTreeMap::new(),
             mark: None,
-        })
+        };
+        if held {
+            let why = "the clock is more than a day ahead of the last stop: nothing is removed for an hour";
+            desk.alert("retention_held", false, why);
+        }
+        Ok(desk)
     }
 
     /// From here on, everything can be undone.
@@ -152,6 +163,7 @@ impl<S: Store> Desk<S> {
             numbers: self.numbers,
             due_from: self.due_from,
             must_persist: self.must_persist,
+            sweep: self.sweep.progress,
         });
     }
 
@@ -164,6 +176,7 @@ impl<S: Store> Desk<S> {
             self.numbers = mark.numbers;
             self.due_from = mark.due_from;
             self.must_persist = mark.must_persist;
+            self.sweep.progress = mark.sweep;
         }
     }
 

@@ -13,6 +13,7 @@ use super::cancellations;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
+use super::retention;
 use super::words::{Answer, DeliveryKey, Output, ProviderCall};
 use crate::classify::Recipient;
 use crate::inbox::{self, Item, Mark, RecipientRow};
@@ -88,6 +89,7 @@ pub(super) fn walk<S: Store>(
     let texts_needed = pen.texts_needed;
     if walked.fresh > 0 {
         desk.keep_record(record, texts_needed);
+        retention::note(desk, record.id, now);
         if cancellations::holds(desk, record.id).map_err(Stop::Book)? {
             cancellations::forget(desk, record.id.as_bytes());
         }

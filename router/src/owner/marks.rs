@@ -13,9 +13,9 @@ use crate::classify::Recipient;
 use crate::inbox::{Mark, RecipientRow};
 use crate::ledger::{Event, LedgerRow, What};
 use crate::presence::{LinkId, Presence};
-use crate::record::{Channel, Target};
+use crate::record::Channel;
 use crate::store::keys;
-use crate::store::{Store, StoreError};
+use crate::store::{Order, Range, Space, Store, StoreError};
 use crate::sync::topics::Subscriptions;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,17 +84,21 @@ fn find<S: Store>(
         return Ok(Some((key, row, own.clone())));
     }
     let Recipient::User(user) = own else { return Ok(None) };
-    let to = match desk.record(id)?.map(|record| record.request.to) {
-        Some(Target::All(true)) => Recipient::All,
-        Some(Target::Topic(topic))
-            if Subscriptions::load(&desk.turn, user)?.is_some_and(|mine| mine.has(&topic)) =>
-        {
-            Recipient::Topic(topic)
-        }
-        _ => return Ok(None),
-    };
+    let Some(to) = broadcast(desk, id)? else { return Ok(None) };
+    if let Recipient::Topic(topic) = &to
+        && Subscriptions::load(&desk.turn, user)?.is_none_or(|mine| !mine.has(topic))
+    {
+        return Ok(None);
+    }
     let key = keys::ledger(id, &to);
     Ok(desk.row(&key)?.map(|row| (key, row, to)))
+}
+
+/// The topic, or everybody: a broadcast has this one row. What was asked for may be gone before it is.
+fn broadcast<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<Option<Recipient>, StoreError> {
+    let rows = desk.turn.scan(Space::Ledger, &Range::prefix(id.as_bytes()), Order::Forward, 1)?;
+    let Some((key, _)) = rows.first() else { return Ok(None) };
+    Ok(Some(keys::ledger_parts(key)?.1).filter(Recipient::is_broadcast))
 }
 
 /// The first act is the receipt of the channel that can have brought it.

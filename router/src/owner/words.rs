@@ -38,6 +38,12 @@ pub struct OwnerConfig {
     pub shed_low_percent: u32,
     /// Tries of one provider delivery before it is dead-lettered.
     pub provider_tries_max: u32,
+    /// How long a notification without a life of its own stays in an inbox.
+    pub inbox_kept: Duration,
+    /// How long it can be looked up what became of a notification.
+    pub ledger_kept: Duration,
+    /// Rows that one call looks at to remove what was kept for long enough (and the notification that crosses it).
+    pub sweep_rows_max: usize,
 }
 
 impl Default for OwnerConfig {
@@ -51,6 +57,9 @@ impl Default for OwnerConfig {
             global_per_s: 100_000,
             shed_low_percent: 150,
             provider_tries_max: 20,
+            inbox_kept: crate::limits::INBOX_KEPT_DEFAULT,
+            ledger_kept: crate::limits::LEDGER_KEPT_DEFAULT,
+            sweep_rows_max: crate::limits::SWEEP_ROWS_MAX,
         }
     }
 }
@@ -191,6 +200,10 @@ pub enum Output {
     Answer {
         token: u64,
         answer: Answer,
+    },
+    /// Retention removed what was asked for: it is not found any more.
+    Forgotten {
+        id: Uuid,
     },
     /// A shard has queued it for its sockets.
     Shown {

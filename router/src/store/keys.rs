@@ -139,6 +139,29 @@ pub fn due_parts(key: &[u8]) -> Result<(Wall, u8, &[u8]), StoreError> {
     Ok((wall(u64::from_be_bytes(*at)), *kind, row))
 }
 
+/// A row of [`Space::Ages`]: within a stage, the oldest first.
+pub fn age(stage: u8, at: Wall, id: Uuid) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + 8 + ID_BYTES);
+    key.push(stage);
+    key.extend_from_slice(&ordered(at).to_be_bytes());
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+/// Where everything of the stage that is later than `at` begins.
+pub fn age_after(stage: u8, at: Wall) -> Vec<u8> {
+    age(stage, Wall(at.0.saturating_add(1)), Uuid::nil())
+}
+
+/// What [`age`] made.
+pub fn age_parts(key: &[u8]) -> Result<(u8, Wall, Uuid), StoreError> {
+    let damaged = || StoreError::Damaged { space: Space::Ages, what: "a key of another layout".to_owned() };
+    let (stage, rest) = key.split_first().ok_or_else(damaged)?;
+    let (at, id) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let id = Uuid::from_slice(id).map_err(|_| damaged())?;
+    Ok((*stage, wall(u64::from_be_bytes(*at)), id))
+}
+
 /// A time as a number whose big-endian bytes are in the order of time.
 fn ordered(at: Wall) -> u64 {
     at.0.cast_unsigned() ^ (1 << 63)
@@ -185,6 +208,8 @@ mod tests {
             assert_eq!(ledger_parts(&ledger(id, &to)), Ok((id, to.clone())));
         }
         assert_eq!(due_parts(&due(Wall(-3), 4, b"row")), Ok((Wall(-3), 4, b"row".as_slice())));
+        assert_eq!(age_parts(&age(2, Wall(-3), id)), Ok((2, Wall(-3), id)));
+        assert!(age(2, Wall(7), id) < age_after(2, Wall(7)) && age_after(2, Wall(7)) < age(2, Wall(8), id));
         assert!(
             ledger_parts(b"short").is_err() && inbox_place(b"short").is_err() && due_parts(b"x").is_err()
         );

@@ -32,6 +32,7 @@ pub struct Seen {
     pub committed: Vec<Position>,
     pub answers: BTreeMap<u64, Answer>,
     pub shown: Vec<Wall>,
+    pub forgotten: Vec<Uuid>,
     pub alerts: Vec<(&'static str, String)>,
 }
 
@@ -127,6 +128,7 @@ impl<S: Store> World<S> {
                 Output::Answer { token, answer } => {
                     assert!(self.seen.answers.insert(token, answer).is_none(), "answered twice");
                 }
+                Output::Forgotten { id } => self.seen.forgotten.push(id),
                 Output::Shown { accepted_at } => self.seen.shown.push(accepted_at),
                 Output::Alert { name, detail, .. } => self.seen.alerts.push((name, detail)),
             }
