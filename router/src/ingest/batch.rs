@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use serde::Serialize;
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
 use super::http::idempotency_key;
@@ -94,10 +95,13 @@ impl Batch {
                 let why = format!(
                     "a batch has at most {BATCH_LINES_MAX} lines: send this one and those behind it again"
                 );
-                on_their_way.push_back(self.line(number, Err(Problem::new(Kind::TooLarge, why))));
+                on_their_way
+                    .push_back(unconstrained(self.line(number, Err(Problem::new(Kind::TooLarge, why)))));
                 break;
             }
-            on_their_way.push_back(self.line(number, line));
+            // By its own budget tokio would stop some of them half-way, and those behind would overtake: each reaches
+            // the journal when it is first looked at, in the order of the lines.
+            on_their_way.push_back(unconstrained(self.line(number, line)));
         }
         while let Some((_, answer)) = on_their_way.next().await {
             push_answer(&mut answers, answer);
