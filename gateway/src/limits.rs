@@ -115,8 +115,9 @@ pub const PARTITIONS_MAX: u32 = 65_536;
 
 /// `Retry-After` of a refusal, in whole seconds, drawn uniformly.
 pub const RETRY_AFTER_S: std::ops::RangeInclusive<u64> = 5..=30;
-/// The least and the shortest widest `retry:` of an event stream.
+/// An event stream's `retry:` is drawn from this on, up to `reconnect_spread_ms`.
 pub const STREAM_RETRY_LEAST_MS: u64 = 100;
+/// What counts for streams where `reconnect_spread_ms` is shorter.
 pub const STREAM_SPREAD_LEAST_MS: u64 = 1_000;
 /// The accept budget saves up this much of a second.
 pub const ACCEPT_BURST: Duration = Duration::from_millis(250);

@@ -100,7 +100,7 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// What the keys serve, each named once for each key.
+    /// What each key serves.
     pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         self.keys.iter().map(|key| key.algorithm)
     }

@@ -95,13 +95,10 @@ impl Batch {
                 let why = format!(
                     "a batch has at most {BATCH_LINES_MAX} lines: send this one and those behind it again"
                 );
-                on_their_way
-                    .push_back(unconstrained(self.line(number, Err(Problem::new(Kind::TooLarge, why)))));
+                on_their_way.push_back(self.line(number, Err(Problem::new(Kind::TooLarge, why))));
                 break;
             }
-            // By its own budget tokio would stop some of them half-way, and those behind would overtake: each reaches
-            // the journal when it is first looked at, in the order of the lines.
-            on_their_way.push_back(unconstrained(self.line(number, line)));
+            on_their_way.push_back(self.line(number, line));
         }
         while let Some((_, answer)) = on_their_way.next().await {
             push_answer(&mut answers, answer);
@@ -109,10 +106,15 @@ impl Batch {
         Ok(answers)
     }
 
-    /// The line's answer, and how long it was.
-    async fn line(&self, number: usize, line: Result<Bytes, Problem>) -> (usize, Result<Accepted, Problem>) {
+    /// The line's answer, and how long it was. By its own budget tokio would stop some lines half-way, and those behind
+    /// would overtake: each reaches the journal when it is first looked at, in the order of the lines.
+    fn line(
+        &self,
+        number: usize,
+        line: Result<Bytes, Problem>,
+    ) -> impl Future<Output = (usize, Result<Accepted, Problem>)> {
         let bytes = line.as_ref().map_or(0, Bytes::len);
-        (bytes, self.accept(number, line).await)
+        unconstrained(async move { (bytes, self.accept(number, line).await) })
     }
 
     async fn accept(&self, number: usize, line: Result<Bytes, Problem>) -> Result<Accepted, Problem> {
