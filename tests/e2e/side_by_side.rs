@@ -9,6 +9,9 @@ use tests::{paths, ports};
 
 const PEERS: [&str; 3] = ["tocsin", "raw", "tungstenite"];
 const SOCKETS: u64 = 500;
+/// Of one message a socket, and of bursts. One burst of a millisecond is not enough: what the host took from the machine before is
+/// subtracted from the next time that a thread runs (paravirtual time), which can leave nothing of it.
+const COPIES: u64 = 50_000;
 /// What every turn must have measured. Whole-core time is not among them: where there is one core, it is not the server's.
 const FIGURES: [&str; 8] = [
     "idle_bytes",
@@ -37,7 +40,17 @@ fn compare(folder: &Path) -> (bool, String) {
     let programs = paths::program("loadtest");
     let mut command = Command::new(paths::root().join("loadtest/peers/run"));
     command
-        .args(["compare", "--only", &PEERS.join(","), "--rounds", "2", "--copies", "5000", "--for", "300ms"])
+        .args([
+            "compare",
+            "--only",
+            &PEERS.join(","),
+            "--rounds",
+            "2",
+            "--copies",
+            &COPIES.to_string(),
+            "--for",
+            "300ms",
+        ])
         .args(["--rest", "100ms", "-n", &SOCKETS.to_string()])
         .arg("--json")
         .arg(folder.join("report.json"))
@@ -70,7 +83,7 @@ fn servers_are_compared_in_turns_and_every_one_delivers_all_it_owes() {
             (&0.into(), &0.into(), &0.into()),
             "{turn}"
         );
-        assert!(turn["owed"].as_u64() > Some(4 * 5_000) && turn["owed"] == turn["received"], "{turn}");
+        assert!(turn["owed"].as_u64() > Some(2 * COPIES) && turn["owed"] == turn["received"], "{turn}");
         for figure in FIGURES {
             assert!(turn["figures"][figure].as_f64() > Some(0.0), "{figure}: {turn}");
         }

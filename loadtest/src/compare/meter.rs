@@ -9,6 +9,8 @@ use crate::machine;
 /// Threads of a process that are looked at.
 const THREADS_MAX: usize = 4_096;
 const TICK: Duration = Duration::from_millis(10);
+/// `schedstat` learns of a running thread's time when the thread leaves its CPU, or at the kernel's next tick (10 ms at 100 Hz).
+const COUNTED_WITHIN: Duration = Duration::from_millis(20);
 
 /// Which cores a process may run on, as the kernel writes it: `0`, `0-1`.
 pub fn cores_allowed(pid: u32) -> Option<String> {
@@ -66,6 +68,12 @@ impl Meter {
     /// The server's only core, where we are not on it: its whole busy time is the server's then.
     fn core(&self) -> Option<usize> {
         only_core(&self.server_cores).filter(|_| self.is_apart())
+    }
+
+    /// When what was done until now is counted: a server that has just sent its last byte may still be on its CPU.
+    pub fn look_at_rest(&self) -> Look {
+        std::thread::sleep(COUNTED_WITHIN);
+        self.look()
     }
 
     pub fn look(&self) -> Look {

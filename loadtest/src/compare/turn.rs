@@ -171,10 +171,10 @@ impl Stage<'_> {
     fn storm(&self, shared: &Shared, begun: Mono, before: &Look, turn: &mut Turn) -> Result<(), String> {
         let by = begun + HANDSHAKE_WITHIN * 2;
         self.wait(by, "the clients did not get in", || shared.status().settled)?;
-        let after = self.meter.look();
+        let wall = self.clock.mono().since(begun);
+        let after = self.meter.look_at_rest();
         let counts = shared.status().counts;
         turn.established = counts.established;
-        let wall = self.clock.mono().since(begun);
         if counts.established < self.plan.connections {
             let (refused, all) = (counts.refused, self.plan.connections);
             return Err(format!(
@@ -313,13 +313,14 @@ impl Play<'_> {
         self.engines.begin_part(Part { posts: Arc::clone(&posts), marker: marker.clone() });
         self.armed()?;
         let heard = self.engines.copies_heard();
-        let (before, began) = (meter.look(), clock.mono());
+        let (before, began) = (meter.look_at_rest(), clock.mono());
         let late = self.publish_all(script, &posts, &marker, heard)?;
         let last = clock.mono();
         let owed = heard + script.messages * u64::from(self.stage.plan.connections);
         // What is missing after this is lost, and the books say so.
         let _missing = self.stage.wait(last + config.settle, "", || self.engines.copies_heard() >= owed);
-        let (after, wall) = (meter.look(), clock.mono().since(began));
+        let wall = clock.mono().since(began);
+        let after = meter.look_at_rest();
         self.engines.end_part();
         self.armed()?;
         Ok(self.sum(
