@@ -109,6 +109,10 @@ impl Book for Light {
         Ok(false)
     }
 
+    fn erased(&mut self, _: &Record, _: &Recipient) -> Result<Option<Recipient>, Self::Error> {
+        Ok(None)
+    }
+
     fn is_cancelled(&mut self, _: &Record) -> Result<bool, Self::Error> {
         Ok(false)
     }

@@ -127,13 +127,17 @@ impl App {
 
     /// Asks the owner for a change; the answer comes once it is committed.
     async fn command(&self, command: Command) -> Result<Answer, Problem> {
+        self.command_within(command, ANSWER_WITHIN).await
+    }
+
+    async fn command_within(&self, command: Command, patience: Duration) -> Result<Answer, Problem> {
         let (answer, answered) = oneshot::channel();
         let input = Input::Command { command, answer };
         let asked = async {
             self.inputs.send(input).await.ok()?;
             answered.await.ok()
         };
-        match timeout(ANSWER_WITHIN, asked).await {
+        match timeout(patience, asked).await {
             Ok(Some(Answer::NotFound)) => Err(not_found()),
             Ok(Some(Answer::Refused(why))) => Err(Problem::new(Kind::Contradiction, why)),
             Ok(Some(Answer::Failed(why))) => Err(unavailable(&why)),
@@ -176,6 +180,7 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("post", "/v1/notifications/batch", post(ingest::batch::post)),
         ("get", "/v1/notifications/{id}", get(notifications::timeline)),
         ("delete", "/v1/notifications/{id}", delete(notifications::cancel)),
+        ("delete", "/v1/users/{user}", delete(people::erase)),
         ("get", "/v1/users/{user}/inbox", get(inbox::page)),
         ("post", "/v1/users/{user}/inbox/read", post(inbox::mark_read)),
         ("get", "/v1/outbox", get(operations::outbox)),

@@ -16,11 +16,13 @@ pub enum Recipient {
     /// Everybody who is subscribed.
     Topic(String),
     All,
+    /// Stands for a user who was erased, by a hash of the name: nothing goes there.
+    Erased(String),
 }
 
 impl Recipient {
     pub fn is_broadcast(&self) -> bool {
-        !matches!(self, Recipient::User(_))
+        matches!(self, Recipient::Topic(_) | Recipient::All)
     }
 }
 
@@ -31,6 +33,7 @@ impl std::fmt::Display for Recipient {
             Recipient::User(user) => write!(f, "user:{user}"),
             Recipient::Topic(topic) => write!(f, "topic:{topic}"),
             Recipient::All => f.write_str("all"),
+            Recipient::Erased(_) => f.write_str("erased"),
         }
     }
 }

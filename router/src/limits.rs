@@ -110,6 +110,8 @@ pub const COMMIT_RETRY: Duration = Duration::from_millis(500);
 pub const READ_RETRY: Duration = Duration::from_millis(500);
 /// How long a command's answer may take.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long erasing a person may take before the request is told to come again.
+pub const ERASED_WITHIN: Duration = Duration::from_secs(60);
 /// How long an orderly end may take before what is left is cut off.
 pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 

@@ -27,6 +27,7 @@ mod clients;
 mod clock;
 mod commands;
 mod desk;
+mod erasure;
 mod flights;
 mod intake;
 mod logs;
@@ -39,6 +40,7 @@ pub mod view;
 mod words;
 
 pub use clock::Tick;
+pub use erasure::Erasure;
 pub use retention::{Kept, Removed};
 pub use view::View;
 pub use words::{
@@ -67,6 +69,8 @@ enum Input {
     /// A key of the space of ages.
     Aged(Vec<u8>),
     AgedLogs,
+    /// The next rows of the erasure under way.
+    Erase,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,7 @@ pub struct Owner<S: Store> {
     steady: Steady,
     /// The store failed the first of these. No more come while a commit fails, so their number is bounded by a turn.
     waiting: VecDeque<(Input, Now)>,
+    erasure: Option<erasure::Work>,
     /// Where to go on with the unfinished calls of the run before.
     resume: Option<Vec<u8>>,
 }
@@ -92,7 +97,9 @@ impl<S: Store> Owner<S> {
             config.owned = (0..config.partitions).collect();
         }
         let owned = config.owned.iter().copied().collect();
-        let desk = Desk::open(store, config.clone(), seed, now.wall)?;
+        let (erasure, erased_until) = erasure::unfinished(&store)?;
+        let mut desk = Desk::open(store, config.clone(), seed, now.wall)?;
+        desk.erased_until = erased_until;
         Ok(Owner {
             presence: Presence::new(config.partitions, owned, now.mono),
             meter: Meter::new(config.global_per_s, config.shed_low_percent),
@@ -100,6 +107,7 @@ impl<S: Store> Owner<S> {
             steady: Steady::new(now, desk.reached()),
             desk,
             waiting: VecDeque::new(),
+            erasure,
             resume: Some(Vec::new()),
         })
     }
@@ -153,7 +161,8 @@ impl<S: Store> Owner<S> {
         let due = self.desk.due_from.map(|at| self.steady.mono(at));
         let resume = self.resume.as_ref().map(|_| Mono::ZERO);
         let sweep = Some(self.steady.mono(self.desk.sweep.next()));
-        [due, resume, sweep].into_iter().flatten().min()
+        let erase = self.erasure.as_ref().map(|_| Mono::ZERO);
+        [due, resume, sweep, erase].into_iter().flatten().min()
     }
 
     pub fn handle_timeout(&mut self, now: Now) {
@@ -179,6 +188,9 @@ impl<S: Store> Owner<S> {
             };
         }
         self.sweep(now);
+        if self.erasure.is_some() {
+            self.take(Input::Erase, now);
+        }
     }
 
     /// What retention has to look at now, a bounded number of rows of it.
@@ -258,11 +270,14 @@ impl<S: Store> Owner<S> {
     }
 
     fn apply(&mut self, input: &Input, now: Tick) -> Result<(), StoreError> {
-        let Owner { desk, presence, meter, limits, .. } = self;
+        let Owner { desk, presence, meter, limits, erasure, .. } = self;
         let mut rules = Rules { presence, meter, limits: *limits };
         match input {
             Input::Entry(entry) => intake::entry(desk, &mut rules, entry, now),
             Input::Outcome(delivery, outcome) => outcomes::outcome(desk, delivery, outcome, now),
+            Input::Command(token, Command::Erase { user }) => {
+                erasure::ask(desk, presence, erasure, *token, user, now)
+            }
             Input::Command(token, command) => {
                 let answer = commands::command(desk, &mut rules, command, now)?;
                 desk.say(Output::Answer { token: *token, answer });
@@ -272,6 +287,7 @@ impl<S: Store> Owner<S> {
             Input::Resume(key) => timers::resume(desk, key, now),
             Input::Aged(key) => retention::look(desk, key, now),
             Input::AgedLogs => retention::look_at_logs(desk, now),
+            Input::Erase => erasure::go_on(desk, erasure, now),
             Input::LinkUp(link, node, shard) => clients::link_up(desk, presence, *link, (node, *shard), now),
             Input::LinkFrame(link, frame) => clients::frame(desk, presence, *link, frame, now),
             Input::LinkDown(link) => {
@@ -306,6 +322,13 @@ impl<S: Store> Owner<S> {
                 desk.send(*link, Frame::Redeemed { request: *request, user: None });
             }
             Input::Due(key) => desk.turn.delete(Space::Due, key.clone()),
+            // It begins anew when it is asked for, or at the next start.
+            Input::Erase => {
+                if let Some(token) = self.erasure.take().and_then(|work| work.token()) {
+                    let answer = Answer::Failed(damage.to_owned());
+                    desk.say(Output::Answer { token, answer });
+                }
+            }
             // Nothing of it is removed any more.
             Input::Aged(key) => desk.turn.delete(Space::Ages, key.clone()),
             _ => {}

@@ -14,6 +14,8 @@ use crate::route::{Step, route};
 /// What the walk needs to know of the past, and where its decisions go.
 pub trait Book {
     type Error;
+    /// Who stands for the recipient, if that person was erased since it was accepted.
+    fn erased(&mut self, record: &Record, to: &Recipient) -> Result<Option<Recipient>, Self::Error>;
     /// Whether the recipient has this notification already.
     fn is_known(&mut self, record: &Record, to: &Recipient) -> Result<bool, Self::Error>;
     /// Whether it was taken back before it came here.
@@ -28,7 +30,7 @@ pub trait Book {
 #[derive(Debug)]
 pub struct Plan {
     pub steps: Vec<(Channel, Step)>,
-    /// It was taken back: nothing is to happen by itself, either.
+    /// It was taken back, or its recipient is gone: nothing is to happen by itself, either.
     pub cancelled: bool,
     pub window: Window,
 }
@@ -67,13 +69,21 @@ pub fn walk<B: Book>(
     let cancelled = book.is_cancelled(record).map_err(Stop::Book)?;
     let mut walked = Walked::default();
     for to in &asked.recipients {
+        let erased = book.erased(record, to).map_err(Stop::Book)?;
+        let dropped = match &erased {
+            Some(_) => Some(Reason::Erased),
+            None => cancelled.then_some(Reason::Cancelled),
+        };
+        let to = erased.as_ref().unwrap_or(to);
         if book.is_known(record, to).map_err(Stop::Book)? {
             walked.known += 1;
             continue;
         }
         let window = book.window(to).map_err(Stop::Book)?;
-        let plan =
-            if cancelled { drop_all(&asked, window) } else { decide(record, &asked, to, window, rules, now) };
+        let plan = match dropped {
+            Some(reason) => drop_all(&asked, &reason, window),
+            None => decide(record, &asked, to, window, rules, now),
+        };
         book.take(record, to, plan).map_err(Stop::Book)?;
         walked.fresh += 1;
     }
@@ -105,9 +115,9 @@ fn decide(
     Plan { steps, cancelled: false, window }
 }
 
-/// No limit counts what was taken back.
-fn drop_all(asked: &Classified, window: Window) -> Plan {
-    let cancelled = asked.channels.iter().map(|channel| (*channel, Step::Drop(Reason::Cancelled)));
+/// No limit counts what goes nowhere.
+fn drop_all(asked: &Classified, reason: &Reason, window: Window) -> Plan {
+    let dropped = asked.channels.iter().map(|channel| (*channel, Step::Drop(reason.clone())));
     let refused = asked.refused.iter().map(|channel| (*channel, Step::Drop(Reason::Refused)));
-    Plan { steps: cancelled.chain(refused).collect(), cancelled: true, window }
+    Plan { steps: dropped.chain(refused).collect(), cancelled: true, window }
 }

@@ -49,6 +49,29 @@ pub enum Target {
     All(bool),
 }
 
+impl Target {
+    /// Whether it is this user, or the user is on its list.
+    pub fn names(&self, name: &str) -> bool {
+        match self {
+            Target::User(user) => user == name,
+            Target::Users(users) => users.iter().any(|user| user == name),
+            Target::Topic(_) | Target::All(_) => false,
+        }
+    }
+
+    /// Without these users. `None`: it is for nobody else.
+    pub fn without(&self, erased: &[String]) -> Option<Target> {
+        match self {
+            Target::User(user) if erased.contains(user) => None,
+            Target::Users(users) => {
+                let left: Vec<_> = users.iter().filter(|user| !erased.contains(user)).cloned().collect();
+                (!left.is_empty()).then_some(Target::Users(left))
+            }
+            others => Some(others.clone()),
+        }
+    }
+}
+
 /// What a service asked for. Checked by `ingest::validate`; the owner trusts its bounds but not its sense.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {

@@ -27,6 +27,7 @@ pub fn route(to: &Recipient, channel: Channel, presence: &Presence, now: Mono) -
         (Channel::Inapp, Recipient::All) => audience(presence, None, now),
         (_, Recipient::User(_)) => Step::Provide,
         (_, Recipient::Topic(_) | Recipient::All) => Step::Drop(Reason::Refused),
+        (_, Recipient::Erased(_)) => Step::Drop(Reason::Erased),
     }
 }
 

@@ -67,10 +67,12 @@ pub enum Space {
     Documents,
     /// By time: notifications that retention has yet to look at.
     Ages,
+    /// By hash: people who were erased, and until when nothing of before may come back.
+    Erased,
 }
 
 impl Space {
-    pub const ALL: [Space; 19] = [
+    pub const ALL: [Space; 20] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -90,6 +92,7 @@ impl Space {
         Space::Outbox,
         Space::Documents,
         Space::Ages,
+        Space::Erased,
     ];
 
     pub fn name(self) -> &'static str {
@@ -113,6 +116,7 @@ impl Space {
             Space::Outbox => "outbox",
             Space::Documents => "documents",
             Space::Ages => "ages",
+            Space::Erased => "erased",
         }
     }
 }

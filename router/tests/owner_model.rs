@@ -211,7 +211,8 @@ impl World {
             Output::Committed(_)
             | Output::Answer { .. }
             | Output::Shown { .. }
-            | Output::Forgotten { .. } => {}
+            | Output::Forgotten { .. }
+            | Output::Recall { .. } => {}
             Output::Alert { name, detail, .. } => {
                 assert!(name == "delivery_dead_lettered" || name == "outcome_of_nothing", "{name}: {detail}");
             }

@@ -7,6 +7,8 @@ mod world;
 mod clients;
 #[path = "owner/commands.rs"]
 mod commands;
+#[path = "owner/erasure.rs"]
+mod erasure;
 #[path = "owner/retention.rs"]
 mod retention;
 #[path = "owner/syncing.rs"]

@@ -12,6 +12,7 @@ mod collapse;
 mod crash;
 mod devices;
 mod drain;
+mod erasure;
 mod events_load;
 mod fallback;
 mod health;

@@ -37,7 +37,7 @@ pub(super) struct Story {
 
 #[derive(Serialize)]
 struct Delivery {
-    /// The user, `topic:…` or `all`: for people. A program reads `to`.
+    /// The user, `topic:…`, `all` or `erased`: for people. A program reads `to`.
     recipient: String,
     to: To,
     channel: Channel,
@@ -58,6 +58,7 @@ enum To {
     User(String),
     Topic(String),
     All(bool),
+    Erased(bool),
 }
 
 #[derive(Serialize)]
@@ -146,11 +147,12 @@ fn delivery(view: DeliveryView) -> Delivery {
     let to = match view.recipient.split_once(':') {
         Some(("user", user)) => To::User(user.to_owned()),
         Some(("topic", topic)) => To::Topic(topic.to_owned()),
+        _ if view.recipient == "erased" => To::Erased(true),
         _ => To::All(true),
     };
     let recipient = match &to {
         To::User(user) => user.clone(),
-        To::Topic(_) | To::All(_) => view.recipient,
+        To::Topic(_) | To::All(_) | To::Erased(_) => view.recipient,
     };
     Delivery {
         recipient,

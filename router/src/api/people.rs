@@ -1,5 +1,6 @@
-//! What is done about one person: `POST /v1/tickets`, `POST /v1/revocations`.
+//! What is done about one person: `POST /v1/tickets`, `POST /v1/revocations`, `DELETE /v1/users/{user}`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,9 +15,11 @@ use super::App;
 use super::auth::Caller;
 use super::body;
 use super::problem::{Kind, Problem};
+use super::query::Named;
+use super::unavailable;
 use crate::ingest::validate;
-use crate::limits::TICKET_S_MAX;
-use crate::owner::Command;
+use crate::limits::{ERASED_WITHIN, TICKET_S_MAX};
+use crate::owner::{Answer, Command, Erasure};
 use crate::tickets;
 
 #[derive(Deserialize)]
@@ -76,4 +79,56 @@ pub(super) async fn revoke(
     };
     app.command(Command::Revoke { who }).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// What was erased, and what is left for a while.
+#[derive(Serialize)]
+pub(super) struct Report {
+    /// False: nothing was there.
+    found: bool,
+    erased: BTreeMap<&'static str, u64>,
+    cancelled: u64,
+    remains: [Remains; 4],
+}
+
+#[derive(Serialize)]
+struct Remains {
+    what: &'static str,
+    until: &'static str,
+}
+
+/// An operator's right: it goes through every service's notifications.
+pub(super) async fn erase(
+    State(app): State<App>,
+    caller: Caller,
+    Named(user): Named<String>,
+) -> Result<axum::Json<Report>, Problem> {
+    validate::name(&user, "/user")?;
+    if !caller.0.operator {
+        return Err(Problem::new(Kind::Forbidden, "only a service with `operator` may erase a person"));
+    }
+    let Answer::Erased(Erasure { erased, cancelled }) =
+        app.command_within(Command::Erase { user }, ERASED_WITHIN).await?
+    else {
+        return Err(unavailable("the owner does not answer"));
+    };
+    tracing::info!(by = caller.0.name, ?erased, cancelled, "a person was erased");
+    let remains = remains(app.intake.journal().name());
+    Ok(axum::Json(Report { found: !erased.is_empty(), erased, cancelled, remains }))
+}
+
+fn remains(journal: &str) -> [Remains; 4] {
+    let journal = match journal {
+        "kafka" => Remains { what: "records in Kafka's topics", until: "Kafka's retention is over" },
+        _ => Remains { what: "records in the journal's files", until: "the files are trimmed" },
+    };
+    [
+        journal,
+        Remains { what: "deleted rows in the store's files", until: "it compacts them" },
+        Remains {
+            what: "a hash of the name, and under it how deliveries ended",
+            until: "7 days and `ledger_days` are over",
+        },
+        Remains { what: "backups", until: "you delete them; erase again after restoring one" },
+    ]
 }

@@ -12,12 +12,12 @@ use wire::time::Wall;
 
 use super::Accepted;
 use crate::limits::IDEMPOTENCY_SWEEP_MAX;
+use crate::store::keys::idempotency as by_id;
 use crate::store::{Batch, Order, Range, Space, Store, StoreError};
 
 /// The version of a row.
 const ROW_VERSION: u8 = 1;
-/// The first byte of a key: by id, by time.
-const BY_ID: u8 = b'i';
+/// The first byte of a key by time; those by id are in `store::keys`.
 const BY_TIME: u8 = b't';
 
 /// The rows of all keys.
@@ -115,10 +115,6 @@ fn put(batch: &mut Batch, id: Uuid, attempt: Attempt, answer: Option<Accepted>) 
     let mut row = vec![ROW_VERSION];
     serde_json::to_writer(&mut row, &kept).expect("a row is numbers and strings");
     batch.put(Space::Idempotency, by_id(id), row);
-}
-
-fn by_id(id: Uuid) -> Vec<u8> {
-    [&[BY_ID], id.as_bytes().as_slice()].concat()
 }
 
 fn by_time(until: Wall, id: Uuid) -> Vec<u8> {

@@ -5,7 +5,8 @@
 //! tests and for an operator who doubts.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use wire::message::Priority;
 use wire::time::Wall;
 
@@ -91,6 +92,7 @@ pub struct Counters {
     v: u8,
     channels: [Tally; Channel::ALL.len()],
     /// Deliveries dropped, by [`Reason::NAMES`].
+    #[serde(deserialize_with = "padded")]
     dropped: [u64; Reason::NAMES.len()],
     /// Records dead-lettered as wholes. Each counts as one delivery that was accepted and dead-lettered.
     records_dead_lettered: u64,
@@ -98,8 +100,17 @@ pub struct Counters {
     /// Of `channels` and `dropped`: what no row tells of any more, by the state it ended in.
     #[serde(default)]
     forgotten: [Tally; Channel::ALL.len()],
-    #[serde(default)]
+    #[serde(default, deserialize_with = "padded")]
     forgotten_dropped: [u64; Reason::NAMES.len()],
+}
+
+/// A build that knew fewer reasons wrote fewer numbers.
+fn padded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; Reason::NAMES.len()], D::Error> {
+    let written = Vec::<u64>::deserialize(deserializer)?;
+    let mut counts = [0; Reason::NAMES.len()];
+    let known = counts.get_mut(..written.len()).ok_or_else(|| D::Error::custom("too many reasons"))?;
+    known.copy_from_slice(&written);
+    Ok(counts)
 }
 
 impl Counters {
@@ -354,7 +365,10 @@ mod tests {
         let mut json = serde_json::to_value(Counters::decode(None).expect("a new one")).expect("JSON");
         let fields = json.as_object_mut().expect("an object");
         assert!(fields.remove("forgotten").is_some() && fields.remove("forgotten_dropped").is_some());
+        fields.insert("dropped".to_owned(), serde_json::json!([0, 3, 0, 0, 0, 0]));
         let row = Bytes::from(json.to_string());
+        let counters = Counters::decode(Some(&row)).expect("an earlier build's");
+        assert_eq!(counters.dropped().nth(1), Some(("cancelled", 3)));
         assert_eq!(Counters::decode(Some(&row)).map(|counters| counters.forgotten()), Ok(0));
     }
 

@@ -228,6 +228,19 @@ impl LedgerRow {
         })
     }
 
+    /// How each channel ended, as the equation counts it, and nothing else that was known.
+    pub fn bare(self) -> LedgerRow {
+        let bare = |Delivery { channel, state, .. }| {
+            let state = match state {
+                State::Dropped(Reason::Provider(_)) => State::Dropped(Reason::Provider(String::new())),
+                State::DeadLettered(_) => State::DeadLettered(String::new()),
+                ended => ended,
+            };
+            Delivery { state, ..Delivery::new(channel) }
+        };
+        LedgerRow { deliveries: self.deliveries.into_iter().map(bare).collect(), ..LedgerRow::default() }
+    }
+
     pub fn encode(&self) -> Bytes {
         let mut row = Encoder::new(VERSION);
         row.optional_wall(self.created_at).optional_wall(self.expires_at).optional_wall(self.deadline);
@@ -318,6 +331,7 @@ fn decode_state(row: &mut Decoder) -> Result<State, StoreError> {
                 3 => Reason::Shed,
                 4 => Reason::Refused,
                 5 => Reason::Provider(why),
+                6 => Reason::Erased,
                 _ => return Err(row.damaged("an unknown reason")),
             })
         }
@@ -340,6 +354,7 @@ mod tests {
             Reason::Shed,
             Reason::Refused,
             Reason::Provider("no such number".into()),
+            Reason::Erased,
         ];
         let mut states: Vec<State> = reasons.into_iter().map(State::Dropped).collect();
         states.extend([

@@ -40,11 +40,13 @@ pub enum Reason {
     Refused,
     /// The provider said so, in its words.
     Provider(String),
+    /// The person was erased.
+    Erased,
 }
 
 impl Reason {
-    pub const NAMES: [&'static str; 6] =
-        ["collapsed", "cancelled", "push_limit", "shed", "refused", "provider"];
+    pub const NAMES: [&'static str; 7] =
+        ["collapsed", "cancelled", "push_limit", "shed", "refused", "provider", "erased"];
 
     pub fn index(&self) -> usize {
         match self {
@@ -54,6 +56,7 @@ impl Reason {
             Reason::Shed => 3,
             Reason::Refused => 4,
             Reason::Provider(_) => 5,
+            Reason::Erased => 6,
         }
     }
 

@@ -231,6 +231,7 @@ impl State {
                     let now = self.run.clock.wall();
                     self.run.metrics.delivered(Channel::Inapp, accepted_at, now);
                 }
+                Output::Recall { user } => self.waiting.retain(|call| call.delivery.user != user),
                 Output::Forgotten { id } => self.run.recent.forget(id),
                 Output::Alert { name, critical, detail } => self.run.watch.alert(name, critical, &detail),
             }

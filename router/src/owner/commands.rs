@@ -9,6 +9,7 @@ use super::logs::LogRow;
 use super::marks::{self, Act};
 use super::words::{Answer, Command};
 use super::{cancellations, intake, tickets};
+use crate::classify::Recipient;
 use crate::inbox::RecipientRow;
 use crate::ledger::{Event, Reason};
 use crate::pipeline::{Rules, Stop};
@@ -31,11 +32,12 @@ pub(super) fn command<S: Store>(
             tickets::issue(desk, user, *hash, *expires_at, now);
             Ok(Answer::Done)
         }
-        Command::Revoke { who } => revoke(desk, rules.presence, who, now),
+        Command::Revoke { who } => revoke(desk, rules.presence, who, now).map(|_| Answer::Done),
         Command::Cancel { id, by, promised } => cancel(desk, *id, by.as_deref(), *promised, now),
         Command::ReplayOverflow { number } => replay_overflow(desk, rules, *number, now),
         Command::ReplayDeadLetter { number } => replay_dead_letter(desk, rules, *number, now),
         Command::Bury(letter) => intake::bury(desk, letter, now.wall),
+        Command::Erase { .. } => unreachable!("`Owner` begins it, and answers when it is done"),
     }
 }
 
@@ -52,21 +54,23 @@ fn mark_read<S: Store>(
     Ok(Answer::Marked { changed: done.changed, unread })
 }
 
-fn revoke<S: Store>(
+/// Closes sockets; how many tickets went with them.
+pub(super) fn revoke<S: Store>(
     desk: &mut Desk<S>,
     presence: &Presence,
     who: &Revoked,
     now: Tick,
-) -> Result<Answer, StoreError> {
+) -> Result<u64, StoreError> {
+    let mut tickets = 0;
     if let Revoked::User(user) = who {
-        tickets::revoke(desk, user)?;
+        tickets = tickets::revoke(desk, user)?;
         desk.must_persist = true;
     }
     for link in presence.links() {
         desk.send(link, Frame::Revoke { who: who.clone() });
     }
     desk.revocations.note(who.clone(), now.mono);
-    Ok(Answer::Done)
+    Ok(tickets)
 }
 
 /// Every recipient of a notification: a request names fewer than one scan reads. One that was promised and is still
@@ -93,9 +97,12 @@ fn cancel<S: Store>(
     for (key, _) in rows {
         let Some(mut row) = desk.row(&key)? else { continue };
         let (id, to) = keys::ledger_parts(&key)?;
+        all += row.deliveries.len() as u32;
+        if let Recipient::Erased(_) = to {
+            continue;
+        }
         let stream = keys::recipient(&to);
         let mut recipient = RecipientRow::load(&desk.turn, &stream)?;
-        all += row.deliveries.len() as u32;
         cancelled +=
             intake::withdraw(desk, &mut row, &mut recipient, &key, (id, &to), &Reason::Cancelled, now)?;
         recipient.keep(&mut desk.turn, &stream);

@@ -54,11 +54,13 @@ pub(super) enum Due {
     Ticket = 4,
     /// The record that was taken back never came.
     Cancellation = 5,
+    /// Nothing of an erased person's can come back any more.
+    Erased = 6,
 }
 
 impl Due {
     pub(super) fn from_number(number: u8) -> Option<Due> {
-        let all = [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket, Due::Cancellation];
+        let all = [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket, Due::Cancellation, Due::Erased];
         all.into_iter().find(|due| *due as u8 == number)
     }
 }
@@ -94,6 +96,8 @@ pub(super) struct Desk<S> {
     pub(super) revocations: Revocations,
     /// Something may have been taken back that the journal still holds.
     pub(super) has_cancellations: bool,
+    /// What was accepted later meets nobody who was erased.
+    pub(super) erased_until: Wall,
     /// What was promised to a client must survive a power cut.
     pub(super) must_persist: bool,
     /// Next numbers of the overflow log and the dead letters.
@@ -139,6 +143,7 @@ impl<S: Store> Desk<S> {
             sweep,
             revocations: Revocations::default(),
             has_cancellations,
+            erased_until: Wall(i64::MIN),
             must_persist: false,
             numbers,
             outputs: Vec::new(),

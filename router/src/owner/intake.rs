@@ -9,12 +9,12 @@ use wire::limits::NOTIFICATION_BYTES_MAX;
 use wire::link::Frame;
 use wire::time::Wall;
 
-use super::cancellations;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
 use super::retention;
 use super::words::{Answer, DeliveryKey, Output, ProviderCall};
+use super::{cancellations, erasure};
 use crate::classify::Recipient;
 use crate::inbox::{self, Item, Mark, RecipientRow};
 use crate::journal::import::ForeignLetter;
@@ -84,11 +84,21 @@ pub(super) fn walk<S: Store>(
     record: &Record,
     now: Tick,
 ) -> Result<pipeline::Walked, Stop<StoreError>> {
-    let mut pen = Pen { desk, now, recipient: RecipientRow::default(), texts_needed: needs_texts(record) };
+    let mut pen = Pen {
+        desk,
+        now,
+        recipient: RecipientRow::default(),
+        texts_needed: needs_texts(record),
+        erased: Vec::new(),
+    };
     let walked = pipeline::walk(record, &mut pen, rules, now)?;
-    let texts_needed = pen.texts_needed;
+    let Pen { texts_needed, erased, .. } = pen;
     if walked.fresh > 0 {
-        desk.keep_record(record, texts_needed);
+        if erased.is_empty() {
+            desk.keep_record(record, texts_needed);
+        } else {
+            erasure::keep_for_others(desk, record, &erased, texts_needed);
+        }
         retention::note(desk, record.id, now);
         if cancellations::holds(desk, record.id).map_err(Stop::Book)? {
             cancellations::forget(desk, record.id.as_bytes());
@@ -160,10 +170,19 @@ struct Pen<'a, S> {
     /// Of the recipient that the walk is at.
     recipient: RecipientRow,
     texts_needed: bool,
+    /// Recipients whose names are not kept.
+    erased: Vec<String>,
 }
 
 impl<S: Store> Book for Pen<'_, S> {
     type Error = StoreError;
+
+    fn erased(&mut self, record: &Record, to: &Recipient) -> Result<Option<Recipient>, StoreError> {
+        let Recipient::User(user) = to else { return Ok(None) };
+        let instead = erasure::instead(self.desk, record, user)?;
+        self.erased.extend(instead.is_some().then(|| user.clone()));
+        Ok(instead)
+    }
 
     fn is_known(&mut self, record: &Record, to: &Recipient) -> Result<bool, StoreError> {
         Ok(self.desk.turn.get(Space::Ledger, &keys::ledger(record.id, to))?.is_some())
@@ -179,7 +198,7 @@ impl<S: Store> Book for Pen<'_, S> {
     }
 
     fn take(&mut self, record: &Record, to: &Recipient, plan: Plan) -> Result<(), StoreError> {
-        let Pen { desk, now, recipient, texts_needed } = self;
+        let Pen { desk, now, recipient, texts_needed, .. } = self;
         let now = *now;
         recipient.window = plan.window;
         let key = keys::ledger(record.id, to);
@@ -208,8 +227,8 @@ impl<S: Store> Book for Pen<'_, S> {
         }
         if !plan.cancelled {
             set_times(desk, &mut row, &key, record, absent, now);
+            recipient.keep(&mut desk.turn, &keys::recipient(to));
         }
-        recipient.keep(&mut desk.turn, &keys::recipient(to));
         desk.keep_row(&key, &row);
         Ok(())
     }
@@ -274,6 +293,7 @@ fn send<S: Store>(
                 Frame::Broadcast { tag, id, created_at, topic: Some(topic.clone()), text }
             }
             Recipient::All => Frame::Broadcast { tag, id, created_at, topic: None, text },
+            Recipient::Erased(_) => return,
         };
         desk.send(*link, frame);
     }

@@ -59,6 +59,7 @@ impl LogRow {
             Recipient::User(user) => Target::User(user.clone()),
             Recipient::Topic(topic) => Target::Topic(topic.clone()),
             Recipient::All => Target::All(true),
+            Recipient::Erased(_) => Target::Users(Vec::new()),
         };
         LogRow {
             v: VERSION,
@@ -117,6 +118,12 @@ impl LogRow {
 
     pub fn bytes(&self) -> Option<Vec<u8>> {
         BASE64.decode(self.bytes.as_ref()?.as_bytes()).ok()
+    }
+
+    /// The same with another record.
+    pub fn with_bytes(mut self, bytes: &[u8]) -> LogRow {
+        self.bytes = Some(BASE64.encode(bytes));
+        self
     }
 
     pub fn is_record(&self) -> bool {

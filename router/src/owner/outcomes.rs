@@ -6,8 +6,8 @@ use wire::link::DeliveryResult;
 
 use super::clock::Tick;
 use super::desk::{Desk, Due};
-use super::intake;
 use super::words::{DeliveryKey, Outcome, Output};
+use super::{erasure, intake};
 use crate::classify::Recipient;
 use crate::ledger::{Event, LedgerRow, Reason, What};
 use crate::presence::LinkId;
@@ -29,6 +29,9 @@ pub(super) fn outcome<S: Store>(
     let to = Recipient::User(delivery.user.clone());
     let key = keys::ledger(id, &to);
     let Some(mut row) = desk.row(&key)?.filter(|row| row.delivery(channel).is_some()) else {
+        if erasure::answered(desk, delivery)? {
+            return Ok(());
+        }
         desk.alert("outcome_of_nothing", false, format!("{id} by {}", channel.name()));
         return Ok(());
     };

@@ -62,18 +62,20 @@ pub(super) fn redeem<S: Store>(
     Ok((now.steady < at).then_some(user))
 }
 
-/// A revoked user's tickets are no good either.
-pub(super) fn revoke<S: Store>(desk: &mut Desk<S>, user: &str) -> Result<(), StoreError> {
+/// A revoked user's tickets are no good either; how many there were.
+pub(super) fn revoke<S: Store>(desk: &mut Desk<S>, user: &str) -> Result<u64, StoreError> {
+    let mut revoked = 0;
     let mut range = Range::all();
     loop {
         let rows = desk.turn.scan(Space::Tickets, &range, Order::Forward, SCAN)?;
-        let Some((last, _)) = rows.last() else { return Ok(()) };
+        let Some((last, _)) = rows.last() else { return Ok(revoked) };
         range = range.after(last);
         for (key, _) in rows {
             if let Some((at, of)) = load(desk, &key)?
                 && of == user
             {
                 drop_ticket(desk, &key, at);
+                revoked += 1;
             }
         }
     }

@@ -3,10 +3,10 @@
 
 use wire::time::Wall;
 
-use super::cancellations;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::intake::{self, DEFAULT_PATIENCE};
+use super::{cancellations, erasure};
 use crate::classify::Recipient;
 use crate::inbox::{self, RecipientRow};
 use crate::ledger::{Event, Ladder, LedgerRow, State};
@@ -40,6 +40,7 @@ pub(super) fn due<S: Store>(
             cancellations::forget(desk, key);
             Ok(())
         }
+        Some(Due::Erased) => erasure::forget(desk, key, at),
         None => Err(StoreError::Damaged { space: Space::Due, what: format!("kind {kind}") }),
     }
 }

@@ -48,7 +48,7 @@ pub struct Timeline {
 /// One recipient and channel.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeliveryView {
-    /// `user:…`, `topic:…`, `all`.
+    /// `user:…`, `topic:…`, `all`, `erased`.
     pub recipient: String,
     pub channel: Channel,
     /// `open`, `delivered`, `handed_over`, `fell_back`, `expired`, `dropped`, `dead_lettered`, `unknown`.

@@ -8,6 +8,7 @@ use wire::link::{Frame, Revoked};
 use wire::message::Priority;
 use wire::time::{Mono, Wall};
 
+use super::erasure::Erasure;
 use crate::journal::Position;
 use crate::journal::import::ForeignLetter;
 use crate::record::Channel;
@@ -161,6 +162,10 @@ pub enum Command {
     ReplayDeadLetter {
         number: u64,
     },
+    /// A person goes, everywhere. Answered when the last row is gone.
+    Erase {
+        user: String,
+    },
     /// A foreign record that could not be imported is counted and listed. Given again, it changes nothing.
     Bury(ForeignLetter),
 }
@@ -180,6 +185,7 @@ pub enum Answer {
     },
     /// It is on its way again.
     Replayed,
+    Erased(Erasure),
     NotFound,
     /// There, but it cannot be done; the text is for people.
     Refused(String),
@@ -201,7 +207,11 @@ pub enum Output {
         token: u64,
         answer: Answer,
     },
-    /// Retention removed what was asked for: it is not found any more.
+    /// Calls for this user that no provider was handed yet are not made.
+    Recall {
+        user: String,
+    },
+    /// What was asked for is removed: it is not found any more.
     Forgotten {
         id: Uuid,
     },

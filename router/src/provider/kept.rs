@@ -126,6 +126,21 @@ fn read(row: &Bytes) -> Result<Sent, StoreError> {
     }
 }
 
+/// Every message, for the owner's erasures.
+pub fn messages() -> Range {
+    Range::prefix(&[BY_NUMBER])
+}
+
+/// Who a message was sent to, and the key by which its delivery is known.
+pub fn sent_to(row: &Bytes) -> Result<(String, Vec<u8>), StoreError> {
+    read(row).map(|sent| (sent.user, by_delivery(&sent.delivery)))
+}
+
+/// The key of the message that the row of a delivery points at.
+pub fn message(channel: Channel, row: &[u8]) -> Vec<u8> {
+    by_number(channel, number(row))
+}
+
 fn ring(channel: Channel) -> [u8; 2] {
     [BY_NUMBER, channel as u8]
 }
@@ -138,7 +153,7 @@ fn number(key: &[u8]) -> u64 {
     key.last_chunk().copied().map_or(0, u64::from_be_bytes)
 }
 
-fn by_delivery(delivery: &str) -> Vec<u8> {
+pub fn by_delivery(delivery: &str) -> Vec<u8> {
     [&[BY_DELIVERY], delivery.as_bytes()].concat()
 }
 

@@ -11,6 +11,7 @@ use crate::classify::Recipient;
 const USER: u8 = b'u';
 const TOPIC: u8 = b't';
 const ALL: u8 = b'a';
+const ERASED: u8 = b'e';
 /// Bytes of an id.
 const ID_BYTES: usize = 16;
 
@@ -20,6 +21,7 @@ pub fn recipient(recipient: &Recipient) -> Vec<u8> {
         Recipient::User(user) => (USER, user.as_str()),
         Recipient::Topic(topic) => (TOPIC, topic.as_str()),
         Recipient::All => (ALL, ""),
+        Recipient::Erased(hash) => (ERASED, hash.as_str()),
     };
     named(kind, name)
 }
@@ -60,6 +62,7 @@ fn recipient_of(key: &[u8]) -> Option<Recipient> {
         USER => Some(Recipient::User(name)),
         TOPIC => Some(Recipient::Topic(name)),
         ALL => Some(Recipient::All),
+        ERASED => Some(Recipient::Erased(name)),
         _ => None,
     }
 }
@@ -115,6 +118,11 @@ pub fn within(stream: &[u8], rest: &[u8]) -> Vec<u8> {
     let mut key = stream.to_vec();
     key.extend_from_slice(rest);
     key
+}
+
+/// What was answered under an Idempotency-Key; `ingest` makes the id of service and key.
+pub fn idempotency(id: Uuid) -> Vec<u8> {
+    [b"i".as_slice(), id.as_bytes()].concat()
 }
 
 /// A row of [`Space::Due`]: what has to be done first lies first.
@@ -204,7 +212,8 @@ mod tests {
     #[test]
     fn keys_give_back_their_parts() {
         let id = Uuid::from_u128(5);
-        for to in [Recipient::User("a".into()), Recipient::Topic("a".into()), Recipient::All] {
+        let erased = Recipient::Erased("a".into());
+        for to in [Recipient::User("a".into()), Recipient::Topic("a".into()), Recipient::All, erased] {
             assert_eq!(ledger_parts(&ledger(id, &to)), Ok((id, to.clone())));
         }
         assert_eq!(due_parts(&due(Wall(-3), 4, b"row")), Ok((Wall(-3), 4, b"row".as_slice())));

@@ -128,6 +128,7 @@ impl<S: Store> World<S> {
                 Output::Answer { token, answer } => {
                     assert!(self.seen.answers.insert(token, answer).is_none(), "answered twice");
                 }
+                Output::Recall { user } => self.seen.calls.retain(|call| call.delivery.user != user),
                 Output::Forgotten { id } => self.seen.forgotten.push(id),
                 Output::Shown { accepted_at } => self.seen.shown.push(accepted_at),
                 Output::Alert { name, detail, .. } => self.seen.alerts.push((name, detail)),
