@@ -32,6 +32,8 @@ pub mod queue;
 const READ_BYTES: usize = 64 * 1024;
 /// A shard gets new credit when so many of its messages were taken.
 const CREDIT_STEP: u32 = LINK_CREDIT_GRANTED / 4;
+/// Frames of one read that the owner is handed together: it is woken once for them.
+pub const FRAMES_PER_INPUT_MAX: usize = 64;
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -213,13 +215,19 @@ impl Links {
         let mut credit = LINK_CREDIT_GRANTED;
         loop {
             loop {
-                let frame = match Frame::decode(&mut buffer) {
-                    Ok(Some(frame)) => frame,
-                    Ok(None) => break,
-                    Err(error) => return error.into(),
-                };
-                if let Err(end) = self.take(link, frame, outbound, &mut credit).await {
+                let mut frames = Vec::new();
+                let gathered = gather(&mut buffer, outbound, &mut credit, &mut frames);
+                let count = frames.len();
+                // Also what came before a frame that breaks the rules.
+                if count > 0
+                    && let Err(end) = self.hand_in(link, frames, outbound, &mut credit).await
+                {
                     return end;
+                }
+                match gathered {
+                    Err(end) => return end,
+                    Ok(()) if count == 0 => break,
+                    Ok(()) => {}
                 }
             }
             match timeout(LINK_SILENCE_MAX, reader.read_buf(&mut buffer)).await {
@@ -231,33 +239,15 @@ impl Links {
         }
     }
 
-    /// One frame of the shard's. Waits while the owner is behind: that is the shard's back-pressure.
-    async fn take(
+    /// Waits while the owner is behind: that is the shard's back-pressure.
+    async fn hand_in(
         &self,
         link: LinkId,
-        frame: Frame,
+        frames: Vec<Frame>,
         outbound: &Outbound,
         credit: &mut u32,
     ) -> Result<(), LinkEnd> {
-        match frame {
-            Frame::Hello { .. } => return Err(LinkEnd::Hello),
-            Frame::Ping { t } => {
-                outbound.queue().answer_ping(t);
-                outbound.wake.notify_one();
-                return Ok(());
-            }
-            Frame::Pong { .. } => return Ok(()),
-            Frame::Credit { frames } => {
-                outbound.queue().grant(frames);
-                outbound.wake.notify_one();
-                return Ok(());
-            }
-            Frame::ClientMessage { .. } => {
-                *credit = credit.checked_sub(1).ok_or(LinkEnd::Overspent)?;
-            }
-            _ => {}
-        }
-        self.inputs.send(Input::LinkFrame { link, frame }).await.map_err(|_| LinkEnd::Shutdown)?;
+        self.inputs.send(Input::LinkFrames { link, frames }).await.map_err(|_| LinkEnd::Shutdown)?;
         if *credit <= LINK_CREDIT_GRANTED - CREDIT_STEP {
             outbound.queue().grant_to_shard(LINK_CREDIT_GRANTED - *credit);
             outbound.wake.notify_one();
@@ -265,6 +255,38 @@ impl Links {
         }
         Ok(())
     }
+}
+
+/// Takes the next whole frames off `buffer`: those for the owner go to `frames`, up to their bound.
+fn gather(
+    buffer: &mut BytesMut,
+    outbound: &Outbound,
+    credit: &mut u32,
+    frames: &mut Vec<Frame>,
+) -> Result<(), LinkEnd> {
+    while frames.len() < FRAMES_PER_INPUT_MAX
+        && let Some(frame) = Frame::decode(buffer)?
+    {
+        match frame {
+            Frame::Hello { .. } => return Err(LinkEnd::Hello),
+            Frame::Ping { t } => {
+                outbound.queue().answer_ping(t);
+                outbound.wake.notify_one();
+            }
+            Frame::Pong { .. } => {}
+            Frame::Credit { frames } => {
+                outbound.queue().grant(frames);
+                outbound.wake.notify_one();
+            }
+            frame => {
+                if let Frame::ClientMessage { .. } = frame {
+                    *credit = credit.checked_sub(1).ok_or(LinkEnd::Overspent)?;
+                }
+                frames.push(frame);
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn write(mut writer: WriteHalf<'_>, outbound: &Outbound) -> LinkEnd {

@@ -17,9 +17,10 @@ pub enum Input {
         shard: u16,
         outbound: Arc<Outbound>,
     },
-    LinkFrame {
+    /// What a shard said, in its order: at most `links::FRAMES_PER_INPUT_MAX` of its frames.
+    LinkFrames {
         link: LinkId,
-        frame: Frame,
+        frames: Vec<Frame>,
     },
     LinkDown {
         link: LinkId,
@@ -38,4 +39,14 @@ pub enum Input {
         command: Command,
         answer: oneshot::Sender<Answer>,
     },
+}
+
+impl Input {
+    /// How many of a turn's inputs it counts for.
+    pub fn weight(&self) -> usize {
+        match self {
+            Input::LinkFrames { frames, .. } => frames.len(),
+            _ => 1,
+        }
+    }
 }

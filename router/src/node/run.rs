@@ -19,13 +19,15 @@ use super::reader::Positions;
 use crate::ingest::recent::Recent;
 use crate::journal::Entry;
 use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
-use crate::links::Outbound;
+use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;
 use crate::owner::{Answer, LinkId, Now, Output, Owner, ProviderCall};
 use crate::provider::Queues;
 use crate::record::{Channel, Target};
 use crate::store::DiskStore;
 
+/// Inputs that one wait brings, each of them as heavy as can be; the turn takes more while it has room.
+const INPUTS_PER_WAIT_MAX: usize = TURN_INPUTS_MAX / FRAMES_PER_INPUT_MAX;
 /// How long the thread sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -118,7 +120,7 @@ impl State {
         let run = &mut self.run;
         tokio::select! {
             biased;
-            _ = run.inputs.recv_many(inputs, TURN_INPUTS_MAX) => Woken::Inputs,
+            _ = run.inputs.recv_many(inputs, INPUTS_PER_WAIT_MAX) => Woken::Inputs,
             batch = run.entries.recv(), if fetches => Woken::Entries(batch),
             () = room(&run.providers, blocked), if blocked.is_some() => Woken::Room,
             () = sleep(wake) => Woken::Time,
@@ -138,9 +140,11 @@ impl State {
                 }
             }
         }
-        while inputs.len() < TURN_INPUTS_MAX
+        let mut weight: usize = inputs.iter().map(Input::weight).sum();
+        while weight < TURN_INPUTS_MAX
             && let Ok(input) = self.run.inputs.try_recv()
         {
+            weight += input.weight();
             inputs.push(input);
         }
         let now = self.now();
@@ -171,7 +175,11 @@ impl State {
                 owner.handle_link_up(link, &node, shard, now);
                 self.run.watch.gateways(self.links.len());
             }
-            Input::LinkFrame { link, frame } => owner.handle_link_frame(link, frame, now),
+            Input::LinkFrames { link, frames } => {
+                for frame in frames {
+                    owner.handle_link_frame(link, frame, now);
+                }
+            }
             Input::LinkDown { link } => {
                 self.links.remove(&link);
                 owner.handle_link_down(link, now);

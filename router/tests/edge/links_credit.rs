@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use router::limits::{LINK_CREDIT_GRANTED, LINK_QUEUE_PAID_MAX};
+use router::links::FRAMES_PER_INPUT_MAX;
 use serde_json::json;
-use wire::link::{Frame, MAJOR};
+use wire::link::{DeliveryResult, Frame, MAJOR, SessionKey};
 
 use crate::support::{Node, PATIENCE, Shard, title};
 
@@ -125,6 +126,31 @@ fn a_shard_that_breaks_the_rules_ends() {
     twice.say(&hello(MAJOR));
     twice.say(&hello(MAJOR));
     assert!(twice.ends(), "two hellos");
+}
+
+/// More than one input of the owner's holds, and then a second hello: what was said before it counts, in its order.
+#[test]
+fn what_came_in_one_piece_is_handled_whole_up_to_the_frame_that_breaks_the_rules() {
+    let node = Node::start();
+    let mut shard = Shard::dial(&node);
+    shard.announce("ada");
+    shard.settle("ada");
+    shard.credit(1_000);
+    let count = 2 * FRAMES_PER_INPUT_MAX + 1;
+    let ids: Vec<String> = (0..count).map(|i| node.accepted("ada", &i.to_string())).collect();
+    let mut said = Vec::new();
+    for _ in &ids {
+        let deliver = shard.delivered();
+        shard.result(&deliver, DeliveryResult::Sent { sockets: 1 });
+    }
+    for id in &ids {
+        let text = json!({"type": "ack", "ids": [id]}).to_string().into();
+        said.push(Frame::ClientMessage { user: "ada".to_owned(), session: SessionKey(7), text });
+    }
+    said.push(Frame::Hello { major: MAJOR, minor: 0, node: "edge".to_owned(), shard: 0, boot: 1 });
+    shard.say_all(&said);
+    assert!(shard.ends(), "two hellos");
+    node.eventually("/v1/reconcile", |answer| answer["deliveries"]["delivered"] == count);
 }
 
 #[test]

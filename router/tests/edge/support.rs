@@ -214,6 +214,15 @@ impl Shard {
         write(&self.writing, frame).expect("it reads");
     }
 
+    /// All of them in one write.
+    pub fn say_all(&mut self, frames: &[Frame]) {
+        let mut out = BytesMut::new();
+        for frame in frames {
+            frame.encode(&mut out);
+        }
+        self.writing.lock().expect("nobody panics while writing").write_all(&out).expect("it reads");
+    }
+
     pub fn credit(&mut self, frames: u32) {
         self.say(&Frame::Credit { frames });
     }
