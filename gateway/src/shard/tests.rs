@@ -16,12 +16,13 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 use wire::http::parse_response;
 use wire::link::MAJOR;
-use wire::session::{Incoming, Role, Session};
+use wire::session::{Incoming, Role, Session, SessionLimits};
 use wire::ws::{self, Data, OpCode};
 
 use super::*;
-use crate::admission::AdmissionLimits;
+use crate::admission::{Admission, AdmissionLimits};
 use crate::auth::Beliefs;
+use crate::census::Census;
 use crate::config::Gateway;
 
 const MASK: [u8; 4] = [1, 2, 3, 4];
