@@ -5,6 +5,10 @@ use std::time::Duration;
 
 /// Sockets that one turn of a fan-out visits, so that a large room delays nobody else: less than a millisecond of sends.
 pub const FANOUT_SOCKETS_PER_TURN: usize = 128;
+/// The same while single users are sent something.
+pub const FANOUT_SOCKETS_BESIDE_OTHERS: usize = 32;
+/// For how long after a delivery to one user the next one is reckoned with.
+pub const FANOUT_HEEDS_OTHERS: Duration = Duration::from_secs(1);
 /// Places of a room, taken or empty, that one turn of a fan-out looks at.
 pub const FANOUT_PLACES_PER_TURN: usize = 16_384;
 /// Broadcasts under way in a shard. Routers' credit keeps them below this.

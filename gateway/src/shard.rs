@@ -73,6 +73,8 @@ pub enum Output {
     /// Hand [`Shard::next_send`] of this connection to the kernel, and report `handle_sent` or
     /// `handle_failed`.
     Send { key: Key },
+    /// Let the kernel have the sends so far before those that follow: they are a sweep's, and many.
+    Flush,
     /// Close the socket, `hard` with a reset; report `handle_closed`.
     Close { key: Key, hard: bool },
     /// Put a frame on a link.

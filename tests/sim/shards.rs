@@ -281,7 +281,7 @@ impl Shards {
                     self.input(sibling, links, events, |shard, now| shard.handle_named(&named, now));
                 }
             }
-            Output::Drained => {}
+            Output::Flush | Output::Drained => {}
         }
     }
 

@@ -141,6 +141,13 @@ impl Ring {
         }
     }
 
+    /// Hands the queue to the kernel if there is anything in it.
+    pub(crate) fn submit(&mut self, shared: &mut Shared) {
+        if !self.io.submission().is_empty() {
+            self.enter(shared);
+        }
+    }
+
     /// Copies completions out of the queue before their turn and lets go of what completed sends held.
     fn absorb(&mut self, shared: &mut Shared) {
         while self.fill() {

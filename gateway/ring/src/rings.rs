@@ -162,6 +162,14 @@ impl Rings {
         SendOutcome::Sending { frames, bytes }
     }
 
+    /// Gives the kernel what is queued, now and not with the next turn; what it answers is the turn's.
+    pub fn submit(&mut self) {
+        let Rings { rings, shared, .. } = self;
+        for ring in rings {
+            ring.submit(shared);
+        }
+    }
+
     /// Cancels what is armed, a send in flight too, and closes. [`Event::Closed`] follows when the slot is free; nothing else is
     /// reported of this connection any more. On a dead or closing handle nothing happens.
     pub fn close(&mut self, conn: Conn) {

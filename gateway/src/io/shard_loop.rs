@@ -198,6 +198,7 @@ impl ShardLoop {
             outputs += 1;
             match output {
                 Output::Send { key } => self.send(key, now),
+                Output::Flush => self.rings.submit(),
                 Output::Close { key, hard } if self.street.front.has(key) => {
                     self.street.front.close(key, hard, now.mono);
                 }

@@ -44,6 +44,7 @@ impl Shard {
         let result = match self.registry.find(user) {
             None => DeliveryResult::None,
             Some(user) => {
+                self.fanout.heed_others(now.mono);
                 fanout::to_user(&mut self.sockets, &self.registry, user, None, &mut message, now).result()
             }
         };

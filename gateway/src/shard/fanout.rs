@@ -1,7 +1,8 @@
 //! One notification to many sockets.
 //!
 //! A delivery to a user goes to that user's few sockets at once. A broadcast sweeps its room in turns of a
-//! bounded number of sockets, rooms taking turns, so that a large room delays nobody else. All that arrived
+//! bounded number of sockets, rooms taking turns, so that a large room delays nobody else; shorter ones while
+//! single users are sent something. All that arrived
 //! for a room before a sweep starts goes with it, so under load each socket is visited once for many
 //! messages, and drained in one send. A message is encoded once, whoever gets it. Never blocks, never drops
 //! silently: the router is told what became of each. Called by `shard`.
@@ -13,7 +14,10 @@ use uuid::Uuid;
 use wire::link::DeliveryResult;
 use wire::time::Mono;
 
-use crate::limits::{FANOUT_JOBS_MAX, FANOUT_PLACES_PER_TURN, FANOUT_SOCKETS_PER_TURN, FRAMES_PER_SEND_MAX};
+use crate::limits::{
+    FANOUT_HEEDS_OTHERS, FANOUT_JOBS_MAX, FANOUT_PLACES_PER_TURN, FANOUT_SOCKETS_BESIDE_OTHERS,
+    FANOUT_SOCKETS_PER_TURN, FRAMES_PER_SEND_MAX,
+};
 use crate::shard::Now;
 use crate::shard::connection::Key;
 use crate::shard::links::RouterIndex;
@@ -111,6 +115,8 @@ pub(super) struct Fanout {
     /// Rooms with a sweep, in the order of their turns.
     turns: VecDeque<Room>,
     jobs: usize,
+    /// Until then sweeps take short turns: somebody else is being served, too.
+    heeds_others_until: Mono,
 }
 
 /// Too many broadcasts are under way. Routers' credit makes this a router's fault.
@@ -120,7 +126,12 @@ pub(super) struct TooManyBroadcasts;
 impl Fanout {
     pub(super) fn new(seed: u64) -> Fanout {
         let hasher = ahash::RandomState::with_seeds(seed, !seed, seed.rotate_left(31), 0x726f_6f6d);
-        Fanout { sweeps: HashMap::with_hasher(hasher), turns: VecDeque::new(), jobs: 0 }
+        Fanout {
+            sweeps: HashMap::with_hasher(hasher),
+            turns: VecDeque::new(),
+            jobs: 0,
+            heeds_others_until: Mono::ZERO,
+        }
     }
 
     pub(super) fn start(
@@ -142,6 +153,11 @@ impl Fanout {
         Ok(())
     }
 
+    /// A single user was sent something.
+    pub(super) fn heed_others(&mut self, now: Mono) {
+        self.heeds_others_until = now + FANOUT_HEEDS_OTHERS;
+    }
+
     pub(super) fn is_under_way(&self) -> bool {
         !self.turns.is_empty()
     }
@@ -155,7 +171,9 @@ impl Fanout {
         now: Now,
         finished: &mut Vec<Finished>,
     ) {
-        let mut budget = Budget { sockets: FANOUT_SOCKETS_PER_TURN, places: FANOUT_PLACES_PER_TURN };
+        let heeds_others = now.mono < self.heeds_others_until;
+        let sockets_max = if heeds_others { FANOUT_SOCKETS_BESIDE_OTHERS } else { FANOUT_SOCKETS_PER_TURN };
+        let mut budget = Budget { sockets: sockets_max, places: FANOUT_PLACES_PER_TURN };
         for _ in 0..self.turns.len() {
             if budget.is_spent() {
                 return;

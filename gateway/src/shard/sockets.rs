@@ -1,6 +1,7 @@
 //! The sockets of a shard: who is owed what, whose turn it is, and how each of them ends.
 //!
-//! Owns the slab, the outboxes, the timers and the list of sockets that have something to send. A slow client
+//! Owns the slab, the outboxes, the timers and the lists of sockets that have something to send: who is sent
+//! something of its own goes before those that a sweep has reached. A slow client
 //! is cut here: past its budget a socket is told `gap` once and sent nothing more until it has read that; if
 //! that takes longer than `SLOW_CONSUMER_GRACE` it is closed with 4429 (`timeouts`). Knows nothing of users,
 //! routers or HTTP. Called by the other files of `shard`.
@@ -28,8 +29,12 @@ pub(super) struct Sockets {
     pub(super) pool: Pool,
     pub(super) wheel: Wheel,
     pub(super) metrics: Arc<ShardMetrics>,
-    /// Sockets with frames to send and none in flight. A flag keeps each in here once.
+    /// Sockets with frames to send and none in flight. A flag keeps each in one of them, once. Those that a sweep
+    /// has reached come behind the rest.
     ready: VecDeque<Key>,
+    ready_of_sweeps: VecDeque<Key>,
+    /// Sends came out that are to be with the kernel before those of sweeps.
+    hurries: bool,
     /// Closes that the porch has not been told yet.
     closes: VecDeque<(Key, bool)>,
     counted: Counted,
@@ -96,6 +101,8 @@ impl Sockets {
             wheel,
             metrics,
             ready: VecDeque::new(),
+            ready_of_sweeps: VecDeque::new(),
+            hurries: false,
             closes: VecDeque::new(),
             counted: Counted::default(),
         }
@@ -125,7 +132,8 @@ impl Sockets {
         if let Some((_, id)) = message.place {
             remember_sent(connection, id, now);
         }
-        mark_ready(&mut self.ready, connection);
+        let ready = if sharers > 1 { &mut self.ready_of_sweeps } else { &mut self.ready };
+        mark_ready(ready, connection);
         self.counted.sends += 1;
         self.counted.send_bytes += bytes;
         Offered::Queued
@@ -249,7 +257,7 @@ impl Sockets {
         let Some(connection) = self.slab.get(key) else { return false };
         self.pool.sent(&mut connection.queue);
         if !connection.queue.is_empty() {
-            mark_ready(&mut self.ready, connection);
+            mark_ready(&mut self.ready_of_sweeps, connection);
             return false;
         }
         if connection.flags.has(Flags::CLOSE_WHEN_SENT) {
@@ -267,12 +275,15 @@ impl Sockets {
 
     /// The next socket to send on, or to close.
     pub(super) fn poll_output(&mut self) -> Option<Output> {
-        while let Some(key) = self.ready.pop_front() {
-            let Some(connection) = self.slab.get(key) else { continue };
-            connection.flags.clear(Flags::READY);
-            if !connection.queue.is_empty() && !connection.queue.is_sending() {
-                return Some(Output::Send { key });
-            }
+        if let Some(key) = next_ready(&mut self.ready, &mut self.slab) {
+            self.hurries = true;
+            return Some(Output::Send { key });
+        }
+        if std::mem::take(&mut self.hurries) && !self.ready_of_sweeps.is_empty() {
+            return Some(Output::Flush);
+        }
+        if let Some(key) = next_ready(&mut self.ready_of_sweeps, &mut self.slab) {
+            return Some(Output::Send { key });
         }
         self.closes.pop_front().map(|(key, hard)| Output::Close { key, hard })
     }
@@ -305,6 +316,17 @@ pub(super) fn is_over(connection: &mut Connection) -> bool {
         connection.flags.clear(Flags::OVER);
     }
     connection.flags.has(Flags::OVER)
+}
+
+fn next_ready(ready: &mut VecDeque<Key>, slab: &mut Slab) -> Option<Key> {
+    while let Some(key) = ready.pop_front() {
+        let Some(connection) = slab.get(key) else { continue };
+        connection.flags.clear(Flags::READY);
+        if !connection.queue.is_empty() && !connection.queue.is_sending() {
+            return Some(key);
+        }
+    }
+    None
 }
 
 fn mark_ready(ready: &mut VecDeque<Key>, connection: &mut Connection) {

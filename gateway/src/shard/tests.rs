@@ -141,6 +141,7 @@ impl House {
                     self.shard.handle_sent(key, self.now);
                 }
             }
+            Output::Flush => {}
             Output::Close { key, hard } => {
                 assert!(self.closed.insert(key, hard).is_none(), "closed twice");
                 self.shard.handle_closed(key, self.now);

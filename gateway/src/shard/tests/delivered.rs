@@ -148,6 +148,57 @@ fn a_topic_reaches_its_subscribers_and_everyone_reaches_everyone() {
 }
 
 #[test]
+fn who_is_sent_something_of_its_own_goes_before_a_sweep_and_the_sweep_takes_short_turns_beside_it() {
+    let wide = AdmissionLimits { soft: 10_000, hard: 10_000, accept_rate: 1_000_000_000 };
+    let mut house = House::with(|plan| plan.limits = wide);
+    for n in 0..1_000 {
+        house.user(&format!("u{n}"));
+    }
+    let alone = house.user("alone");
+    let everyone = Frame::Broadcast {
+        tag: 1,
+        id: Uuid::from_u128(1),
+        created_at: Wall(1),
+        topic: None,
+        text: notification(1).into(),
+    };
+    house.shard.handle_link_frame(0, everyone, house.now);
+    house.shard.handle_timeout(house.now);
+    let deliver = Frame::Deliver {
+        tag: 2,
+        id: Uuid::from_u128(2),
+        created_at: Wall(2),
+        user: "alone".to_owned(),
+        text: notification(2).into(),
+    };
+    house.shard.handle_link_frame(0, deliver, house.now);
+    let sends = |house: &mut House| {
+        let mut sends = Vec::new();
+        while let Some(output) = house.shard.poll_output() {
+            match output {
+                Output::Send { key } => sends.push(Some(key)),
+                Output::Flush => sends.push(None),
+                _ => {}
+            }
+            house.carry_out(output);
+        }
+        sends
+    };
+    let first = sends(&mut house);
+    assert_eq!(first[..2], [Some(alone), None], "its own send, and to the kernel with it");
+    assert_eq!(first.len(), 2 + limits::FANOUT_SOCKETS_PER_TURN);
+    house.shard.handle_timeout(house.now);
+    assert_eq!(
+        sends(&mut house).len(),
+        limits::FANOUT_SOCKETS_BESIDE_OTHERS,
+        "nobody else, nothing to flush"
+    );
+    house.turn_clock(house.now.mono + limits::FANOUT_HEEDS_OTHERS);
+    house.shard.handle_timeout(house.now);
+    assert_eq!(sends(&mut house).len(), limits::FANOUT_SOCKETS_PER_TURN);
+}
+
+#[test]
 fn a_large_room_takes_turns_and_others_are_served_between_them() {
     let wide = AdmissionLimits { soft: 10_000, hard: 10_000, accept_rate: 1_000_000_000 };
     let mut house = House::with(|plan| plan.limits = wide);
