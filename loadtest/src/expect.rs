@@ -74,6 +74,11 @@ pub const FIELDS: &[(&str, &str, Read)] = &[
         Some(r.storm.as_ref()?.survivors_ms?.p99)
     }),
     ("survivor_p99_ratio", "that over calm_p99_ms", |r| r.storm.as_ref()?.survivor_ratio()),
+    ("survivor_losing_p99_ms", "their p99 while others' connections were still being lost", |r| {
+        Some(r.storm.as_ref()?.survivors_losing_ms?.p99)
+    }),
+    ("survivor_later_p99_ms", "their p99 from then on", |r| Some(r.storm.as_ref()?.survivors_later_ms?.p99)),
+    ("survivor_later_p99_ratio", "that over calm_p99_ms", |r| r.storm.as_ref()?.survivor_later_ratio()),
     ("errors", "errors of all kinds", |r| Some(r.errors.values().sum::<u64>() as f64)),
     ("saturated", "1 if the load tester was the bottleneck", |r| {
         Some(f64::from(u8::from(r.client.saturated)))

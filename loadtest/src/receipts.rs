@@ -7,6 +7,7 @@ use wire::time::Mono;
 
 use crate::counts::Journal;
 use crate::marker::{Mark, Recipient};
+use crate::phases::Whose;
 use crate::posts::{Answer, Posts};
 use crate::tally::{Copy, Tally};
 
@@ -71,8 +72,12 @@ impl Receipts {
         let (intended, now) = (self.posts.pace().intended(number), at.now);
         let latency = now.since(intended);
         journal.latency.record(latency);
-        let survivor = at.stayed && at.way == Way::Live;
-        journal.phases.record(self.posts.phases.of(intended, now), survivor, latency);
+        let phases = &self.posts.phases;
+        let whose = match at.way {
+            Way::Live if at.stayed => Whose::Survivor { losing: phases.is_losing(intended) },
+            _ => Whose::Returned,
+        };
+        journal.phases.record(phases.of(intended, now), whose, latency);
         let after_202 = match self.posts.answer(number) {
             Answer::Accepted(at) => now.since(at),
             // It came before we had read the 202.

@@ -16,7 +16,7 @@
 //! | `latency_ms` | intended post → socket: open loop, so a late post counts against the server and the load tester alike |
 //! | `latency_from_202_ms` | the API's 202 → socket; 0 where the message was faster than its 202 |
 //! | `post_ms`, `post_late_ms` | intended post → 202; intended post → really posted |
-//! | `storm` | storms only, see [`storm::Storm`]: `cut`, `cut_at`, `lost`, `back`, `losing_s`, `back_s` {`p50`, `p90`, `p99`, `all`}, `attempts`, `fourth_share`, `refused`, `retry_after_s`, `retry_after_chi2`, `arrivals` (columns from the cut on), `before_ms`, `during_ms`, `after_ms`, `survivors_ms` |
+//! | `storm` | storms only, see [`storm::Storm`]: `cut`, `cut_at`, `lost`, `back`, `losing_s`, `back_s` {`p50`, `p90`, `p99`, `all`}, `attempts`, `fourth_share`, `refused`, `retry_after_s`, `retry_after_chi2`, `arrivals` (columns from the cut on), `before_ms`, `during_ms`, `after_ms`, `survivors_ms` and, of them, `survivors_losing_ms` (meant to be posted while others' connections were still being lost) and `survivors_later_ms` |
 //! | `drain` | with `--drain-pid`: `pid`, `clients` in when it was asked, `asked_to_leave`, `ended` (closed by it), `left_over`, `seconds` until the last had left |
 //! | `series` | the run over time, see [`crate::series::Series`]: columns of at most 600 points, coarser as the run grows |
 //! | `server` | `pid`, `rss_bytes` before and at the end of the run, `slab_bytes` (growth, whole machine: both ends where both are here), `bytes_per_connection` (growth of RSS ÷ established), `slab_bytes_per_connection`, `cpu_ns_per_message` (the process), `busy_ns_per_message` (all busy time of the machine but our own), `cpu_ns_per_handshake` |
@@ -24,7 +24,7 @@
 //! | `errors` | kind → times |
 //! | `expectations` | `--expect`: `expected`, `found`, `met` |
 //! | `warnings`, `passed` | what to know before the figures are believed; exit 0? |
-//! | `histograms` | for merging and plots: `handshake_us`, `latency_us`, `latency_from_202_us`, `post_us`, `post_late_us`, the storm's `before_us`, `during_us`, `after_us`, `survivors_us`, and `loop_lag_us`: pairs of (highest value of the bucket in µs, count) |
+//! | `histograms` | for merging and plots: `handshake_us`, `latency_us`, `latency_from_202_us`, `post_us`, `post_late_us`, the storm's `before_us`, `during_us`, `after_us`, `survivors_us`, `survivors_losing_us`, `survivors_later_us`, and `loop_lag_us`: pairs of (highest value of the bucket in µs, count) |
 
 pub mod head;
 pub mod html;
@@ -186,6 +186,10 @@ pub struct Histograms {
     pub after_us: Vec<(u64, u64)>,
     #[serde(default)]
     pub survivors_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub survivors_losing_us: Vec<(u64, u64)>,
+    #[serde(default)]
+    pub survivors_later_us: Vec<(u64, u64)>,
     #[serde(default)]
     pub loop_lag_us: Vec<(u64, u64)>,
 }

@@ -29,6 +29,17 @@ noticed() {
         $1 >= cut && $2 < before { printf "%.1f", $1 - cut; exit }' "$links"
 }
 
+# What the survivors' p99 was while the kernel still closed the killed process's sockets, and from then on.
+survivors() {
+    python3 - "$1" <<'PY'
+import json, sys
+storm = json.load(open(sys.argv[1]))["storm"]
+p99 = lambda part: (storm.get(part) or {}).get("p99", "unknown")
+print(f"survivors' p99: {p99('survivors_losing_ms')} ms in the {storm['losing_s']} s in which connections were still being lost, "
+      f"{p99('survivors_later_ms')} ms later; calm {p99('before_ms')} ms")
+PY
+}
+
 crash() {
     local name=$1 spread_ms=$2 within_s=$3 urls=() first_pid=0 watcher seconds
     router_up
@@ -50,6 +61,7 @@ crash() {
     wait "$watcher" 2>/dev/null || true
     seconds=$(noticed "$folder/$name-links.txt" "$folder/$name.json")
     say "$name: the router stopped routing to the dead node after ${seconds:-never} s"
+    printf '\n%s: %s\n' "$name" "$(survivors "$folder/$name.json")" >>"$folder/run.md"
     printf '\n%s: the router dropped the dead links %s s after the kill.\n' "$name" "${seconds:-never:}" >>"$folder/run.md"
     if [[ -z $seconds ]] || awk "BEGIN { exit !($seconds >= 10) }"; then failures+=("$name: links"); fi
     curl -fsS "http://$router_api/v1/reconcile" -H "Authorization: Bearer $(<"$work/service.key")" >"$folder/$name-reconcile.json"

@@ -188,6 +188,8 @@ fn write_times(out: &mut String, report: &Report) -> std::fmt::Result {
         ("… before the storm", storm.and_then(|storm| storm.before_ms)),
         ("… during it", storm.and_then(|storm| storm.during_ms)),
         ("… during it, survivors", storm.and_then(|storm| storm.survivors_ms)),
+        ("… … while others lost theirs", storm.and_then(|storm| storm.survivors_losing_ms)),
+        ("… … later", storm.and_then(|storm| storm.survivors_later_ms)),
         ("… after it", storm.and_then(|storm| storm.after_ms)),
         ("202 → socket", report.latency_from_202_ms),
         ("intended post → 202", report.post_ms),

@@ -213,6 +213,8 @@ fn histograms(all: &[&Report]) -> Histograms {
         during_us: sum(|h| &h.during_us),
         after_us: sum(|h| &h.after_us),
         survivors_us: sum(|h| &h.survivors_us),
+        survivors_losing_us: sum(|h| &h.survivors_losing_us),
+        survivors_later_us: sum(|h| &h.survivors_later_us),
         loop_lag_us: sum(|h| &h.loop_lag_us),
     }
 }
@@ -249,6 +251,8 @@ fn storm(all: &[&Report], histograms: &Histograms) -> Result<Option<Storm>, Misf
     sum.during_ms = Latencies::from_buckets(&histograms.during_us).summary();
     sum.after_ms = Latencies::from_buckets(&histograms.after_us).summary();
     sum.survivors_ms = Latencies::from_buckets(&histograms.survivors_us).summary();
+    sum.survivors_losing_ms = Latencies::from_buckets(&histograms.survivors_losing_us).summary();
+    sum.survivors_later_ms = Latencies::from_buckets(&histograms.survivors_later_us).summary();
     Ok(Some(sum))
 }
 

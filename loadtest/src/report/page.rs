@@ -135,6 +135,8 @@ fn write_storm(page: &mut String, storm: &Storm) -> std::fmt::Result {
         ("  before", storm.before_ms),
         ("  during", storm.during_ms),
         ("  survivors", storm.survivors_ms),
+        ("  … losing", storm.survivors_losing_ms),
+        ("  … later", storm.survivors_later_ms),
         ("  after", storm.after_ms),
     ] {
         write_times(page, name, times.as_ref())?;

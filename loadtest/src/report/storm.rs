@@ -49,6 +49,11 @@ pub struct Storm {
     pub after_ms: Option<Summary>,
     /// Those of `during_ms` that came live to clients that lost nothing.
     pub survivors_ms: Option<Summary>,
+    /// The same while others' connections were still being lost (`losing_s`), and later.
+    #[serde(default)]
+    pub survivors_losing_ms: Option<Summary>,
+    #[serde(default)]
+    pub survivors_later_ms: Option<Summary>,
 }
 
 /// Seconds until so many of the lost were back; `null`: never.
@@ -111,6 +116,8 @@ impl Storm {
             during_ms: phases.during.summary(),
             after_ms: phases.after.summary(),
             survivors_ms: phases.survivors.summary(),
+            survivors_losing_ms: phases.survivors_losing.summary(),
+            survivors_later_ms: phases.survivors_later.summary(),
         };
         storm.count_fourths();
         storm
@@ -125,8 +132,17 @@ impl Storm {
 
     /// The survivors' 99th percentile over that of the calm.
     pub fn survivor_ratio(&self) -> Option<f64> {
-        let (calm, survivors) = (self.before_ms?.p99, self.survivors_ms?.p99);
-        (calm > 0.0).then(|| survivors / calm)
+        self.over_calm(self.survivors_ms)
+    }
+
+    /// The same of those once nobody lost anything any more.
+    pub fn survivor_later_ratio(&self) -> Option<f64> {
+        self.over_calm(self.survivors_later_ms)
+    }
+
+    fn over_calm(&self, times: Option<Summary>) -> Option<f64> {
+        let (calm, times) = (self.before_ms?.p99, times?.p99);
+        (calm > 0.0).then(|| times / calm)
     }
 }
 

@@ -68,6 +68,9 @@ impl Storming {
         if status.counts.lost != self.lost.0 {
             self.lost = (status.counts.lost, now);
             self.settled_at = None;
+            if let Some(posts) = posts {
+                posts.phases.mark_loss(now);
+            }
         }
         if status.settled {
             self.settled_at.get_or_insert(now);

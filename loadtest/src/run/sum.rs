@@ -85,6 +85,8 @@ pub(super) fn report(run: &Run<'_>, outcome: Outcome, started_at: Wall) -> Repor
             during_us: journal.phases.during.buckets(),
             after_us: journal.phases.after.buckets(),
             survivors_us: journal.phases.survivors.buckets(),
+            survivors_losing_us: journal.phases.survivors_losing.buckets(),
+            survivors_later_us: journal.phases.survivors_later.buckets(),
             loop_lag_us: load.lag.buckets(),
         },
         errors: journal.errors.into_map(),
