@@ -82,6 +82,9 @@ pub const ERROR_KINDS_MAX: usize = 64;
 pub const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How long the end of all connections may take.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+/// What one more goodbye may add before a thread counts as one that hangs: 600,000 on two cores beside their server take
+/// more than the above.
+pub const CLOSE_EACH: Duration = Duration::from_micros(100);
 
 /// The longest loop turn of a load tester that is not the bottleneck, milliseconds; 1% of the time may pass in longer ones.
 pub const LOOP_LAG_MS_MAX: f64 = 20.0;

@@ -21,7 +21,7 @@ use crate::dialect::Dialect;
 use crate::engine::{EngineConfig, EngineResult, Engines, Shared, StartError, Status};
 use crate::fleet::{Audience, FleetConfig};
 use crate::interrupt::Interrupt;
-use crate::limits::{CLOSE_WITHIN, HANDSHAKES_AT_ONCE_MAX};
+use crate::limits::{CLOSE_EACH, CLOSE_WITHIN, HANDSHAKES_AT_ONCE_MAX};
 use crate::machine;
 use crate::marker::Marker;
 use crate::plan::{self, Plan, Shortfall, Wanted};
@@ -406,8 +406,8 @@ impl Run<'_> {
     /// False when a thread did not end in time.
     fn say_goodbye(&mut self, engines: &Engines, shared: &Shared) -> bool {
         // The threads have the same bound for each step of theirs; twice that is a thread that hangs.
-        let by = self.clock.mono() + CLOSE_WITHIN * 2;
         let open = shared.status().counts.open;
+        let by = self.clock.mono() + CLOSE_WITHIN * 2 + CLOSE_EACH * open;
         self.progress.begin("closing", u64::from(open));
         engines.stop();
         loop {

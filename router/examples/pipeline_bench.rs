@@ -87,6 +87,7 @@ fn records(count: usize, now: Wall) -> Vec<Record> {
             service: "shop".to_owned(),
             accepted_at: now,
             sequence: Sequence { boot: 1, partition, seq: *seq },
+            skipped: Vec::new(),
             request: serde_json::from_str(&request).expect("a request"),
         }
     };

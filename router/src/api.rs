@@ -26,6 +26,7 @@ use crate::limits::{ANSWER_WITHIN, API_CONNECTIONS_MAX, RETRY_AFTER_S};
 use crate::metrics::Metrics;
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
+use crate::outage::Buffered;
 use crate::owner::{Answer, Command, View};
 use crate::provider::outbox::Outbox;
 use crate::store::{DiskStore, StoreError};
@@ -63,6 +64,8 @@ pub struct Parts {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub kept: Spans,
+    /// What stands in for Kafka, where there is a Kafka.
+    pub outage: Option<Arc<Buffered>>,
     #[cfg(feature = "kafka")]
     pub kafka: Option<crate::node::kafka::KafkaFigures>,
 }

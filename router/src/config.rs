@@ -15,7 +15,7 @@ pub mod service;
 pub use file::{KafkaSection, Limits, SECTIONS, Settings, SourceSection};
 pub use service::{Secret, Service};
 
-use file::ServiceSection;
+use file::{Buffer, ServiceSection};
 
 /// Where a router listens when nothing else is said.
 pub const API_DEFAULT: &str = "127.0.0.1:8090";
@@ -57,7 +57,16 @@ pub enum JournalConfig {
     Kafka {
         kafka: Box<KafkaSection>,
         sources: Vec<SourceSection>,
+        buffer: BufferConfig,
     },
+}
+
+/// The segment log that takes what Kafka does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferConfig {
+    pub dir: PathBuf,
+    pub bytes_max: u64,
+    pub critical_reserve_bytes: u64,
 }
 
 /// Settings that cannot be used; one line for a person. Exit code 2.
@@ -108,16 +117,17 @@ impl Config {
         settings.check_bounds()?;
         let router = &settings.router;
         let services = services(&router.service, standalone)?;
+        let data = data.map_or_else(|| PathBuf::from(&router.data), Path::to_path_buf);
         let config = Config {
             api: address("api", &router.api)?,
             admin: address("admin", &router.admin)?,
             links: address("links", &router.links)?,
-            data: data.map_or_else(|| PathBuf::from(&router.data), Path::to_path_buf),
             allowed_origins: router.allowed_origins.clone(),
             standalone: services.iter().any(|service| service.is_dev()),
             services,
             limits: router.limits.clone(),
-            journal: journal(settings),
+            journal: journal(settings, &data),
+            data,
             idempotency: Duration::from_secs(3_600 * u64::from(settings.retention.idempotency_h)),
             inbox_kept: days(settings.retention.inbox_days),
             ledger_kept: days(settings.retention.ledger_days),
@@ -216,14 +226,15 @@ fn services(sections: &[ServiceSection], standalone: bool) -> Result<Vec<Arc<Ser
     Ok(services)
 }
 
-fn journal(settings: &Settings) -> JournalConfig {
+fn journal(settings: &Settings, data: &Path) -> JournalConfig {
+    let Buffer { dir, bytes_max, critical_reserve_bytes, .. } = &settings.router.buffer;
+    let (bytes_max, critical_reserve_bytes) = (*bytes_max, *critical_reserve_bytes);
     match &settings.kafka {
         Some(kafka) if !kafka.brokers.is_empty() => {
-            JournalConfig::Kafka { kafka: Box::new(kafka.clone()), sources: kafka.source.clone() }
+            let dir = dir.as_ref().map_or_else(|| data.join("buffer"), PathBuf::from);
+            let buffer = BufferConfig { dir, bytes_max, critical_reserve_bytes };
+            JournalConfig::Kafka { kafka: Box::new(kafka.clone()), sources: kafka.source.clone(), buffer }
         }
-        _ => JournalConfig::Embedded {
-            bytes_max: settings.router.buffer.bytes_max,
-            critical_reserve_bytes: settings.router.buffer.critical_reserve_bytes,
-        },
+        _ => JournalConfig::Embedded { bytes_max, critical_reserve_bytes },
     }
 }

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod links;
 pub mod metrics;
 pub mod node;
+pub mod outage;
 pub mod owner;
 pub mod pipeline;
 pub mod presence;

@@ -143,6 +143,23 @@ pub const BROKERS_ASKED_EVERY: Duration = Duration::from_secs(5);
 /// How long their answer may take.
 pub const BROKERS_ASKED_PATIENCE: Duration = Duration::from_secs(3);
 
+// An outage of Kafka.
+
+/// How often it is looked at how Kafka and the disk do.
+pub const OUTAGE_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
+/// Records under way without an acknowledgement for so long are an outage: what comes after them goes to the disk at once.
+pub const OUTAGE_SILENCE_MAX: Duration = Duration::from_millis(500);
+/// Records of the disk that are on their way to Kafka at once.
+pub const DRAINED_AT_ONCE_MAX: usize = 256;
+/// Records a second that a drain never exceeds: `[router.limits] drain_per_s`.
+pub const DRAIN_PER_S_DEFAULT: u32 = 50_000;
+/// How often the ledger is looked through for what the disk had promised, and how long a notification may take to get there.
+pub const VERIFY_EVERY: Duration = Duration::from_millis(500);
+pub const VERIFY_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked for what is missing, and how many ids are named.
+pub const MISSING_LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
+pub const MISSING_IDS_SHOWN_MAX: usize = 100;
+
 const _: () = assert!(TITLE_BYTES_MAX + BODY_BYTES_MAX + DATA_BYTES_MAX < NOTIFICATION_BYTES_MAX);
 const _: () = assert!(USERS_PER_REQUEST_MAX * (wire::limits::NAME_BYTES_MAX + 3) < REQUEST_BYTES_MAX);
 const _: () = assert!(LINK_QUEUE_BYTES_MAX > wire::limits::LINK_FRAME_BYTES_MAX);

@@ -25,13 +25,14 @@ use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
 use crate::ingest::recent::Recent;
 use crate::journal::embedded::OpenError;
-use crate::journal::{Entry, JournalReader};
+use crate::journal::{Entry, Journal, JournalReader};
 use crate::limits::{
     BLOCKING_THREADS_MAX, ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX,
     JOURNAL_LOOKED_AT_EVERY, SHUTDOWN_WITHIN,
 };
 use crate::links::Links;
 use crate::metrics::Metrics;
+use crate::outage;
 use crate::owner::{Now, Owner, OwnerConfig};
 use crate::provider::outbox::Outbox;
 use crate::provider::{Providers, Queues};
@@ -40,6 +41,7 @@ use board::Watch;
 use control::Control;
 use inputs::Input;
 use journal::JournalParts;
+use letters::OwnerBook;
 use persist::Persist;
 use reader::{Positions, ReaderTask};
 use run::Run;
@@ -51,6 +53,7 @@ pub mod inputs;
 pub mod journal;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod letters;
 mod persist;
 mod reader;
 mod run;
@@ -207,17 +210,24 @@ fn compose(
         figures
     });
 
+    let outage = parts.buffer.map(|disk| {
+        outage::start(outage::Parts {
+            kafka: Arc::clone(&parts.journal),
+            disk,
+            store: store.clone(),
+            inputs: inputs.clone(),
+            letters: Arc::new(OwnerBook::new(inputs.clone())),
+            drain_per_s: config.limits.drain_per_s,
+            clock,
+            watch: watch.clone(),
+        })
+    });
+    let outage = outage.transpose()?;
+    let journal = outage.clone().map_or(parts.journal, |buffered| buffered as Arc<dyn Journal>);
     let idempotency = Idempotency::new(store, config.idempotency);
     let app = App::new(api::Parts {
         access: Access::new(config),
-        intake: Intake::new(
-            parts.journal,
-            idempotency,
-            recent,
-            &config.services,
-            clock,
-            Arc::clone(&metrics),
-        ),
+        intake: Intake::new(journal, idempotency, recent, &config.services, clock, Arc::clone(&metrics)),
         kept: Spans::of(config),
         view,
         outbox,
@@ -225,6 +235,7 @@ fn compose(
         watch,
         clock,
         metrics: Arc::clone(&metrics),
+        outage,
         #[cfg(feature = "kafka")]
         kafka,
     });

@@ -18,6 +18,7 @@ use crate::journal::Entry;
 use crate::limit::{Limits, Meter};
 use crate::pipeline::Rules;
 use crate::presence::Presence;
+use crate::record::Record;
 use crate::store::{Space, Store, StoreError};
 use clock::Steady;
 use desk::Desk;
@@ -53,10 +54,10 @@ const DUE_PER_TURN_MAX: usize = 256;
 /// Unfinished calls of the run before that one call takes up again.
 const RESUMED_PER_TURN_MAX: usize = 128;
 
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are entries")]
 #[derive(Debug)]
 enum Input {
     Entry(Entry),
+    Bypass(Record),
     Ownership(Ownership),
     LinkUp(LinkId, String, u16),
     LinkFrame(LinkId, Frame),
@@ -119,6 +120,11 @@ impl<S: Store> Owner<S> {
     /// One journal record, or poison. Given again, it changes nothing.
     pub fn handle_entry(&mut self, entry: Entry, now: Now) {
         self.take(Input::Entry(entry), now);
+    }
+
+    /// A critical record that is durable on our own disk, ahead of its coming by the journal.
+    pub fn handle_bypass(&mut self, record: Record, now: Now) {
+        self.take(Input::Bypass(record), now);
     }
 
     pub fn handle_ownership(&mut self, ownership: Ownership, now: Now) {
@@ -274,6 +280,7 @@ impl<S: Store> Owner<S> {
         let mut rules = Rules { presence, meter, limits: *limits };
         match input {
             Input::Entry(entry) => intake::entry(desk, &mut rules, entry, now),
+            Input::Bypass(record) => intake::bypass(desk, &mut rules, record, now),
             Input::Outcome(delivery, outcome) => outcomes::outcome(desk, delivery, outcome, now),
             Input::Command(token, Command::Erase { user }) => {
                 erasure::ask(desk, presence, erasure, *token, user, now)

@@ -114,6 +114,13 @@ pub struct Sequence {
     pub seq: u64,
 }
 
+/// A run of sequence numbers, both ends in it.
+pub type Skipped = (u64, u64);
+/// Runs that one record tells.
+pub const SKIPPED_RUNS_MAX: usize = 8;
+/// Numbers that one record tells. A reader believes no more.
+pub const SKIPPED_TOLD_MAX: u64 = 65_536;
+
 /// A record of the journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -122,6 +129,9 @@ pub struct Record {
     pub service: String,
     pub accepted_at: Wall,
     pub sequence: Sequence,
+    /// Numbers of the same boot and partition whose records were never acknowledged: they may be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
     pub request: Request,
 }
 

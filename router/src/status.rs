@@ -27,6 +27,16 @@ pub struct Dependency {
     /// What they notice when it is not.
     #[serde(skip)]
     suffers: &'static str,
+    /// Without it the router takes nothing in.
+    #[serde(skip)]
+    is_vital: bool,
+}
+
+impl Dependency {
+    /// Nothing new should be sent to a router without it.
+    pub fn stops_work(&self) -> bool {
+        self.is_vital && self.state == State::Down
+    }
 }
 
 /// All of them.
@@ -38,9 +48,22 @@ pub struct Board {
 impl Board {
     /// Names a dependency and what suffers when it is away. It is up until somebody says otherwise.
     pub fn watch(&mut self, name: &'static str, suffers: &'static str, now: Wall) {
-        let up =
-            Dependency { name, state: State::Up, since: now, detail: String::new(), degraded: "", suffers };
+        let up = Dependency {
+            name,
+            state: State::Up,
+            since: now,
+            detail: String::new(),
+            degraded: "",
+            suffers,
+            is_vital: true,
+        };
         self.dependencies.insert(name, up);
+    }
+
+    /// The same for one that something else stands in for.
+    pub fn watch_replaceable(&mut self, name: &'static str, suffers: &'static str, now: Wall) {
+        self.watch(name, suffers, now);
+        self.dependencies.get_mut(name).expect("watched just now").is_vital = false;
     }
 
     /// True if the state changed. A dependency that nobody watches is a bug.
@@ -59,9 +82,10 @@ impl Board {
         self.dependencies.values()
     }
 
-    /// The worst of them.
+    /// The worst of them; what something else stands in for only degrades.
     pub fn overall(&self) -> State {
-        self.all().map(|dependency| dependency.state).max().unwrap_or(State::Up)
+        let weight = |one: &Dependency| if one.is_vital { one.state } else { one.state.min(State::Degraded) };
+        self.all().map(weight).max().unwrap_or(State::Up)
     }
 }
 
@@ -82,6 +106,22 @@ mod tests {
         assert_eq!((board.overall(), degraded(&board)), (State::Down, vec!["", "inbox"]));
         assert!(board.set("store", State::Up, "", Wall(4)));
         assert_eq!(degraded(&board), ["", ""], "nothing suffers of what is up");
+    }
+
+    #[test]
+    fn what_something_stands_in_for_degrades_and_stops_nothing() {
+        let mut board = Board::default();
+        board.watch("journal", "ingest", Wall(1));
+        board.watch_replaceable("kafka", "the rest waits", Wall(1));
+        board.set("kafka", State::Down, "silence", Wall(2));
+        assert_eq!(board.overall(), State::Degraded);
+        assert!(board.all().all(|one| !one.stops_work()));
+        board.set("journal", State::Down, "disk full", Wall(3));
+        assert_eq!(board.overall(), State::Down);
+        assert_eq!(
+            board.all().filter(|one| one.stops_work()).map(|one| one.name).collect::<Vec<_>>(),
+            ["journal"]
+        );
     }
 
     fn degraded(board: &Board) -> Vec<&'static str> {

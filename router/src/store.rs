@@ -69,10 +69,12 @@ pub enum Space {
     Ages,
     /// By hash: people who were erased, and until when nothing of before may come back.
     Erased,
+    /// By notification: what the disk took while Kafka did not, until the ledger knows it; `outage`'s.
+    Buffered,
 }
 
 impl Space {
-    pub const ALL: [Space; 20] = [
+    pub const ALL: [Space; 21] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -93,6 +95,7 @@ impl Space {
         Space::Documents,
         Space::Ages,
         Space::Erased,
+        Space::Buffered,
     ];
 
     pub fn name(self) -> &'static str {
@@ -117,6 +120,7 @@ impl Space {
             Space::Documents => "documents",
             Space::Ages => "ages",
             Space::Erased => "erased",
+            Space::Buffered => "buffered",
         }
     }
 }

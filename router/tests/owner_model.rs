@@ -175,7 +175,15 @@ impl World {
         let position = Position { priority: request.priority, partition, offset: self.journal.len() as u64 };
         let id = Uuid::from_u128(self.journal.len() as u128 + 1);
         let accepted_at = Wall(self.wall);
-        let record = Record { v: RECORD_VERSION, id, service: "s".into(), accepted_at, sequence, request };
+        let record = Record {
+            v: RECORD_VERSION,
+            id,
+            service: "s".into(),
+            accepted_at,
+            sequence,
+            skipped: Vec::new(),
+            request,
+        };
         self.journal.push((position, record));
     }
 

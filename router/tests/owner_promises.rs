@@ -9,6 +9,8 @@ mod clients;
 mod commands;
 #[path = "owner/erasure.rs"]
 mod erasure;
+#[path = "owner/outage.rs"]
+mod outage;
 #[path = "owner/retention.rs"]
 mod retention;
 #[path = "owner/syncing.rs"]

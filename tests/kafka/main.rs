@@ -5,5 +5,6 @@
 mod foreign;
 mod journal;
 mod lag;
+mod outage;
 mod poison;
 mod support;

@@ -134,8 +134,15 @@ impl Journal {
         let lane = request.priority as usize;
         let last = self.sequences.entry(partition).or_insert(0);
         let sequence = Sequence { boot: self.boot, partition, seq: *last + 1 };
-        let record =
-            Record { v: RECORD_VERSION, id, service: "sim".to_owned(), accepted_at, sequence, request };
+        let record = Record {
+            v: RECORD_VERSION,
+            id,
+            service: "sim".to_owned(),
+            accepted_at,
+            sequence,
+            skipped: Vec::new(),
+            request,
+        };
         if std::mem::take(&mut self.planted_loss) {
             *last += 1;
             self.staged.push(Staged { lane, offset: u64::MAX, partition, id });

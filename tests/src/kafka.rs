@@ -20,6 +20,8 @@ const START: Duration = Duration::from_secs(60);
 /// How long one of Kafka's own tools may take: a Java machine starts each time.
 const TOOL: Duration = Duration::from_secs(60);
 
+const SETTINGS: &str = "server.properties";
+
 /// A running broker.
 #[derive(Debug)]
 pub struct Kafka {
@@ -38,25 +40,26 @@ impl Kafka {
     pub fn start() -> Kafka {
         let folder = paths::scratch("kafka-");
         let (broker, controller) = (ports::free(), ports::free());
-        let properties = folder.path().join("server.properties");
+        let properties = folder.path().join(SETTINGS);
         std::fs::write(&properties, settings(broker, controller, folder.path())).expect("a file");
         let id =
             BASE64URL_NOPAD.encode(uuid::Uuid::from_u128(1 << 100 | u128::from(broker.port())).as_bytes());
         let file = properties.display().to_string();
         tool("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &file]);
-        let process = Process::start(
-            "kafka",
-            &Plan {
-                program: PathBuf::from("java"),
-                arguments: ["-Xmx512m", "-cp", &classpath(), "kafka.Kafka", &file].map(Into::into).to_vec(),
-                environment: Vec::new(),
-                folder: folder.path().to_path_buf(),
-                log: folder.path().join("kafka.log"),
-            },
-        );
+        let process = launch(folder.path());
         let kafka = Kafka { broker, process, folder };
-        until_within(START, "Kafka answers", || kafka.try_kcat(&["-L", "-m", "2"], None));
+        kafka.answers();
         kafka
+    }
+
+    /// The same broker after its end, with what it had on its disk.
+    pub fn start_again(&mut self) {
+        self.process = launch(self.folder.path());
+        self.answers();
+    }
+
+    fn answers(&self) {
+        until_within(START, "Kafka answers", || self.try_kcat(&["-L", "-m", "2"], None));
     }
 
     /// kcat against this broker; `None` when it fails.
@@ -116,6 +119,18 @@ impl Kafka {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn launch(folder: &Path) -> Process {
+    let file = folder.join(SETTINGS).display().to_string();
+    let plan = Plan {
+        program: PathBuf::from("java"),
+        arguments: ["-Xmx512m", "-cp", &classpath(), "kafka.Kafka", &file].map(Into::into).to_vec(),
+        environment: Vec::new(),
+        folder: folder.to_path_buf(),
+        log: folder.join("kafka.log"),
+    };
+    Process::start("kafka", &plan)
 }
 
 fn tool(class: &str, arguments: &[&str]) -> String {

@@ -12,7 +12,6 @@ use super::App;
 use super::listener::BoundedListener;
 use crate::limits::ADMIN_CONNECTIONS_MAX;
 use crate::metrics::page;
-use crate::status::State as Health;
 
 #[derive(Debug, Clone)]
 struct Admin {
@@ -55,7 +54,7 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
         return not_ready("going down\n".to_owned());
     }
     let watch = admin.app.watch.lock();
-    match watch.board.all().find(|dependency| dependency.state == Health::Down) {
+    match watch.board.all().find(|dependency| dependency.stops_work()) {
         Some(down) => not_ready(format!("{} is down\n", down.name)),
         None => (StatusCode::OK, "ready\n".to_owned()),
     }

@@ -15,6 +15,7 @@ use super::{App, Spans};
 use crate::alerts::Alert;
 use crate::ledger::Tally;
 use crate::limits::PAGE_MAX;
+use crate::outage::Shown;
 use crate::owner::Command;
 use crate::owner::view::LogPage;
 use crate::provider::kept::Sent;
@@ -31,6 +32,8 @@ pub(super) struct Status {
     alerts_standing: usize,
     figures: Figures,
     retention: Retention,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outage: Option<Shown>,
     #[cfg(feature = "kafka")]
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<crate::node::kafka::KafkaShown>,
@@ -69,6 +72,7 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
         DeliveryFigures { deliveries_accepted: accepted, deliveries_open: open }
     });
     let journal = app.intake.journal().status();
+    let outage = app.outage.as_ref().map(|buffered| buffered.shown());
     #[cfg(feature = "kafka")]
     let kafka = app.kafka.as_ref().map(crate::node::kafka::KafkaFigures::read);
     let board = app.watch.lock();
@@ -89,6 +93,7 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
             oldest_taken_in: app.metrics.retention.oldest(),
             removed: app.metrics.retention.removed().into_iter().collect(),
         },
+        outage,
         #[cfg(feature = "kafka")]
         kafka,
     })
@@ -103,6 +108,9 @@ pub(super) async fn reconcile(State(app): State<App>, _caller: Caller) -> Result
     let total = reconciled.total;
     let mut answer = serde_json::to_value(reconciled).expect("figures and names serialize");
     answer["deliveries"] = json!(total);
+    if let Some(outage) = &app.outage {
+        answer["outage"] = json!(outage.shown());
+    }
     Ok(axum::Json(answer))
 }
 

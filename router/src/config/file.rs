@@ -8,6 +8,8 @@ use crate::journal::import::Source;
 #[cfg(feature = "kafka")]
 use crate::journal::kafka::{KafkaConfig, KafkaConfigError};
 
+use crate::limits::DRAIN_PER_S_DEFAULT;
+
 use super::{ADMIN_DEFAULT, API_DEFAULT, ConfigError, LINKS_DEFAULT};
 
 /// The longest that `[retention]` keeps anything.
@@ -124,20 +126,27 @@ pub struct Limits {
     pub global_per_s: u32,
     /// Percent of `global_per_s` above which LOW is dropped.
     pub shed_low_percent: u32,
-    drain_per_s: Option<u32>,
+    /// Records a second that follow from the disk after an outage of Kafka, at most.
+    pub drain_per_s: u32,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { push_per_user_hour: 20, global_per_s: 100_000, shed_low_percent: 150, drain_per_s: None }
+        Limits {
+            push_per_user_hour: 20,
+            global_per_s: 100_000,
+            shed_low_percent: 150,
+            drain_per_s: DRAIN_PER_S_DEFAULT,
+        }
     }
 }
 
-/// `[router.buffer]`: the bounds of the segment log, which is the embedded journal and (later) the outage buffer.
+/// `[router.buffer]`: the bounds of the segment log, which is the embedded journal or, with Kafka, the outage buffer.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Buffer {
-    dir: Option<String>,
+    /// Of the outage buffer; absent: in the data folder.
+    pub dir: Option<String>,
     pub bytes_max: u64,
     /// The part of `bytes_max` that only critical may fill.
     pub critical_reserve_bytes: u64,
@@ -303,8 +312,6 @@ impl Settings {
         }
         let router = &self.router;
         let keys = [
-            ("router.limits", "drain_per_s", router.limits.drain_per_s.is_some()),
-            ("router.buffer", "dir", router.buffer.dir.is_some()),
             ("router.buffer", "redis_max", router.buffer.redis_max.is_some()),
             ("router", "routers", router.routers > 1),
         ];
@@ -323,10 +330,16 @@ impl Settings {
         within("router.limits", "push_per_user_hour", limits.push_per_user_hour.into(), 1, 100_000)?;
         within("router.limits", "global_per_s", limits.global_per_s.into(), 1, 100_000_000)?;
         within("router.limits", "shed_low_percent", limits.shed_low_percent.into(), 100, 10_000)?;
+        within("router.limits", "drain_per_s", limits.drain_per_s.into(), 1, 10_000_000)?;
         let buffer = &router.buffer;
         within("router.buffer", "bytes_max", buffer.bytes_max, 1 << 20, 1 << 50)?;
         let reserve = buffer.critical_reserve_bytes;
         within("router.buffer", "critical_reserve_bytes", reserve, 0, buffer.bytes_max / 2)?;
+        let has_kafka = self.kafka.as_ref().is_some_and(|kafka| !kafka.brokers.is_empty());
+        if buffer.dir.is_some() && !has_kafka {
+            let why = "is where records wait while Kafka is away, and there is no [kafka]: leave it out";
+            return Err(ConfigError::wrong("router.buffer", "dir", why));
+        }
         self.retention.check_bounds()?;
         if let Some(kafka) = &self.kafka {
             within("kafka", "partitions", kafka.partitions.into(), 1, 10_000)?;
@@ -423,7 +436,7 @@ mod tests {
             let error = Config::from_settings(&settings, None, true).unwrap_err().to_string();
             assert_eq!(error, format!("[{section}] is in the contract but not built yet: leave it out"));
         }
-        let text = "[router.limits]\ndrain_per_s = 5\n";
+        let text = "[router.buffer]\nredis_max = 5\n";
         assert!(config(text, true).unwrap_err().contains("not built yet"));
     }
 

@@ -11,10 +11,10 @@ use wire::time::Wall;
 
 use super::segment::RECORD_BYTES_MAX;
 use super::{AppendError, Draft};
-use crate::record::{RECORD_VERSION, Record, Sequence};
+use crate::record::{RECORD_VERSION, Record, Sequence, Skipped};
 
-/// Bytes of a record around its request and its service's name: id, date, sequence, field names.
-const ENVELOPE_BYTES: usize = 512;
+/// Bytes of a record around its request and its service's name: id, date, sequence, skipped runs, field names.
+const ENVELOPE_BYTES: usize = 1_024;
 
 /// A draft whose request is serialized.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ struct Line<'a> {
     service: &'a str,
     accepted_at: Wall,
     sequence: Sequence,
+    #[serde(skip_serializing_if = "<[Skipped]>::is_empty")]
+    skipped: &'a [Skipped],
     request: &'a RawValue,
 }
 
@@ -57,7 +59,7 @@ impl Prepared {
     }
 
     /// Replaces `out` by the record's bytes.
-    pub(super) fn write(&self, sequence: Sequence, out: &mut BytesMut) {
+    pub(super) fn write(&self, sequence: Sequence, skipped: &[Skipped], out: &mut BytesMut) {
         out.clear();
         let line = Line {
             v: RECORD_VERSION,
@@ -65,6 +67,7 @@ impl Prepared {
             service: &self.service,
             accepted_at: self.accepted_at,
             sequence,
+            skipped,
             request: &self.request,
         };
         serde_json::to_writer(out.writer(), &line).expect("a record serializes");
@@ -83,6 +86,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::SKIPPED_RUNS_MAX;
 
     #[test]
     fn the_longest_envelope_fits_its_bound_and_reads_back() {
@@ -96,10 +100,12 @@ mod tests {
         let prepared = Prepared::new(draft, 1).expect("it is short");
         let sequence = Sequence { boot: u64::MAX, partition: u32::MAX, seq: u64::MAX };
         let mut bytes = BytesMut::new();
-        prepared.write(sequence, &mut bytes);
+        let skipped = [(u64::MAX, u64::MAX); SKIPPED_RUNS_MAX];
+        prepared.write(sequence, &skipped, &mut bytes);
         assert!(bytes.len() <= prepared.bytes_max(), "{} of {}", bytes.len(), prepared.bytes_max());
         let record = decode(&bytes).expect("our own record");
         assert_eq!((record.id, record.sequence), (Uuid::max(), sequence));
+        assert_eq!(record.skipped, skipped);
     }
 
     #[test]
@@ -108,7 +114,7 @@ mod tests {
         let draft = Draft { id: Uuid::nil(), service: "s".into(), accepted_at: Wall(0), request };
         let prepared = Prepared::new(draft, 4).expect("it is short");
         let mut bytes = BytesMut::new();
-        prepared.write(Sequence { boot: 1, partition: 2, seq: 3 }, &mut bytes);
+        prepared.write(Sequence { boot: 1, partition: 2, seq: 3 }, &[], &mut bytes);
         let newer = String::from_utf8(bytes.to_vec()).expect("JSON").replacen("\"v\":1", "\"v\":2", 1);
         assert!(decode(newer.as_bytes()).is_err_and(|reason| reason.contains("version 2")));
     }

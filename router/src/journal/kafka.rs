@@ -5,7 +5,7 @@
 //! Opened by the router's start; [`KafkaJournal`] goes to `ingest` and to `import`, [`KafkaReader`] to the owner's
 //! run loop.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -20,10 +20,11 @@ use wire::message::Priority;
 use super::encode::Prepared;
 use super::segment::RECORD_BYTES_MAX;
 use super::{AppendError, Appended, Draft, DurableIn, Fault, Journal, JournalStatus};
-use crate::record::{Sequence, Target};
+use crate::record::{Sequence, Skipped, Target};
 use client::Logged;
 use health::Health;
 use lag::LagTable;
+use numbers::Numbers;
 
 mod assignment;
 mod client;
@@ -31,6 +32,7 @@ mod config;
 mod dead_letters;
 mod health;
 mod lag;
+mod numbers;
 mod reader;
 mod topics;
 
@@ -75,8 +77,8 @@ pub struct KafkaJournal {
     producer: FutureProducer<Logged>,
     config: KafkaConfig,
     boot: u64,
-    /// By partition: the last sequence number that was given to the producer.
-    sequences: Vec<Mutex<u64>>,
+    /// By partition.
+    numbers: Vec<Mutex<Numbers>>,
     room: [Semaphore; Priority::ALL.len()],
     lag: Arc<LagTable>,
     health: Arc<Health>,
@@ -95,6 +97,11 @@ impl KafkaJournal {
         KafkaJournal::open_on_topics(config)
     }
 
+    /// Makes missing topics and checks the others.
+    pub async fn ensure_topics(config: &KafkaConfig) -> Result<(), KafkaOpenError> {
+        topics::ensure(config).await
+    }
+
     /// The same where the topics are known to be there.
     pub fn open_on_topics(config: KafkaConfig) -> Result<(KafkaJournal, KafkaReader), KafkaOpenError> {
         let producer: FutureProducer<Logged> = config.producer().create_with_context(Logged)?;
@@ -107,7 +114,7 @@ impl KafkaJournal {
         let journal = KafkaJournal {
             producer,
             boot,
-            sequences: (0..partitions).map(|_| Mutex::new(0)).collect(),
+            numbers: (0..partitions).map(|_| Mutex::default()).collect(),
             room: std::array::from_fn(|_| Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             config,
             lag,
@@ -137,6 +144,10 @@ impl KafkaJournal {
         self.lag.rows()
     }
 
+    fn numbers(&self, partition: u32) -> MutexGuard<'_, Numbers> {
+        self.numbers[partition as usize].lock().expect("nobody panics while holding a partition's numbers")
+    }
+
     /// Gives the record its sequence and hands it to the producer, both under the partition's lock, so that
     /// sequences rise with offsets and one that was not handed over is not used up.
     fn produce(
@@ -145,13 +156,13 @@ impl KafkaJournal {
         record: &Prepared,
         id: &str,
         key: &str,
-    ) -> Result<(DeliveryFuture, u64), AppendError> {
+    ) -> Result<(DeliveryFuture, Unconfirmed<'_>), AppendError> {
         let partition = record.partition;
-        let mut last =
-            self.sequences[partition as usize].lock().expect("nobody panics while holding a sequence");
-        let sequence = Sequence { boot: self.boot, partition, seq: *last + 1 };
+        let mut numbers = self.numbers(partition);
+        let told = numbers.told_next();
+        let sequence = Sequence { boot: self.boot, partition, seq: numbers.next() };
         let mut bytes = BytesMut::with_capacity(record.bytes_max());
-        record.write(sequence, &mut bytes);
+        record.write(sequence, &told, &mut bytes);
         let produced = FutureRecord::to(self.config.topics().lane(priority))
             .partition(partition.cast_signed())
             .key(key)
@@ -159,11 +170,38 @@ impl KafkaJournal {
             .payload(&bytes[..]);
         match self.producer.send_result(produced) {
             Ok(delivery) => {
-                *last += 1;
-                Ok((delivery, sequence.seq))
+                numbers.use_up(&told);
+                Ok((delivery, Unconfirmed { journal: self, sequence, told, is_confirmed: false }))
             }
             Err((error, _)) => Err(refusal(&error, bytes.len())),
         }
+    }
+}
+
+/// A number that is used up by a record which nobody has acknowledged yet. Dropped, it may never be: its number is told
+/// to the owner as skipped.
+struct Unconfirmed<'a> {
+    journal: &'a KafkaJournal,
+    sequence: Sequence,
+    told: Vec<Skipped>,
+    is_confirmed: bool,
+}
+
+impl Unconfirmed<'_> {
+    /// The brokers have the record. Gives back its number.
+    fn confirm(mut self) -> u64 {
+        self.is_confirmed = true;
+        self.sequence.seq
+    }
+}
+
+impl Drop for Unconfirmed<'_> {
+    fn drop(&mut self) {
+        if self.is_confirmed {
+            return;
+        }
+        let told = std::mem::take(&mut self.told);
+        self.journal.numbers(self.sequence.partition).give_back(self.sequence.seq, told);
     }
 }
 
@@ -196,8 +234,11 @@ impl Journal for KafkaJournal {
             .await
             .map_err(|_| AppendError::Unavailable("the journal is closed".to_owned()))?;
         let appended = match self.produce(priority, &record, &id, &key) {
-            Ok((delivery, seq)) => match delivery.await {
-                Ok(Ok(_)) => Ok(Appended { partition: record.partition, seq, durable_in: DurableIn::Kafka }),
+            Ok((delivery, number)) => match delivery.await {
+                Ok(Ok(_)) => {
+                    let seq = number.confirm();
+                    Ok(Appended { partition: record.partition, seq, durable_in: DurableIn::Kafka })
+                }
                 Ok(Err((error, _))) => Err(refusal(&error, record.bytes_max())),
                 Err(_) => Err(AppendError::Unavailable("the producer is closed".to_owned())),
             },

@@ -8,6 +8,8 @@ use crate::api::App;
 use crate::api::problem::Kind as ProblemKind;
 use crate::ledger::state::Kind;
 use crate::ledger::{Counters, Reason, Reconciliation};
+use crate::outage::Shown;
+use crate::outage::phase::Phase;
 use crate::record::Channel;
 
 pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconciliation>) -> String {
@@ -29,24 +31,21 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
     let journal = app.intake.journal();
     let status = journal.status();
     text.gauge("tocsin_router_journal_lag", "Records appended and not yet committed.", &[], status.lag);
-    text.gauge(
-        "tocsin_router_buffer_depth",
-        "Records that wait, by store.",
-        &[("store", journal.name())],
-        status.lag,
-    );
-    text.gauge(
-        "tocsin_router_buffer_bytes",
-        "Bytes that wait, by store.",
-        &[("store", journal.name())],
-        status.bytes,
-    );
+    let (store, waiting) = match &app.outage {
+        Some(outage) => ("disk", outage.shown().waiting),
+        None => (journal.name(), status.lag),
+    };
+    text.gauge("tocsin_router_buffer_depth", "Records that wait, by store.", &[("store", store)], waiting);
+    text.gauge("tocsin_router_buffer_bytes", "Bytes that wait, by store.", &[("store", store)], status.bytes);
     text.gauge(
         "tocsin_router_journal_damaged_places",
         "Places met since the start at which records are lost.",
         &[],
         status.damaged,
     );
+    if let Some(outage) = &app.outage {
+        self::outage(&mut text, &outage.shown());
+    }
     #[cfg(feature = "kafka")]
     if let Some(kafka) = &app.kafka {
         self::kafka(&mut text, &kafka.read());
@@ -97,6 +96,33 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         );
     }
     text.finish()
+}
+
+fn outage(text: &mut Text, outage: &Shown) {
+    for phase in Phase::ALL {
+        text.gauge(
+            "tocsin_router_outage_phase",
+            "1 for the phase that an outage of Kafka is in.",
+            &[("phase", phase.name())],
+            u64::from(phase == outage.phase),
+        );
+    }
+    for (what, count) in
+        [("buffered", outage.buffered), ("bypassed", outage.bypassed), ("drained", outage.drained)]
+    {
+        text.counter(
+            "tocsin_router_outage_records_total",
+            "Records that the disk took for Kafka, that went out ahead of it, and that Kafka has taken since.",
+            &[("what", what)],
+            count,
+        );
+    }
+    text.gauge(
+        "tocsin_router_outage_missing",
+        "Records that the disk took and the ledger does not know. 0, or something is wrong.",
+        &[],
+        outage.missing,
+    );
 }
 
 #[cfg(feature = "kafka")]

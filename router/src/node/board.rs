@@ -7,12 +7,17 @@ use ops::clock::Clock;
 use crate::alerts::{Alerts, Severity};
 use crate::journal::Fault;
 use crate::limits::JOURNAL_LAG_ALERT;
+use crate::outage::book::Look;
+use crate::outage::phase::{Outage, Phase};
 use crate::status::{Board, State};
 use wire::time::Wall;
 
 /// Names on the board.
 pub const JOURNAL: &str = "journal";
 pub const STORE: &str = "store";
+/// With Kafka: the brokers, and the disk that stands in for them.
+const KAFKA: &str = "kafka";
+const BUFFER: &str = "buffer";
 /// The alert of a journal that is read too slowly.
 const LAG: &str = "journal_lag";
 /// The alert of a router that no gateway is linked to any more.
@@ -22,6 +27,10 @@ const UNREADABLE: &str = "journal_unreadable";
 const UNWRITABLE: &str = "journal_unwritable";
 const FULL: &str = "journal_full";
 const DAMAGED: &str = "journal_damaged";
+/// Those of an outage.
+const KAFKA_DOWN: &str = "kafka_down";
+const MISSING: &str = "buffered_missing";
+const BUFFER_UNWRITABLE: &str = "buffer_unwritable";
 
 /// Shared by all porches.
 #[derive(Debug, Clone)]
@@ -98,6 +107,59 @@ impl Watch {
         }
     }
 
+    /// There is a Kafka to be watched, and a disk beside it.
+    pub fn add_kafka(&self) {
+        let now = self.clock.wall();
+        let board = &mut self.lock().board;
+        board.watch_replaceable(KAFKA, "only what is critical goes out; the rest waits on the disk", now);
+        board.watch_replaceable(BUFFER, "nothing stands in for Kafka if it fails", now);
+    }
+
+    /// How Kafka does, and what an outage lost. Told when it changes.
+    pub fn outage(&self, outage: &Outage, missing: &Look) {
+        let now = self.clock.wall();
+        let why = match outage.phase() {
+            Phase::Normal | Phase::Verifying => None,
+            Phase::Buffering => Some((State::Down, outage.why().to_owned())),
+            Phase::Recovering => Some((State::Degraded, "what waited on the disk follows".to_owned())),
+        };
+        let mut inner = self.lock();
+        let down = why.as_ref().filter(|(state, _)| *state == State::Down).map(|(_, why)| why.clone());
+        let (state, detail) = match why {
+            None => (State::Up, String::new()),
+            Some((state, why)) => (state, why),
+        };
+        inner.board.set(KAFKA, state, &detail, now);
+        if state != State::Degraded {
+            set_alert(&mut inner.alerts, KAFKA_DOWN, down, now);
+        }
+        let lost = (missing.missing > 0).then(|| {
+            let ids: Vec<String> = missing.ids.iter().map(ToString::to_string).collect();
+            let (count, ids) = (missing.missing, ids.join(", "));
+            format!(
+                "{count} notifications that the disk took during an outage never reached the ledger: {ids}"
+            )
+        });
+        set_alert(&mut inner.alerts, MISSING, lost, now);
+    }
+
+    /// How the disk does that stands in for Kafka. Told when it changes.
+    pub fn buffer(&self, fault: Option<Fault>) {
+        let now = self.clock.wall();
+        let (state, detail) = match fault {
+            None => (State::Up, String::new()),
+            Some(Fault::Unwritable(why)) => (State::Down, why),
+            Some(Fault::Full { bytes }) => (
+                State::Degraded,
+                format!("{bytes} bytes are as many as it may hold but for what is critical"),
+            ),
+        };
+        let mut inner = self.lock();
+        let told = (state != State::Up).then(|| detail.clone());
+        inner.board.set(BUFFER, state, &detail, now);
+        set_alert(&mut inner.alerts, BUFFER_UNWRITABLE, told, now);
+    }
+
     fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {
         let now = self.clock.wall();
         let mut inner = self.lock();
@@ -163,6 +225,12 @@ impl Watch {
         if self.lock().alerts.raise(name, severity, detail.to_owned(), now) {
             tracing::warn!(alert = name, detail, "alert");
         }
+    }
+
+    /// Nobody need be woken for it any more.
+    pub fn over(&self, name: &str) {
+        let now = self.clock.wall();
+        set_alert(&mut self.lock().alerts, name, None, now);
     }
 
     fn fails(&self, dependency: &'static str, alert: &str, why: &str) {

@@ -7,10 +7,13 @@ use wire::link::Frame;
 
 use crate::links::Outbound;
 use crate::owner::{Answer, Command, DeliveryKey, LinkId, Outcome, OwnerLimits, Ownership};
+use crate::record::Record;
 
 /// One input of the owner, beside the journal's entries.
 #[derive(Debug)]
 pub enum Input {
+    /// A critical record that waits on the disk while Kafka takes nothing: it goes out now.
+    Bypass(Box<Record>),
     LinkUp {
         link: LinkId,
         node: String,

@@ -2,25 +2,31 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use ops::clock::Clock;
 use serde::Serialize;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::StartError;
 use super::board::Watch;
 use super::inputs::Input;
 use super::journal::JournalParts;
+use super::letters::OwnerBook;
 use crate::config::{KafkaSection, SourceSection};
 use crate::journal::Journal;
-use crate::journal::import::{ForeignLetter, Import, ImportStatus, LetterBook, Source};
-use crate::journal::kafka::{KafkaConfig, KafkaJournal, LaneLag, Ownership as Assigned};
-use crate::owner::{Answer, Command, Ownership};
+use crate::journal::import::{Import, ImportStatus, Source};
+use crate::journal::kafka::{KafkaConfig, KafkaJournal, KafkaOpenError, LaneLag, Ownership as Assigned};
+use crate::limits::BROKERS_ASKED_EVERY;
+use crate::owner::Ownership;
+
+/// The alert of topics that cannot be used.
+const TOPICS_UNFIT: &str = "kafka_topics_unfit";
 
 /// What comes with a journal in Kafka.
 pub struct KafkaParts {
     pub(super) import: Option<Import>,
+    /// Of a start during an outage: the topics have not been looked at.
+    pub(super) unchecked: Option<KafkaConfig>,
     pub(super) assigned: watch::Receiver<Assigned>,
     pub(super) figures: KafkaFigures,
 }
@@ -57,16 +63,27 @@ impl KafkaFigures {
     }
 }
 
-/// Connects, makes and checks topics, joins the group.
+/// Connects, makes and checks topics, joins the group. `is_new`: this router has never been on this Kafka, so a broker that
+/// is not there is a mistake; else it is an outage, and the disk stands in.
 pub(super) fn open(
     section: &KafkaSection,
     sources: &[SourceSection],
     runtime: &Runtime,
+    is_new: bool,
 ) -> Result<JournalParts, StartError> {
     let fault = |why: &dyn std::fmt::Display| StartError::Kafka(why.to_string());
     let config = section.checked().map_err(|error| fault(&error))?;
-    let (journal, reader) =
-        runtime.block_on(KafkaJournal::open(config.clone())).map_err(|error| fault(&error))?;
+    let mut unchecked = None;
+    let opened = match runtime.block_on(KafkaJournal::open(config.clone())) {
+        Err(error @ KafkaOpenError::Unreachable { .. }) if !is_new => {
+            tracing::warn!(%error, "starting without Kafka: the disk takes what comes");
+            unchecked = Some(config.clone());
+            let _consumers_need_it = runtime.enter();
+            KafkaJournal::open_on_topics(config.clone())
+        }
+        opened => opened,
+    };
+    let (journal, reader) = opened.map_err(|error| fault(&error))?;
     let _consumers_need_it = runtime.enter();
     let assigned = reader.ownership();
     let journal = Arc::new(journal);
@@ -78,8 +95,8 @@ pub(super) fn open(
         journal: Arc::clone(&journal),
         import: import.as_ref().map(|import| Arc::new(import.watch()) as _),
     };
-    let kafka = Some(KafkaParts { import, assigned, figures });
-    Ok(JournalParts { journal, reader: Box::new(reader), kafka })
+    let kafka = Some(KafkaParts { import, unchecked, assigned, figures });
+    Ok(JournalParts { journal, reader: Box::new(reader), buffer: None, kafka })
 }
 
 fn import(
@@ -110,35 +127,30 @@ impl KafkaParts {
     ) {
         if let Some(import) = self.import {
             let board = board.clone();
-            let book = Arc::new(OwnerBook { inputs: inputs.clone() });
+            let book = Arc::new(OwnerBook::new(inputs.clone()));
             tokio::spawn(async move {
                 if let Err(error) = import.run(down, book).await {
                     board.alert("import_ended", true, &error.to_string());
                 }
             });
         }
+        if let Some(config) = self.unchecked {
+            tokio::spawn(check_topics(config, board.clone()));
+        }
         tokio::spawn(self.figures.journal.look_after());
         tokio::spawn(tell(self.assigned, count, epoch, inputs, board));
     }
 }
 
-/// The owner's dead letters, from the import's side.
-struct OwnerBook {
-    inputs: mpsc::Sender<Input>,
-}
-
-#[async_trait]
-impl LetterBook for OwnerBook {
-    async fn enter(&self, letter: ForeignLetter) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        let input = Input::Command { command: Command::Bury(letter), answer };
-        let gone = || "the owner does not answer".to_owned();
-        self.inputs.send(input).await.map_err(|_| gone())?;
-        match answered.await {
-            Ok(Answer::Done) => Ok(()),
-            Ok(other) => Err(format!("{other:?}")),
-            Err(_) => Err(gone()),
+/// Makes and checks the topics once the brokers are there.
+async fn check_topics(config: KafkaConfig, board: Watch) {
+    loop {
+        match KafkaJournal::ensure_topics(&config).await {
+            Ok(()) => return board.over(TOPICS_UNFIT),
+            Err(KafkaOpenError::Unreachable { .. }) => {}
+            Err(error) => board.alert(TOPICS_UNFIT, true, &error.to_string()),
         }
+        tokio::time::sleep(BROKERS_ASKED_EVERY).await;
     }
 }
 

@@ -185,6 +185,7 @@ impl State {
                 owner.handle_link_down(link, now);
                 self.run.watch.gateways(self.links.len());
             }
+            Input::Bypass(record) => owner.handle_bypass(*record, now),
             Input::Ownership(ownership) => owner.handle_ownership(ownership, now),
             Input::Limits(limits) => owner.handle_limits(&limits),
             Input::Outcome { delivery, outcome } => owner.handle_outcome(delivery, outcome, now),

@@ -359,7 +359,7 @@ struct KeptRequest<'a> {
 
 impl<'a> Kept<'a> {
     fn new(record: &'a Record, with_texts: bool) -> Kept<'a> {
-        let Record { v, id, service, accepted_at, sequence, request } = record;
+        let Record { v, id, service, accepted_at, sequence, skipped: _, request } = record;
         let request = KeptRequest {
             to: &request.to,
             priority: request.priority,

@@ -151,6 +151,7 @@ impl<S: Store> World<S> {
             service: "svc".to_owned(),
             accepted_at: Wall(self.wall),
             sequence,
+            skipped: Vec::new(),
             request,
         };
         Entry { position: self.position(priority, partition), record: Ok(record) }

@@ -133,7 +133,7 @@ impl Writer {
             }
             let last = &mut self.sequences[pending.record.partition as usize];
             let sequence = Sequence { boot: self.boot, partition: pending.record.partition, seq: *last + 1 };
-            pending.record.write(sequence, &mut self.line);
+            pending.record.write(sequence, &[], &mut self.line);
             match self.logs[lane].stage(&self.line) {
                 Ok(_) => {
                     *last += 1;

@@ -1,0 +1,153 @@
+//! Carries what waits on the disk to Kafka: the most urgent first, each under its own id, at the pace that live records leave.
+//!
+//! Never lets go of a record before Kafka has it. A record that Kafka had already taken when it fell silent goes there
+//! again and is known to the owner by its id.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
+use tokio::time::{sleep, timeout};
+
+use super::Shared;
+use super::pacer::{Pacer, Seen};
+use super::phase::{Outage, Phase};
+use crate::journal::import::{ForeignLetter, LetterBook};
+use crate::journal::{AppendError, Draft, Entry, Journal, JournalReader, Position};
+use crate::limits::{DRAINED_AT_ONCE_MAX, READ_RETRY};
+use crate::record::Record;
+
+/// How long the disk may take to hand out what it says is waiting.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(50);
+
+pub(super) struct Drain {
+    pub(super) kafka: Arc<dyn Journal>,
+    pub(super) disk: Arc<dyn Journal>,
+    pub(super) reader: Box<dyn JournalReader>,
+    pub(super) letters: Arc<dyn LetterBook>,
+    pub(super) pacer: Pacer,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What became of one attempt.
+enum Tried {
+    Taken,
+    Refused(String),
+    /// Nobody will ever take it.
+    Unfit(String),
+}
+
+impl Drain {
+    /// Runs until the runtime ends.
+    pub(super) async fn run(mut self) {
+        let (mut outage, mut seen) = (self.shared.outage.subscribe(), self.shared.seen.subscribe());
+        loop {
+            if outage.wait_for(Outage::may_drain).await.is_err() {
+                return;
+            }
+            if self.disk.status().lag == 0 {
+                self.shared.tell(Outage::handle_empty);
+                sleep(REST).await;
+                continue;
+            }
+            match timeout(READ_WITHIN, self.reader.read(DRAINED_AT_ONCE_MAX)).await {
+                Ok(Ok(entries)) => self.carry(entries, &mut outage, &mut seen).await,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "what waits on the disk cannot be read");
+                    sleep(READ_RETRY).await;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Everything of one read, in its order, until Kafka has all of it.
+    async fn carry(
+        &mut self,
+        entries: Vec<Entry>,
+        outage: &mut watch::Receiver<Outage>,
+        seen: &mut watch::Receiver<Seen>,
+    ) {
+        let positions: Vec<Position> = entries.iter().map(|entry| entry.position).collect();
+        let mut waiting = VecDeque::from(entries);
+        while !waiting.is_empty() {
+            if outage.wait_for(Outage::may_drain).await.is_err() {
+                return;
+            }
+            if seen.has_changed().unwrap_or(false) {
+                self.pacer.handle_seen(*seen.borrow_and_update());
+            }
+            // As long as Kafka has taken nothing, one record is the question.
+            let is_asking = outage.borrow().phase() == Phase::Buffering;
+            let wanted = if is_asking { 1 } else { waiting.len() };
+            match self.pacer.take(wanted, self.shared.clock.mono()) {
+                0 => sleep(self.pacer.wait()).await,
+                count => self.try_first(count, &mut waiting).await,
+            }
+        }
+        if let Err(error) = self.reader.commit(&positions).await {
+            tracing::warn!(%error, "the disk was not told that Kafka has its records; they go there again");
+        }
+    }
+
+    /// Tries the first `count` at once, in their order; what was refused keeps its place.
+    async fn try_first(&mut self, count: usize, waiting: &mut VecDeque<Entry>) {
+        let first: Vec<Entry> = waiting.drain(..count).collect();
+        // By its own budget tokio would stop some of them half-way, and those behind would overtake.
+        let kafka = &*self.kafka;
+        let tried = unconstrained(join_all(first.iter().map(|entry| attempt(kafka, entry)))).await;
+        let mut refused = None;
+        for (entry, tried) in first.into_iter().zip(tried).rev() {
+            match tried {
+                Tried::Taken => self.shared.counts.drained.inc(),
+                Tried::Unfit(reason) => bury(&*self.letters, &entry, reason).await,
+                Tried::Refused(why) => {
+                    refused = Some(why);
+                    waiting.push_front(entry);
+                }
+            }
+        }
+        self.shared.tell(|outage, now| match refused {
+            Some(why) => outage.handle_refusal(&why, now),
+            None => outage.handle_drained(now),
+        });
+    }
+}
+
+async fn attempt(kafka: &dyn Journal, entry: &Entry) -> Tried {
+    let record = match &entry.record {
+        Ok(record) => record,
+        Err(poison) => return Tried::Unfit(poison.reason.clone()),
+    };
+    let Record { id, service, accepted_at, request, .. } = record.clone();
+    match kafka.append(Draft { id, service, accepted_at, request }).await {
+        Ok(_) => Tried::Taken,
+        Err(error @ AppendError::TooLong { .. }) => Tried::Unfit(error.to_string()),
+        Err(error) => Tried::Refused(error.to_string()),
+    }
+}
+
+/// To the dead letters, where an operator finds it.
+async fn bury(letters: &dyn LetterBook, entry: &Entry, reason: String) {
+    let Position { priority, partition, offset } = entry.position;
+    let bytes = match &entry.record {
+        Ok(record) => serde_json::to_vec(record).unwrap_or_default().into(),
+        Err(poison) => poison.bytes.clone(),
+    };
+    let letter = ForeignLetter {
+        topic: format!("buffer.{}", priority.name()),
+        partition: partition.cast_signed(),
+        offset: offset.cast_signed(),
+        reason,
+        bytes,
+        cut: false,
+    };
+    while let Err(error) = letters.enter(letter.clone()).await {
+        tracing::warn!(%error, "a record of the disk that cannot go to Kafka is not a dead letter yet");
+        sleep(READ_RETRY).await;
+    }
+}
