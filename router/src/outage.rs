@@ -100,10 +100,10 @@ struct Shared {
 
 /// Since the start.
 #[derive(Debug, Default)]
-pub struct Counts {
-    pub buffered: Counter,
-    pub bypassed: Counter,
-    pub drained: Counter,
+struct Counts {
+    buffered: Counter,
+    bypassed: Counter,
+    drained: Counter,
 }
 
 /// What people are shown of it.
@@ -169,12 +169,17 @@ pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
     watch.add_kafka();
     let is_left = disk.status().lag > 0 || !book.is_empty()?;
     let shared = Arc::new(Shared::new(is_left, clock));
-    let [kafka_of, disk_of] = [&kafka, &disk].map(Arc::clone);
-    tokio::spawn(Watcher { kafka: kafka_of, disk: disk_of, shared: Arc::clone(&shared), watch }.run());
-    let [kafka_of, disk_of] = [&kafka, &disk].map(Arc::clone);
-    let pacer = Pacer::new(drain_per_s, clock.mono());
-    let reader = Box::new(reader);
-    let drain = Drain { kafka: kafka_of, disk: disk_of, reader, letters, pacer, shared: Arc::clone(&shared) };
+    let watcher =
+        Watcher { kafka: Arc::clone(&kafka), disk: Arc::clone(&disk), shared: Arc::clone(&shared), watch };
+    tokio::spawn(watcher.run());
+    let drain = Drain {
+        kafka: Arc::clone(&kafka),
+        disk: Arc::clone(&disk),
+        reader: Box::new(reader),
+        letters,
+        pacer: Pacer::new(drain_per_s, clock.mono()),
+        shared: Arc::clone(&shared),
+    };
     tokio::spawn(drain.run());
     let verify = Verify { kafka: Arc::clone(&kafka), book: book.clone(), shared: Arc::clone(&shared) };
     tokio::spawn(verify.run());

@@ -33,6 +33,7 @@ mod flights;
 mod intake;
 mod logs;
 mod marks;
+mod outage;
 mod outcomes;
 mod retention;
 mod tickets;
@@ -280,7 +281,7 @@ impl<S: Store> Owner<S> {
         let mut rules = Rules { presence, meter, limits: *limits };
         match input {
             Input::Entry(entry) => intake::entry(desk, &mut rules, entry, now),
-            Input::Bypass(record) => intake::bypass(desk, &mut rules, record, now),
+            Input::Bypass(record) => outage::bypass(desk, &mut rules, record, now),
             Input::Outcome(delivery, outcome) => outcomes::outcome(desk, delivery, outcome, now),
             Input::Command(token, Command::Erase { user }) => {
                 erasure::ask(desk, presence, erasure, *token, user, now)

@@ -48,6 +48,15 @@ pub struct Board {
 impl Board {
     /// Names a dependency and what suffers when it is away. It is up until somebody says otherwise.
     pub fn watch(&mut self, name: &'static str, suffers: &'static str, now: Wall) {
+        self.insert(name, suffers, true, now);
+    }
+
+    /// The same for one that something else stands in for.
+    pub fn watch_replaceable(&mut self, name: &'static str, suffers: &'static str, now: Wall) {
+        self.insert(name, suffers, false, now);
+    }
+
+    fn insert(&mut self, name: &'static str, suffers: &'static str, is_vital: bool, now: Wall) {
         let up = Dependency {
             name,
             state: State::Up,
@@ -55,15 +64,9 @@ impl Board {
             detail: String::new(),
             degraded: "",
             suffers,
-            is_vital: true,
+            is_vital,
         };
         self.dependencies.insert(name, up);
-    }
-
-    /// The same for one that something else stands in for.
-    pub fn watch_replaceable(&mut self, name: &'static str, suffers: &'static str, now: Wall) {
-        self.watch(name, suffers, now);
-        self.dependencies.get_mut(name).expect("watched just now").is_vital = false;
     }
 
     /// True if the state changed. A dependency that nobody watches is a bug.

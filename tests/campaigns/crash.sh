@@ -29,7 +29,7 @@ noticed() {
         $1 >= cut && $2 < before { printf "%.1f", $1 - cut; exit }' "$links"
 }
 
-# What the survivors' p99 was while the kernel still closed the killed process's sockets, and from then on.
+# What the survivors' p99 was while connections were still being lost, and from then on.
 survivors() {
     python3 - "$1" <<'PY'
 import json, sys

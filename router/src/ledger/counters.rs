@@ -86,6 +86,14 @@ pub struct Lane {
     pub repeated: u64,
 }
 
+impl Lane {
+    /// A record that came for the first time and was turned into deliveries.
+    pub fn note_processed(&mut self) {
+        self.read += 1;
+        self.processed += 1;
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {

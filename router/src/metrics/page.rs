@@ -31,8 +31,9 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
     let journal = app.intake.journal();
     let status = journal.status();
     text.gauge("tocsin_router_journal_lag", "Records appended and not yet committed.", &[], status.lag);
-    let (store, waiting) = match &app.outage {
-        Some(outage) => ("disk", outage.shown().waiting),
+    let outage = app.outage.as_ref().map(|outage| outage.shown());
+    let (store, waiting) = match &outage {
+        Some(outage) => ("disk", outage.waiting),
         None => (journal.name(), status.lag),
     };
     text.gauge("tocsin_router_buffer_depth", "Records that wait, by store.", &[("store", store)], waiting);
@@ -43,8 +44,8 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         &[],
         status.damaged,
     );
-    if let Some(outage) = &app.outage {
-        self::outage(&mut text, &outage.shown());
+    if let Some(outage) = &outage {
+        self::outage(&mut text, outage);
     }
     #[cfg(feature = "kafka")]
     if let Some(kafka) = &app.kafka {

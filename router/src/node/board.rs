@@ -59,13 +59,20 @@ impl JournalFaults {
     /// The worse of the two, with its reason.
     fn state(&self) -> (State, String) {
         match self {
-            JournalFaults { writing: Some(Fault::Unwritable(why)), .. }
-            | JournalFaults { reading: Some(why), .. } => (State::Down, why.clone()),
-            JournalFaults { writing: Some(Fault::Full { bytes }), .. } => (
-                State::Degraded,
-                format!("{bytes} bytes are as many as it may hold but for what is critical"),
-            ),
+            JournalFaults { writing: Some(fault @ Fault::Unwritable(_)), .. }
+            | JournalFaults { writing: Some(fault), reading: None } => told(fault),
+            JournalFaults { reading: Some(why), .. } => (State::Down, why.clone()),
             JournalFaults { reading: None, writing: None } => (State::Up, String::new()),
+        }
+    }
+}
+
+/// What a fault of a log's comes to.
+fn told(fault: &Fault) -> (State, String) {
+    match fault {
+        Fault::Unwritable(why) => (State::Down, why.clone()),
+        Fault::Full { bytes } => {
+            (State::Degraded, format!("{bytes} bytes are as many as it may hold but for what is critical"))
         }
     }
 }
@@ -118,20 +125,18 @@ impl Watch {
     /// How Kafka does, and what an outage lost. Told when it changes.
     pub fn outage(&self, outage: &Outage, missing: &Look) {
         let now = self.clock.wall();
-        let why = match outage.phase() {
-            Phase::Normal | Phase::Verifying => None,
-            Phase::Buffering => Some((State::Down, outage.why().to_owned())),
-            Phase::Recovering => Some((State::Degraded, "what waited on the disk follows".to_owned())),
+        let (state, detail) = match outage.phase() {
+            Phase::Normal | Phase::Verifying => (State::Up, ""),
+            Phase::Buffering => (State::Down, outage.why()),
+            Phase::Recovering => (State::Degraded, "what waited on the disk follows"),
         };
         let mut inner = self.lock();
-        let down = why.as_ref().filter(|(state, _)| *state == State::Down).map(|(_, why)| why.clone());
-        let (state, detail) = match why {
-            None => (State::Up, String::new()),
-            Some((state, why)) => (state, why),
-        };
-        inner.board.set(KAFKA, state, &detail, now);
-        if state != State::Degraded {
-            set_alert(&mut inner.alerts, KAFKA_DOWN, down, now);
+        inner.board.set(KAFKA, state, detail, now);
+        match state {
+            State::Down => set_alert(&mut inner.alerts, KAFKA_DOWN, Some(detail.to_owned()), now),
+            State::Up => set_alert(&mut inner.alerts, KAFKA_DOWN, None, now),
+            // It stands, or not, until the disk is empty.
+            State::Degraded => {}
         }
         let lost = (missing.missing > 0).then(|| {
             let ids: Vec<String> = missing.ids.iter().map(ToString::to_string).collect();
@@ -144,20 +149,12 @@ impl Watch {
     }
 
     /// How the disk does that stands in for Kafka. Told when it changes.
-    pub fn buffer(&self, fault: Option<Fault>) {
+    pub fn buffer(&self, fault: Option<&Fault>) {
         let now = self.clock.wall();
-        let (state, detail) = match fault {
-            None => (State::Up, String::new()),
-            Some(Fault::Unwritable(why)) => (State::Down, why),
-            Some(Fault::Full { bytes }) => (
-                State::Degraded,
-                format!("{bytes} bytes are as many as it may hold but for what is critical"),
-            ),
-        };
+        let (state, detail) = fault.map_or((State::Up, String::new()), told);
         let mut inner = self.lock();
-        let told = (state != State::Up).then(|| detail.clone());
         inner.board.set(BUFFER, state, &detail, now);
-        set_alert(&mut inner.alerts, BUFFER_UNWRITABLE, told, now);
+        set_alert(&mut inner.alerts, BUFFER_UNWRITABLE, fault.map(|_| detail), now);
     }
 
     fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {

@@ -78,7 +78,7 @@ impl<S: Store> Book<S> {
         }
     }
 
-    /// Erasure and retention leave the notification's own row until last, so that one row is enough to look for.
+    /// An erased person's notifications have no row of their own any more, but their deliveries do.
     fn is_known(&self, id: Uuid) -> Result<bool, StoreError> {
         if self.store.get(Space::Notifications, id.as_bytes())?.is_some() {
             return Ok(true);

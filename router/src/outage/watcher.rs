@@ -35,7 +35,7 @@ impl Watcher {
             let now = (self.shared.outage.borrow().clone(), self.shared.missing().clone(), self.disk.fault());
             if told.as_ref() != Some(&now) {
                 self.watch.outage(&now.0, &now.1);
-                self.watch.buffer(now.2.clone());
+                self.watch.buffer(now.2.as_ref());
                 told = Some(now);
             }
         }

@@ -14,7 +14,7 @@ use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
 use super::retention;
 use super::words::{Answer, DeliveryKey, Output, ProviderCall};
-use super::{cancellations, erasure};
+use super::{cancellations, erasure, outage};
 use crate::classify::Recipient;
 use crate::inbox::{self, Item, Mark, RecipientRow};
 use crate::journal::import::ForeignLetter;
@@ -24,7 +24,7 @@ use crate::limit::Window;
 use crate::limits::ACK_WITHIN_S_DEFAULT;
 use crate::pipeline::{self, Book, Plan, Rules, Stop};
 use crate::presence::Whereabouts;
-use crate::record::{Channel, Record, SKIPPED_RUNS_MAX, SKIPPED_TOLD_MAX, Sequence};
+use crate::record::{Channel, Record};
 use crate::route::Step;
 use crate::store::codec::Encoder;
 use crate::store::keys::{self, Place};
@@ -42,60 +42,13 @@ pub(super) fn entry<S: Store>(
 ) -> Result<(), StoreError> {
     match &entry.record {
         Ok(taken) => {
-            note_sequences(desk, taken, entry.position, now)?;
+            outage::note_sequences(desk, taken, entry.position, now)?;
             record(desk, rules, taken, entry.position, now)?;
         }
         Err(Poison { reason, bytes }) => dead_letter(desk, entry.position, reason, None, bytes, now.wall)?,
     }
     desk.note_position(entry.position);
     Ok(())
-}
-
-/// The record's own number, and those that its producer never saw acknowledged.
-fn note_sequences<S: Store>(
-    desk: &mut Desk<S>,
-    record: &Record,
-    at: Position,
-    now: Tick,
-) -> Result<(), StoreError> {
-    let mut believed = SKIPPED_TOLD_MAX;
-    let mut noted = desk.sequences.note(&desk.turn, record.sequence, at.priority, now.wall);
-    for &(first, last) in record.skipped.iter().take(SKIPPED_RUNS_MAX) {
-        let last = last.min(first.saturating_add(believed)).min(record.sequence.seq);
-        for seq in first..last.saturating_add(1) {
-            let sequence = Sequence { seq, ..record.sequence };
-            noted = noted.and_then(|()| desk.sequences.note(&desk.turn, sequence, at.priority, now.wall));
-            believed = believed.saturating_sub(1);
-        }
-    }
-    match noted {
-        // A gap may go unseen, which is told; that is no reason to hold the record back.
-        Err(damage @ StoreError::Damaged { .. }) => {
-            desk.alert("store_row_damaged", true, damage.to_string());
-            Ok(())
-        }
-        result => result,
-    }
-}
-
-/// A critical record that the disk holds while Kafka takes nothing. It comes again by its lane, and is known then. One that
-/// makes no sense is left to that.
-pub(super) fn bypass<S: Store>(
-    desk: &mut Desk<S>,
-    rules: &mut Rules<'_>,
-    record: &Record,
-    now: Tick,
-) -> Result<(), StoreError> {
-    match walk(desk, rules, record, now) {
-        Ok(walked) if walked.fresh > 0 => {
-            let lane = desk.counters.lane(record.request.priority);
-            lane.read += 1;
-            lane.processed += 1;
-            Ok(())
-        }
-        Ok(_) | Err(Stop::Senseless(_)) => Ok(()),
-        Err(Stop::Book(error)) => Err(error),
-    }
 }
 
 fn record<S: Store>(
@@ -107,11 +60,7 @@ fn record<S: Store>(
 ) -> Result<(), StoreError> {
     match walk(desk, rules, record, now) {
         Ok(walked) if walked.fresh == 0 => desk.counters.lane(at.priority).repeated += 1,
-        Ok(_) => {
-            let lane = desk.counters.lane(at.priority);
-            lane.read += 1;
-            lane.processed += 1;
-        }
+        Ok(_) => desk.counters.lane(at.priority).note_processed(),
         Err(Stop::Senseless(why)) => dead_letter_record(desk, at, record, &why.to_string(), now.wall)?,
         Err(Stop::Book(error)) => return Err(error),
     }
