@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::backup::Backups;
 use crate::config::Config;
 use crate::ingest::{self, Intake};
 use crate::limits::{ANSWER_WITHIN, API_CONNECTIONS_MAX, RETRY_AFTER_S};
@@ -37,6 +38,7 @@ use problem::{Kind, Problem};
 pub mod access;
 pub mod admin;
 pub mod auth;
+mod backups;
 pub mod body;
 mod cors;
 mod inbox;
@@ -66,6 +68,7 @@ pub struct Parts {
     pub kept: Spans,
     /// What stands in for Kafka, where there is a Kafka.
     pub outage: Option<Arc<Buffered>>,
+    pub backups: Backups,
     #[cfg(feature = "kafka")]
     pub kafka: Option<crate::node::kafka::KafkaFigures>,
 }
@@ -194,6 +197,7 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("post", "/v1/overflow/{id}/replay", post(operations::replay_overflow)),
         ("get", "/v1/dead-letters", get(operations::dead_letters)),
         ("post", "/v1/dead-letters/{id}/replay", post(operations::replay_dead_letter)),
+        ("post", "/v1/backups", post(backups::post)),
         ("post", "/v1/tickets", post(people::issue_ticket)),
         ("post", "/v1/revocations", post(people::revoke)),
         ("get", "/openapi.json", get(openapi)),

@@ -24,6 +24,9 @@ pub const LINKS_DEFAULT: &str = "127.0.0.1:9090";
 
 /// Partitions of the embedded journal: enough to keep the arithmetic of partitions in use, with one owner for all.
 pub const EMBEDDED_PARTITIONS: u32 = 16;
+/// Folders of the data folder.
+pub const JOURNAL_DIR: &str = "journal";
+pub const STORE_DIR: &str = "store";
 
 /// What a router runs by.
 #[derive(Debug, Clone)]
@@ -170,11 +173,15 @@ impl Config {
     }
 
     pub fn journal_dir(&self) -> PathBuf {
-        self.data.join("journal")
+        self.data.join(JOURNAL_DIR)
     }
 
     pub fn store_dir(&self) -> PathBuf {
-        self.data.join("store")
+        self.data.join(STORE_DIR)
+    }
+
+    pub fn backups_dir(&self) -> PathBuf {
+        self.data.join("backups")
     }
 
     pub fn partitions(&self) -> u32 {

@@ -13,6 +13,7 @@ use wire::message::Priority;
 use wire::time::Wall;
 
 use crate::record::{Record, Request};
+use embedded::Hold;
 
 pub mod embedded;
 mod encode;
@@ -110,6 +111,11 @@ pub trait Journal: Send + Sync {
 
     /// What stands in the way of appends. Over when appends work again, whether anybody tries one or not.
     fn fault(&self) -> Option<Fault>;
+
+    /// Holds it for a backup, if its files lie in this router's folder.
+    fn hold(&self) -> Option<Hold> {
+        None
+    }
 
     /// What to show for this store in `/v1/status`: `journal` or `kafka`.
     fn name(&self) -> &'static str;

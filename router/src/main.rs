@@ -1,11 +1,13 @@
 //! The router as a program of its own. In standalone the gateway's `main` starts the same rooms.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use ops::clock::Clock;
 use ops::logs::LogFormat;
+use router::backup::{self, Manifest};
 use router::config::{Config, ConfigError};
 use router::node;
 
@@ -14,7 +16,7 @@ const BAD_START: u8 = 2;
 
 /// Takes notifications in, decides what becomes of them, delivers, and keeps the ledger.
 #[derive(Debug, Parser)]
-#[command(name = "router", version)]
+#[command(name = "router", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     /// Settings, as TOML. `TOCSIN_<SECTION>_<KEY>` in the environment wins over it.
     #[arg(long, value_name = "FILE")]
@@ -27,18 +29,62 @@ struct Arguments {
     check_config: bool,
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
+    #[command(subcommand)]
+    order: Option<Order>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Write a backup of a data folder on which no router runs. One that runs is asked: POST /v1/backups.
+    Backup {
+        /// The router's folder.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The backup's folder; not there yet, or empty.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Check a backup and make a data folder of it.
+    Restore {
+        /// The backup's folder.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// The router's folder; not there yet, or empty.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     ops::logs::init(arguments.log_format);
-    match run(&arguments) {
+    let done = match &arguments.order {
+        None => run(&arguments),
+        Some(order) => carry_out(order),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("router: {why}");
             ExitCode::from(BAD_START)
         }
     }
+}
+
+fn carry_out(order: &Order) -> anyhow::Result<()> {
+    match order {
+        Order::Backup { data, to } => {
+            let manifest = backup::write_offline(data, to, Clock::start().wall())?;
+            say("the backup is", to, &manifest);
+        }
+        Order::Restore { from, data } => say("restored to", data, &backup::restore(from, data)?),
+    }
+    Ok(())
+}
+
+fn say(what: &str, dir: &Path, manifest: &Manifest) {
+    let (rows, waiting): (u64, u64) = (manifest.rows.values().sum(), manifest.waiting.values().sum());
+    println!("{what} {}: of {}, {rows} rows and {waiting} records to read", dir.display(), manifest.at);
 }
 
 fn read(arguments: &Arguments) -> Result<Config, ConfigError> {

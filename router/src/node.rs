@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::api::access::Access;
 use crate::api::{self, App, Spans, WeakApp};
+use crate::backup::Backups;
 use crate::config::Config;
 use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
@@ -229,6 +230,7 @@ fn compose(
         access: Access::new(config),
         intake: Intake::new(journal, idempotency, recent, &config.services, clock, Arc::clone(&metrics)),
         kept: Spans::of(config),
+        backups: Backups::new(config.backups_dir()),
         view,
         outbox,
         inputs: inputs.clone(),

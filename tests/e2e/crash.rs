@@ -15,10 +15,10 @@ const ROUNDS: u32 = 20;
 const SENDERS: usize = 4;
 
 /// Who was promised what, kept outside of the system.
-type Promised = Mutex<BTreeMap<String, HashSet<String>>>;
+pub(crate) type Promised = Mutex<BTreeMap<String, HashSet<String>>>;
 
 /// Hands in until told to stop or the system dies; remembers what got a 202.
-fn hand_in(api: &Api, user: &str, round: u32, stop: &AtomicBool, promised: &Promised) {
+pub(crate) fn hand_in(api: &Api, user: &str, round: u32, stop: &AtomicBool, promised: &Promised) {
     for i in 0.. {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -53,7 +53,7 @@ fn crash_under_load(tocsin: &mut Tocsin, round: u32, promised: &Promised) {
     tocsin.start_gateway();
 }
 
-fn nothing_is_missing(tocsin: &Tocsin, promised: &Promised) {
+pub(crate) fn nothing_is_missing(tocsin: &Tocsin, promised: &Promised) {
     let equation = Equation::settled(&tocsin.api());
     let promised = promised.lock().expect("no panic");
     let count: usize = promised.values().map(HashSet::len).sum();

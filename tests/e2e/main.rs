@@ -6,6 +6,7 @@ mod support;
 mod addresses;
 mod admission;
 mod auth;
+mod backup;
 mod client_messages;
 mod closes;
 mod collapse;

@@ -105,6 +105,8 @@ fn a_dead_kafka_costs_nothing_that_was_accepted() {
     assert_eq!(titles(&system.tocsin, "ada").len(), 21, "the criticals came by Kafka, too, and were known");
     assert_eq!(system.records("critical").len(), 21, "Kafka has them");
     assert_eq!(accept(&system.tocsin, &note("bob", "300", "normal")).0, "kafka");
+    let refused = system.tocsin.api().send("POST", "/v1/backups", &json!({}));
+    assert!(refused.problem(422).contains("only a node with a journal of its own"));
 }
 
 #[test]

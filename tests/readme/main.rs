@@ -134,8 +134,13 @@ fn the_first_notification_goes_as_the_readme_says() {
                 let json: Value =
                     serde_json::from_str(json.trim()).unwrap_or_else(|_| panic!("{command}\n{answer}"));
                 judge_curl(&command, &json, listener.as_ref());
+                if let Some(backup) = json["dir"].as_str() {
+                    let stopped = folder.path().join("stopped");
+                    router(&format!("restore --from {backup} --data {}", stopped.display()));
+                }
                 handed_in |= command.contains("/v1/notifications");
             }
+            "target/release/router" => judge_router(&command, folder.path()),
             "tests/run" => judge_tests_run(&command),
             _ => panic!("README.md has a command that no test judges: {command}"),
         }
@@ -172,9 +177,25 @@ fn judge_curl(command: &str, answer: &Value, listener: Option<&Listener>) {
         let id = answer["id"].as_str().unwrap_or_else(|| panic!("an id: {answer}"));
         assert!(answer["status_url"].is_string(), "{answer}");
         listener.expect("somebody listens before it is handed in").wait_for(id);
+    } else if command.contains("/v1/backups") {
+        assert!(answer["files"].as_u64() > Some(0), "{answer}");
     } else {
         panic!("README.md has a curl that no test judges: {command}");
     }
+}
+
+/// Backs up and restores as it stands: what stands for a stopped node's folder was restored of the running one.
+fn judge_router(command: &str, folder: &Path) {
+    let (_, words) = command.split_once(' ').expect("an order");
+    let data = if words.starts_with("backup ") { "stopped" } else { "restored" };
+    let here = |name: &str| folder.join(name).display().to_string();
+    let words = words.split('#').next().unwrap_or_default();
+    router(&words.replace("/mnt/tocsin-monday", &here("monday")).replace("tocsin-data", &here(data)));
+}
+
+fn router(words: &str) {
+    let (good, said) = run(Command::new(paths::program("router")).args(words.split_whitespace()), COMMAND);
+    assert!(good, "router {words}\n{said}");
 }
 
 /// The same load, for two seconds and with a tenth of the connections: whether it is met is the campaigns' business.

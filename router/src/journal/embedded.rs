@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use wire::message::Priority;
 
 use super::encode::Prepared;
-use super::segment::{Budget, LogConfig, Recovery, SegmentLog};
+use super::segment::{Budget, LogConfig, LogFiles, Recovery, SegmentLog};
 use super::storage::{DiskStorage, Storage};
 use super::{AppendError, Appended, Draft, Fault, Journal, JournalStatus};
 use commit::Committed;
@@ -27,11 +27,13 @@ use queue::{Pending, Shared};
 use writer::Writer;
 
 mod commit;
+mod hold;
 mod queue;
 mod reader;
 mod share;
 mod writer;
 
+pub use hold::{Hold, Part};
 pub use reader::EmbeddedReader;
 #[cfg(feature = "kafka")]
 pub(crate) use share::shares;
@@ -96,6 +98,7 @@ impl RecoveryReport {
 #[derive(Debug)]
 pub struct EmbeddedJournal {
     shared: Arc<Shared>,
+    files: Arc<[LogFiles]>,
     partitions: u32,
     boot: u64,
     _running: Arc<writer::Running>,
@@ -186,13 +189,14 @@ fn open_on(
         logs.push(log);
     }
     let readers: Vec<_> = logs.iter().zip(committed.0).map(|(log, from)| log.reader(from)).collect();
+    let files = logs.iter().map(SegmentLog::files).collect();
     let ends = std::array::from_fn(|lane| logs[lane].next_offset());
     let shared = Arc::new(Shared::new(budget, ends, committed));
     let places = report.lanes.iter().map(Recovery::unreported).sum();
     let writer = Writer::new(logs, storage, Arc::clone(&shared), partitions, seed.boot, places);
     let running = Arc::new(writer::Running::start(writer, lock)?);
     let reader = EmbeddedReader::new(readers, Arc::clone(&shared), committed, Arc::clone(&running));
-    let journal = EmbeddedJournal { shared, partitions, boot: seed.boot, _running: running };
+    let journal = EmbeddedJournal { shared, files, partitions, boot: seed.boot, _running: running };
     Ok((journal, reader, report))
 }
 
@@ -215,6 +219,10 @@ impl Journal for EmbeddedJournal {
 
     fn fault(&self) -> Option<Fault> {
         self.shared.fault()
+    }
+
+    fn hold(&self) -> Option<Hold> {
+        Some(Hold::new(Arc::clone(&self.shared), Arc::clone(&self.files)))
     }
 
     fn name(&self) -> &'static str {

@@ -17,11 +17,13 @@ use bytes::BytesMut;
 use super::storage::{Appender, Storage};
 use format::{RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, encode_record, segment_name};
 
+mod files;
 mod format;
 mod reader;
 mod recover;
 mod scan;
 
+pub use files::{LogFiles, Piece};
 pub use reader::{LogReader, LogRecord};
 pub use recover::{Damaged, Recovery, Torn};
 
@@ -194,6 +196,11 @@ impl SegmentLog {
     /// Reads from `from` on, or from the first offset that is there.
     pub fn reader(&self, from: u64) -> LogReader {
         LogReader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// A look at its files.
+    pub fn files(&self) -> LogFiles {
+        LogFiles::new(Arc::clone(&self.shared))
     }
 
     /// The offset that the next record gets.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use super::{Batch, FORMAT_VERSION, Order, Range, Row, Space, Store, StoreError};
 
@@ -60,9 +60,38 @@ impl DiskStore {
         Ok(DiskStore { open: Arc::new(Open { database, spaces }) })
     }
 
+    /// All rows as they are now, whatever is written later. What they take stays on the disk while it lives.
+    pub fn freeze(&self) -> Frozen {
+        Frozen { open: Arc::clone(&self.open), rows: self.open.database.snapshot() }
+    }
+
     fn space(&self, space: Space) -> &Keyspace {
         &self.open.spaces[space as usize]
     }
+}
+
+/// Made by [`DiskStore::freeze`].
+pub struct Frozen {
+    open: Arc<Open>,
+    rows: Snapshot,
+}
+
+impl std::fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Frozen").finish_non_exhaustive()
+    }
+}
+
+impl Frozen {
+    /// In the order of their keys.
+    pub fn rows(&self, space: Space) -> impl Iterator<Item = Result<Row, StoreError>> + use<> {
+        self.rows.iter(&self.open.spaces[space as usize]).map(row)
+    }
+}
+
+fn row(guard: fjall::Guard) -> Result<Row, StoreError> {
+    let (key, value) = guard.into_inner().map_err(io)?;
+    Ok((key.to_vec(), Bytes::copy_from_slice(&value)))
 }
 
 fn options() -> KeyspaceCreateOptions {
@@ -121,10 +150,6 @@ impl Store for DiskStore {
             range.from.as_ref().map(Vec::as_slice),
             range.to.as_ref().map(Vec::as_slice),
         ));
-        let row = |guard: fjall::Guard| {
-            let (key, value) = guard.into_inner().map_err(io)?;
-            Ok((key.to_vec(), Bytes::copy_from_slice(&value)))
-        };
         match order {
             Order::Forward => rows.take(limit).map(row).collect(),
             Order::Reverse => rows.rev().take(limit).map(row).collect(),

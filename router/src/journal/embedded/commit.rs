@@ -11,7 +11,7 @@ use wire::message::Priority;
 use super::LANES;
 use crate::journal::storage::Storage;
 
-const NAME: &str = "commit";
+pub(super) const NAME: &str = "commit";
 const NEW_NAME: &str = "commit.new";
 const VERSION_LINE: &str = "tocsin commits 1";
 /// Bytes of the file at most.
@@ -50,7 +50,7 @@ impl Committed {
         storage.sync_folder()
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = format!("{VERSION_LINE}\n");
         for (priority, offset) in Priority::ALL.into_iter().zip(self.0) {
             writeln!(text, "{} {offset}", priority.name()).expect("a string takes everything");

@@ -76,6 +76,8 @@ pub(super) struct Shared {
     /// Why the disk takes nothing at present.
     fault: Mutex<Option<String>>,
     damaged: AtomicU64,
+    /// Holds that live. Locked while segments are trimmed.
+    holds: Mutex<usize>,
 }
 
 impl Shared {
@@ -90,6 +92,7 @@ impl Shared {
             appended: watch::Sender::new(0),
             fault: Mutex::default(),
             damaged: AtomicU64::new(0),
+            holds: Mutex::new(0),
         }
     }
 
@@ -172,6 +175,25 @@ impl Shared {
 
     pub(super) fn committed(&self) -> Committed {
         Committed(std::array::from_fn(|lane| self.committed[lane].load(Ordering::Acquire)))
+    }
+
+    fn holds(&self) -> MutexGuard<'_, usize> {
+        self.holds.lock().expect("nobody panics while holding the holds")
+    }
+
+    /// Nothing is trimmed until as many releases. Waits for a trimming under way, so what is committed by now is all
+    /// that it took.
+    pub(super) fn hold(&self) {
+        *self.holds() += 1;
+    }
+
+    pub(super) fn release(&self) {
+        *self.holds() -= 1;
+    }
+
+    /// `None` while somebody holds the journal. No hold begins while the guard lives.
+    pub(super) fn not_held(&self) -> Option<MutexGuard<'_, usize>> {
+        Some(self.holds()).filter(|holds| **holds == 0)
     }
 
     pub(super) fn status(&self) -> JournalStatus {

@@ -218,6 +218,8 @@ impl Writer {
             return;
         }
         self.stored = committed;
+        // A backup is written: what is not trimmed now is trimmed with the next commits.
+        let Some(_not_held) = self.shared.not_held() else { return };
         for (log, committed) in self.logs.iter_mut().zip(committed.0) {
             if let Err(error) = log.trim(committed) {
                 tracing::warn!(%error, "a finished segment cannot be removed");
