@@ -60,6 +60,9 @@ pub const LINGER_WAIT: Duration = Duration::from_millis(300);
 /// reset.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 
+/// Deliveries that are remembered on a node with several routers, so that one which another router repeats is sent once.
+pub const DOUBLES_MAX: usize = 65_536;
+
 /// Due timers handled in one turn.
 pub const TIMERS_PER_TURN: usize = 4_096;
 /// Connections told or closed by a drain in one turn.

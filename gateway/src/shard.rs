@@ -14,6 +14,7 @@
 mod connection;
 mod conversation;
 mod deliveries;
+mod doubles;
 pub mod drain;
 mod events;
 mod fanout;
@@ -50,6 +51,7 @@ use crate::limits;
 use crate::metrics::{Handshake, ShardMetrics};
 use connection::{Behind, Flags, Head, State};
 pub use connection::{CONNECTION_BYTES_MAX, DeviceName, Key};
+use doubles::Doubles;
 use drain::{Drain, DrainKind};
 use fanout::Fanout;
 use lifetimes::Lifetimes;
@@ -105,7 +107,7 @@ pub struct Shard {
     sockets: Sockets,
     registry: Registry,
     /// The same on all shards of a process: they tell each other of devices.
-    device_hasher: RandomState,
+    hasher: RandomState,
     /// By connection index: who it counts for. Shorter while addresses are not counted.
     sources: Vec<Source>,
     lifetimes: Lifetimes,
@@ -113,6 +115,7 @@ pub struct Shard {
     links: Links,
     /// By router: since when its frames may have been lost with the link, until the sockets are told.
     lost_since: Vec<Option<Wall>>,
+    doubles: Doubles,
     draining: Option<Draining>,
     /// Sockets that its table holds.
     room: u64,
@@ -146,7 +149,7 @@ impl Shard {
             random: SmallRng::seed_from_u64(seed),
             sockets: Sockets::new(pool, Wheel::new(now.mono), Arc::clone(&config.metrics)),
             registry: Registry::new(seed.rotate_left(7) ^ 0x7265_6769),
-            device_hasher: RandomState::with_seeds(
+            hasher: RandomState::with_seeds(
                 config.boot,
                 config.boot.rotate_left(23),
                 !config.boot,
@@ -157,6 +160,7 @@ impl Shard {
             fanout: Fanout::new(seed.rotate_left(13) ^ 0x726f_6f6d),
             links: Links::new(&config.node, config.shard, config.boot, config.routers),
             lost_since: vec![None; config.routers],
+            doubles: Doubles::default(),
             draining: None,
             room: u64::MAX,
             open_websockets: 0,

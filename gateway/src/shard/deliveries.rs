@@ -41,14 +41,23 @@ impl Shard {
     }
 
     fn deliver(&mut self, receipt: Receipt, user: &str, mut message: Encoded, now: Now) {
+        let Receipt { router, tag, id } = receipt;
         let result = match self.registry.find(user) {
             None => DeliveryResult::None,
-            Some(user) => {
+            Some(found) => {
                 self.fanout.heed_others(now.mono);
-                fanout::to_user(&mut self.sockets, &self.registry, user, None, &mut message, now).result()
+                let which = (id, self.hasher.hash_one(user));
+                let have = self.doubles.have(which, router).unwrap_or_default();
+                let tally =
+                    fanout::to_user(&mut self.sockets, &self.registry, found, have, &mut message, now);
+                let result = tally.result_beside(have.len());
+                if self.config.routers > 1 && matches!(result, DeliveryResult::Sent { .. }) {
+                    let to = self.keys_of(found, |_| true).into();
+                    self.doubles.note(which, router, to);
+                }
+                result
             }
         };
-        let Receipt { router, tag, id } = receipt;
         self.links.result(router, tag, id, result);
         self.links.worked_off(router);
     }
@@ -87,7 +96,7 @@ impl Shard {
         let Some(user) = self.registry.find(user) else { return };
         let except = except.map(|session| Key(session.0));
         let mut message = Encoded::message(text);
-        fanout::to_user(&mut self.sockets, &self.registry, user, except, &mut message, now);
+        fanout::to_user(&mut self.sockets, &self.registry, user, except.as_slice(), &mut message, now);
     }
 
     fn set_topics(&mut self, user: &str, topics: &[String]) {
@@ -121,11 +130,13 @@ impl Shard {
         let _refused = self.fanout.start(Room::Everyone, message, None, now.mono);
     }
 
-    /// A link that was lost stands again and its router knows who is here: what was lost on the way is in the
-    /// inbox, and a sync finds it.
+    /// A link that was lost stands again and its router knows who is here, or others have taken all that was that
+    /// router's and know it: what was lost on the way is in the inbox, and a sync finds it.
     pub(super) fn tell_what_links_lost(&mut self, now: Now) {
         for router in 0..self.lost_since.len() {
-            if self.links.has_told_all(router as RouterIndex)
+            let index = router as RouterIndex;
+            if self.lost_since[router].is_some()
+                && (self.links.has_told_all(index) || self.links.is_succeeded(index))
                 && let Some(since) = self.lost_since[router].take()
             {
                 self.tell_gap(since, now);

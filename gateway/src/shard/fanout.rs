@@ -55,6 +55,14 @@ impl Tally {
         }
     }
 
+    /// The result where `had` sockets had it before.
+    pub(super) fn result_beside(self, had: usize) -> DeliveryResult {
+        match self {
+            Tally { queued: 0, .. } if had > 0 => DeliveryResult::Sent { sockets: had as u32 },
+            tally => tally.result(),
+        }
+    }
+
     pub(super) fn result(self) -> DeliveryResult {
         match self {
             Tally { queued: 0, dropped: 0 } => DeliveryResult::None,
@@ -64,18 +72,18 @@ impl Tally {
     }
 }
 
-/// Sends to each of a user's sockets, but for one that may be excepted.
+/// Sends to each of a user's sockets, but for those that are excepted.
 pub(super) fn to_user(
     sockets: &mut Sockets,
     registry: &Registry,
     user: UserId,
-    except: Option<Key>,
+    except: &[Key],
     message: &mut Encoded,
     now: Now,
 ) -> Tally {
     let mut tally = Tally::default();
     for index in registry.connections(user) {
-        let is_excepted = except.is_some_and(|key| key.index() == index && sockets.slab.get(key).is_some());
+        let is_excepted = except.iter().any(|key| key.index() == index && sockets.slab.get(*key).is_some());
         if !is_excepted {
             tally.count(sockets.offer(index, message, 1, now));
         }

@@ -367,6 +367,13 @@ impl Links {
         self.routers[router as usize].snapshot.as_ref().is_some_and(|snapshot| !snapshot.is_under_way())
     }
 
+    /// Whether the link is down, and others own all that was this router's and were told all who are here.
+    pub fn is_succeeded(&self, router: RouterIndex) -> bool {
+        let heir_is_told =
+            |heir: Option<RouterIndex>| heir.is_some_and(|heir| heir != router && self.has_told_all(heir));
+        !self.routers[router as usize].is_up && self.ownership.owners().all(heir_is_told)
+    }
+
     pub fn poll_timeout(&self) -> Option<Mono> {
         let pings = self.routers.iter().filter(|router| router.is_up).map(|router| router.next_ping);
         let overdue = self.waiting.front().map(|message| message.since + limits::LINK_PENDING_WAIT);

@@ -82,7 +82,7 @@ impl Shard {
             return;
         };
         let user = connection.user;
-        let hash = self.device_hasher.hash_one(device);
+        let hash = self.hasher.hash_one(device);
         let name = DeviceName(NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN));
         connection.extra.get_or_insert_default().device = Some(Device { name, named_at: now.mono });
         if self.has_siblings {

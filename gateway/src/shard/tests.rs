@@ -5,6 +5,7 @@ mod admitted;
 mod conversing;
 mod delivered;
 mod draining;
+mod handed_over;
 mod lifetimes;
 mod origins;
 mod streaming;
@@ -49,12 +50,13 @@ struct House {
 struct Plan {
     gateway: Gateway,
     limits: AdmissionLimits,
+    routers: usize,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
         let limits = AdmissionLimits { soft: 1_000, hard: 1_200, accept_rate: 1_000_000 };
-        Plan { gateway: Gateway::default(), limits }
+        Plan { gateway: Gateway::default(), limits, routers: 1 }
     }
 }
 
@@ -72,7 +74,7 @@ impl House {
             node: "n1".to_owned(),
             shard: 3,
             boot: 0xb007,
-            routers: 1,
+            routers: plan.routers,
             admission: Arc::new(Admission::new(plan.limits)),
             census: Arc::new(Census::new(7)),
             authenticator: Arc::new(Authenticator::new(beliefs)),
@@ -113,7 +115,11 @@ impl House {
     }
 
     fn router(&mut self, frame: Frame) {
-        self.shard.handle_link_frame(0, frame, self.now);
+        self.router_at(0, frame);
+    }
+
+    fn router_at(&mut self, router: RouterIndex, frame: Frame) {
+        self.shard.handle_link_frame(router, frame, self.now);
         self.settle();
     }
 

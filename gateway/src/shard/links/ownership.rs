@@ -34,6 +34,11 @@ impl Ownership {
         self.partitions.get(partition as usize)?.owner
     }
 
+    /// By partition.
+    pub(super) fn owners(&self) -> impl Iterator<Item = Option<RouterIndex>> + '_ {
+        self.partitions.iter().map(|partition| partition.owner)
+    }
+
     /// A router says what it owns: all of it. Older claims than those known change nothing.
     pub(super) fn claim(&mut self, router: RouterIndex, stamp: Stamp, count: u32, owned: &[u32]) {
         if self.partitions.len() != count as usize {
