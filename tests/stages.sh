@@ -6,7 +6,7 @@ readonly TOTAL_BUDGET=3600
 # name:seconds, in the order in which they run.
 readonly STAGES=(
     prepare:240 build:900 fmt:10 clippy:300 alone:120 wasm:60 layering:20 deny:60
-    unit:420 sim:120 e2e:300 crash:300 hostile:150 haproxy:90 kafka:240 browser:150 readme:180
+    unit:420 sim:120 e2e:300 crash:300 hostile:150 haproxy:90 kafka:240 cassandra:200 browser:150 readme:180
 )
 
 all_stages() {
@@ -46,6 +46,7 @@ stage_prepare() {
     prepare_apt
     prepare_rust
     prepare_kafka
+    prepare_cassandra
     prepare_node
     prepare_venv
     prepare_advisories
@@ -78,16 +79,25 @@ prepare_rust() {
     command -v rustfmt >/dev/null || rustup component add rustfmt
 }
 
-prepare_kafka() {
-    local libs=target/servers/kafka/libs done=target/servers/kafka/pom.xml
-    if cmp -s tests/servers/kafka/pom.xml "$done"; then
-        echo "kafka: there"
+# A Java server's jars, through a pom that names it.
+prepare_jars() {
+    local pom=tests/servers/$1/pom.xml libs=target/servers/$1/libs done=target/servers/$1/pom.xml
+    if cmp -s "$pom" "$done"; then
+        echo "$1: there"
         return
     fi
     mkdir -p "$libs"
-    mvn -q -B -f tests/servers/kafka/pom.xml dependency:copy-dependencies "-DoutputDirectory=$PWD/$libs"
-    cp tests/servers/kafka/pom.xml "$done"
-    echo "kafka: $(find "$libs" -name '*.jar' | wc -l) jars"
+    mvn -q -B -f "$pom" dependency:copy-dependencies "-DoutputDirectory=$PWD/$libs"
+    cp "$pom" "$done"
+    echo "$1: $(find "$libs" -name '*.jar' | wc -l) jars"
+}
+
+prepare_kafka() {
+    prepare_jars kafka
+}
+
+prepare_cassandra() {
+    prepare_jars cassandra
 }
 
 prepare_node() {
@@ -205,6 +215,12 @@ stage_haproxy() {
 stage_kafka() {
     programs
     test_target kafka --test-threads 2
+}
+
+# One at a time: they share one server, and some kill or freeze it.
+stage_cassandra() {
+    programs
+    test_target cassandra --test-threads 1
 }
 
 stage_browser() {

@@ -29,6 +29,8 @@ use crate::node::board::Watch;
 use crate::node::inputs::Input;
 use crate::outage::Buffered;
 use crate::owner::{Answer, Command, View};
+use crate::projection::Projection;
+use crate::projection::cluster::Away;
 use crate::provider::outbox::Outbox;
 use crate::store::{DiskStore, StoreError};
 use access::Access;
@@ -68,6 +70,8 @@ pub struct Parts {
     pub kept: Spans,
     /// What stands in for Kafka, where there is a Kafka.
     pub outage: Option<Arc<Buffered>>,
+    /// What carries to Cassandra, where there is one.
+    pub projection: Option<Projection>,
     pub backups: Backups,
     #[cfg(feature = "kafka")]
     pub kafka: Option<crate::node::kafka::KafkaFigures>,
@@ -173,6 +177,12 @@ impl From<StoreError> for Problem {
 
 fn unavailable(why: &str) -> Problem {
     Problem::new(Kind::Unavailable, why).retry_after(RETRY_AFTER_S)
+}
+
+/// What was asked for may be in Cassandra, and only there.
+fn away(why: &Away) -> Problem {
+    tracing::warn!(%why, "Cassandra does not answer a reader");
+    unavailable("Cassandra does not answer, and what is older is only there")
 }
 
 fn not_found() -> Problem {

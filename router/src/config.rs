@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod cassandra;
 pub mod file;
 pub mod service;
 
+pub use cassandra::{CassandraConfig, CassandraSection, Replication};
 pub use file::{KafkaSection, Limits, SECTIONS, Settings, SourceSection};
 pub use service::{Secret, Service};
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub services: Vec<Arc<Service>>,
     pub limits: Limits,
     pub journal: JournalConfig,
+    /// Where everything is that any router may be asked for; `None`: this router's store alone.
+    pub cassandra: Option<CassandraConfig>,
     pub idempotency: Duration,
     /// How long a notification without a life of its own stays in an inbox.
     pub inbox_kept: Duration,
@@ -130,6 +134,7 @@ impl Config {
             services,
             limits: router.limits.clone(),
             journal: journal(settings, &data),
+            cassandra: settings.cassandra.as_ref().map(CassandraSection::checked).transpose()?,
             data,
             idempotency: Duration::from_secs(3_600 * u64::from(settings.retention.idempotency_h)),
             inbox_kept: days(settings.retention.inbox_days),
@@ -164,6 +169,7 @@ impl Config {
             ("[router] links", self.links != other.links),
             ("[router] data", self.data != other.data),
             ("[router.buffer] or [kafka]", self.journal != other.journal),
+            ("[cassandra]", self.cassandra != other.cassandra),
             ("[retention] idempotency_h", self.idempotency != other.idempotency),
             ("[retention] inbox_days", self.inbox_kept != other.inbox_kept),
             ("[retention] ledger_days", self.ledger_kept != other.ledger_kept),

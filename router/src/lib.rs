@@ -27,6 +27,7 @@ pub mod outage;
 pub mod owner;
 pub mod pipeline;
 pub mod presence;
+pub mod projection;
 pub mod provider;
 pub mod record;
 pub mod route;

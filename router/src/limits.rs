@@ -160,6 +160,43 @@ pub const VERIFY_PATIENCE: Duration = Duration::from_secs(10);
 pub const MISSING_LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
 pub const MISSING_IDS_SHOWN_MAX: usize = 100;
 
+// Cassandra.
+
+/// Bytes of names that wait on the disk for Cassandra: `[cassandra] queue_bytes_max`.
+pub const PROJECTION_BYTES_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
+/// Commits whose changes are read at once, and names that they may come to (and the commit that crosses it).
+pub const PROJECTION_COMMITS_MAX: usize = 64;
+pub const PROJECTION_NAMES_MAX: usize = 2_048;
+/// Rows of the store that a rebuild carries at once.
+pub const PROJECTION_REBUILD_ROWS: usize = 1_024;
+/// How long names are kept behind what Cassandra took: by default a node that is killed forgets the last ten seconds.
+pub const PROJECTION_HELD_FOR: Duration = Duration::from_secs(15);
+/// How long the carrier sleeps when there is nothing to carry.
+pub const PROJECTION_IDLE: Duration = Duration::from_millis(100);
+/// How often Cassandra is tried while it is away, and asked while nothing is written.
+pub const CASSANDRA_ASKED_EVERY: Duration = Duration::from_secs(2);
+/// How long a first connection, with the check of the tables, may take.
+pub const CASSANDRA_CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// How long a read may take, and a write.
+pub const CASSANDRA_READ_WITHIN: Duration = Duration::from_secs(2);
+pub const CASSANDRA_WRITE_WITHIN: Duration = Duration::from_secs(5);
+/// A node that has not answered for so long is passed by: another is asked beside it.
+pub const CASSANDRA_HUNG_AFTER: Duration = Duration::from_millis(250);
+/// Partitions that are written at once.
+pub const CASSANDRA_AT_ONCE_MAX: usize = 64;
+/// Statements and bytes of one batch. Cassandra warns from 5 KiB on.
+pub const CASSANDRA_BATCH_MAX: usize = 32;
+pub const CASSANDRA_BATCH_BYTES_MAX: usize = 4 * 1024;
+/// Rows of one answer.
+pub const CASSANDRA_READ_ROWS: i32 = 128;
+/// Clients' syncs that wait for Cassandra, and are asked of it at once.
+pub const HISTORY_WAITING_MAX: usize = 4_096;
+pub const HISTORY_AT_ONCE_MAX: usize = 64;
+/// Stamps of an earlier router may lie so far ahead of our start.
+pub const HISTORY_SLACK: Duration = Duration::from_secs(600);
+/// How long an erasure's answer waits for Cassandra.
+pub const ERASED_THERE_WITHIN: Duration = Duration::from_secs(10);
+
 const _: () = assert!(TITLE_BYTES_MAX + BODY_BYTES_MAX + DATA_BYTES_MAX < NOTIFICATION_BYTES_MAX);
 const _: () = assert!(USERS_PER_REQUEST_MAX * (wire::limits::NAME_BYTES_MAX + 3) < REQUEST_BYTES_MAX);
 const _: () = assert!(LINK_QUEUE_BYTES_MAX > wire::limits::LINK_FRAME_BYTES_MAX);

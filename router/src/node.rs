@@ -35,9 +35,10 @@ use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::outage;
 use crate::owner::{Now, Owner, OwnerConfig};
+use crate::projection::{self, Projection};
 use crate::provider::outbox::Outbox;
 use crate::provider::{Providers, Queues};
-use crate::store::{DiskStore, StoreError};
+use crate::store::{DiskStore, Store, StoreError};
 use board::Watch;
 use control::Control;
 use inputs::Input;
@@ -76,6 +77,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("Kafka: {0}")]
     Kafka(String),
+    #[error("Cassandra: {0}")]
+    Cassandra(String),
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
 }
@@ -138,9 +141,10 @@ pub fn start_on(
         .build()
         .map_err(StartError::Threads)?;
     let parts = journal(config, &runtime)?;
+    let cassandra = projection::open(config, &runtime)?;
     let started = {
         let _inside = runtime.enter();
-        compose(config, listeners, parts, store)?
+        compose(config, listeners, parts, cassandra, store)?
     };
     let Started { api, admin, links, stages, app, inputs } = started;
     Ok(RunningRouter { api, admin, links, runtime, stages, app, inputs, started: config.clone() })
@@ -168,6 +172,7 @@ fn compose(
     config: &Config,
     listeners: Listeners,
     parts: JournalParts,
+    cassandra: Option<projection::Opened>,
     store: DiskStore,
 ) -> Result<Started, StartError> {
     let clock = Clock::start();
@@ -182,6 +187,8 @@ fn compose(
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
     let (entries, entries_out) = mpsc::channel(ENTRIES_QUEUE_MAX);
     let (committed, committed_out) = watch::channel(Positions::new());
+    let Outward { queued, queued_out, safe_queued, projection } =
+        project(config, cassandra, &store, &inputs, (clock, &watch))?;
     let recent = Arc::new(Recent::default());
     spawn_owner(Run {
         owner,
@@ -189,6 +196,8 @@ fn compose(
         entries: entries_out,
         inputs: inputs_out,
         committed,
+        queued,
+        history: projection.as_ref().map(|projection| projection.asker(inputs.clone())),
         providers: Queues::start(&Providers::new(&outbox), &inputs, clock, &metrics),
         clock,
         metrics: Arc::clone(&metrics),
@@ -199,6 +208,8 @@ fn compose(
         store: store.clone(),
         committed: committed_out,
         safe,
+        queued: queued_out,
+        safe_queued,
         metrics: Arc::clone(&metrics),
         watch: watch.clone(),
     };
@@ -238,6 +249,7 @@ fn compose(
         clock,
         metrics: Arc::clone(&metrics),
         outage,
+        projection,
         #[cfg(feature = "kafka")]
         kafka,
     });
@@ -250,6 +262,43 @@ fn compose(
     let (api, admin, api_ended) = spawn_api(&app, listeners.api, listeners.admin, &api_down_out)?;
     let stages = Stages { api: api_down, api_ended, reader, reader_ended, links: links_down };
     Ok(Started { api, admin, links, stages, app: app.downgrade(), inputs: told })
+}
+
+/// What goes to Cassandra, and how far it may: numbers of commits that wait, those of them that are on the disk.
+struct Outward {
+    queued: watch::Sender<u64>,
+    queued_out: watch::Receiver<u64>,
+    safe_queued: watch::Sender<u64>,
+    projection: Option<Projection>,
+}
+
+fn project(
+    config: &Config,
+    cassandra: Option<projection::Opened>,
+    store: &DiskStore,
+    inputs: &mpsc::Sender<Input>,
+    (clock, watch): (Clock, &Watch),
+) -> Result<Outward, StartError> {
+    let mut left = 0;
+    if cassandra.is_some() {
+        // What an earlier run left may go as soon as it is on the disk.
+        store.persist()?;
+        left = projection::queue::State::load(store)?.map_or(0, |state| state.last);
+    }
+    let (queued, queued_out) = watch::channel(left);
+    let (safe_queued, safe) = watch::channel(left);
+    let projection = cassandra.map(|opened| {
+        projection::start(projection::Parts {
+            opened,
+            store: store.clone(),
+            inputs: inputs.clone(),
+            safe,
+            spans: projection::rows::Spans { inbox: config.inbox_kept, ledger: config.ledger_kept },
+            clock,
+            watch: watch.clone(),
+        })
+    });
+    Ok(Outward { queued, queued_out, safe_queued, projection })
 }
 
 fn spawn_reader(
@@ -277,6 +326,7 @@ fn owner_config(config: &Config, epoch: u64) -> OwnerConfig {
         shed_low_percent: config.limits.shed_low_percent,
         inbox_kept: config.inbox_kept,
         ledger_kept: config.ledger_kept,
+        projected_bytes_max: config.cassandra.as_ref().map(|cassandra| cassandra.queue_bytes_max),
         ..OwnerConfig::default()
     }
 }

@@ -20,6 +20,7 @@ use crate::pipeline::Rules;
 use crate::presence::Presence;
 use crate::record::Record;
 use crate::store::{Space, Store, StoreError};
+use crate::sync::history::History;
 use clock::Steady;
 use desk::Desk;
 
@@ -35,6 +36,7 @@ mod logs;
 mod marks;
 mod outage;
 mod outcomes;
+mod projected;
 mod retention;
 mod tickets;
 mod timers;
@@ -46,8 +48,8 @@ pub use erasure::Erasure;
 pub use retention::{Kept, Removed};
 pub use view::View;
 pub use words::{
-    Answer, Command, DeliveryKey, LinkId, Now, Outcome, Output, OwnerConfig, OwnerLimits, Ownership,
-    ProviderCall,
+    ActElsewhere, Answer, Carried, Command, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output,
+    OwnerConfig, OwnerLimits, Ownership, ProviderCall,
 };
 
 /// Things that are due and done in one call of [`Owner::handle_timeout`].
@@ -64,6 +66,8 @@ enum Input {
     LinkFrame(LinkId, Frame),
     LinkDown(LinkId),
     Outcome(DeliveryKey, Outcome),
+    Carried(Carried),
+    History(HistoryAsked, Result<Option<History>, String>),
     Command(u64, Command),
     /// A key of the space of that name.
     Due(Vec<u8>),
@@ -146,6 +150,16 @@ impl<S: Store> Owner<S> {
 
     pub fn handle_outcome(&mut self, delivery: DeliveryKey, outcome: Outcome, now: Now) {
         self.take(Input::Outcome(delivery, outcome), now);
+    }
+
+    /// Cassandra has it.
+    pub fn handle_carried(&mut self, carried: Carried, now: Now) {
+        self.take(Input::Carried(carried), now);
+    }
+
+    /// What Cassandra has of it, or why it does not answer. `None`: it has nothing that is not here.
+    pub fn handle_history(&mut self, asked: HistoryAsked, found: Result<Option<History>, String>, now: Now) {
+        self.take(Input::History(asked, found), now);
     }
 
     /// Other limits from here on; what was counted under the old ones still counts.
@@ -283,6 +297,8 @@ impl<S: Store> Owner<S> {
             Input::Entry(entry) => intake::entry(desk, &mut rules, entry, now),
             Input::Bypass(record) => outage::bypass(desk, &mut rules, record, now),
             Input::Outcome(delivery, outcome) => outcomes::outcome(desk, delivery, outcome, now),
+            Input::Carried(carried) => projected::carried(desk, carried),
+            Input::History(asked, found) => clients::history(desk, presence, asked, found.as_ref(), now),
             Input::Command(token, Command::Erase { user }) => {
                 erasure::ask(desk, presence, erasure, *token, user, now)
             }
@@ -323,7 +339,8 @@ impl<S: Store> Owner<S> {
                 let answer = Answer::Failed(damage.to_owned());
                 desk.say(Output::Answer { token: *token, answer });
             }
-            Input::LinkFrame(link, Frame::ClientMessage { session, .. }) => {
+            Input::LinkFrame(link, Frame::ClientMessage { session, .. })
+            | Input::History(HistoryAsked { link, page: Some((session, _)), .. }, _) => {
                 clients::refuse_for_damage(desk, *link, *session);
             }
             Input::LinkFrame(link, Frame::Redeem { request, .. }) => {

@@ -71,10 +71,12 @@ pub enum Space {
     Erased,
     /// By notification: what the disk took while Kafka did not, until the ledger knows it; `outage`'s.
     Buffered,
+    /// By number: names of rows that are not in Cassandra yet; `projection`'s.
+    Projected,
 }
 
 impl Space {
-    pub const ALL: [Space; 21] = [
+    pub const ALL: [Space; 22] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -96,6 +98,7 @@ impl Space {
         Space::Ages,
         Space::Erased,
         Space::Buffered,
+        Space::Projected,
     ];
 
     pub fn name(self) -> &'static str {
@@ -121,6 +124,7 @@ impl Space {
             Space::Ages => "ages",
             Space::Erased => "erased",
             Space::Buffered => "buffered",
+            Space::Projected => "projected",
         }
     }
 }

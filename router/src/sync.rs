@@ -19,9 +19,11 @@ use crate::store::keys::{self, Place};
 use crate::store::turn::Turn;
 use crate::store::{Order, Range, Space, Store, StoreError};
 use cursor::{BadCursor, Cursor};
+use history::{History, Older};
 use topics::Subscriptions;
 
 pub mod cursor;
+pub mod history;
 pub mod topics;
 
 /// How far before a bare `last_seen_at` topics are read again.
@@ -74,12 +76,35 @@ pub fn page<S: Store>(
     request: &SyncRequest,
     now: Wall,
 ) -> Result<Page, SyncError> {
-    let topics = Subscriptions::load(turn, user)?.unwrap_or_default();
-    let mut streams = streams(user, &topics, request)?;
+    page_with(turn, user, request, now, History::default())
+}
+
+/// The same with what the store does not have.
+pub fn page_with<S: Store>(
+    turn: &Turn<S>,
+    user: &str,
+    request: &SyncRequest,
+    now: Wall,
+    history: History,
+) -> Result<Page, SyncError> {
+    let topics = Subscriptions::load(turn, user)?.or(history.subscriptions).unwrap_or_default();
+    let cursor = request.cursor.as_deref().map(Cursor::decode).transpose()?;
+    let mut brought = history.streams;
+    let mut streams: Vec<Stream> = places(user, &topics, request, cursor.as_ref())
+        .into_iter()
+        .map(|(to, at)| {
+            let of = brought.iter().position(|(stream, _)| *stream == to);
+            Stream::new(&to, at, of.map(|of| brought.swap_remove(of).1).unwrap_or_default())
+        })
+        .collect();
     let limit = request.limit.unwrap_or(SYNC_PAGE_MAX).clamp(1, SYNC_PAGE_MAX);
     let mut items = Vec::new();
     let mut passed = 0;
     let has_more = loop {
+        // What comes next was not brought: the next page asks for it.
+        if streams.iter().any(Stream::is_cut) {
+            break true;
+        }
         let Some(next) = earliest(turn, &mut streams)? else { break false };
         if next.front_is_over(now) && passed < PASSED_MAX {
             passed += 1;
@@ -108,11 +133,28 @@ struct Stream {
     rows: VecDeque<Item>,
     /// Nothing is behind what was read.
     ended: bool,
+    /// What was brought and not taken.
+    older: VecDeque<Item>,
+    /// There is more behind what was brought.
+    older_more: bool,
 }
 
 impl Stream {
-    fn new(to: &Recipient, at: Place) -> Stream {
-        Stream { key: keys::recipient(to), at, rows: VecDeque::new(), ended: false }
+    fn new(to: &Recipient, at: Place, older: Older) -> Stream {
+        let Older { mut items, more } = older;
+        items.retain(|item| item.place > at);
+        Stream {
+            key: keys::recipient(to),
+            at,
+            rows: VecDeque::new(),
+            ended: false,
+            older: items.into(),
+            older_more: more,
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.older_more && self.older.is_empty()
     }
 
     fn fill<S: Store>(&mut self, turn: &Turn<S>) -> Result<(), StoreError> {
@@ -128,12 +170,25 @@ impl Stream {
         Ok(())
     }
 
+    /// The store's own row, if both have it.
+    fn front(&self) -> Option<&Item> {
+        match (self.rows.front(), self.older.front()) {
+            (Some(row), Some(older)) if older.place < row.place => Some(older),
+            (row, older) => row.or(older),
+        }
+    }
+
     fn front_is_over(&self, now: Wall) -> bool {
-        self.rows.front().is_some_and(|item| item.is_over(now))
+        self.front().is_some_and(|item| item.is_over(now))
     }
 
     fn pop(&mut self) -> Option<Item> {
-        let item = self.rows.pop_front()?;
+        let item = self.front()?.clone();
+        for rows in [&mut self.rows, &mut self.older] {
+            if rows.front().is_some_and(|row| row.place == item.place) {
+                rows.pop_front();
+            }
+        }
         self.at = item.place;
         Some(item)
     }
@@ -147,24 +202,28 @@ fn earliest<'a, S: Store>(
     for stream in streams.iter_mut() {
         stream.fill(turn)?;
     }
-    let next = streams.iter_mut().filter(|stream| !stream.rows.is_empty());
-    Ok(next.min_by_key(|stream| stream.rows.front().map(|item| item.place)))
+    let next = streams.iter_mut().filter(|stream| stream.front().is_some());
+    Ok(next.min_by_key(|stream| stream.front().map(|item| item.place)))
 }
 
-/// The user's own, everybody's, then the topics in the order of the subscriptions.
-fn streams(user: &str, topics: &Subscriptions, request: &SyncRequest) -> Result<Vec<Stream>, BadCursor> {
-    let cursor = request.cursor.as_deref().map(Cursor::decode).transpose()?;
+/// The user's own stream, everybody's, then the topics in the order of the subscriptions, each with where it goes on.
+fn places(
+    user: &str,
+    topics: &Subscriptions,
+    request: &SyncRequest,
+    cursor: Option<&Cursor>,
+) -> Vec<(Recipient, Place)> {
     let seen = request.last_seen_at;
     let overlapped = seen.map_or(Place::START, |at| Place::end_of(at - OVERLAP));
-    let own = cursor.as_ref().map_or(seen.map_or(Place::START, Place::end_of), |cursor| cursor.own);
-    let all = cursor.as_ref().map_or(overlapped, |cursor| cursor.all);
-    let mut streams = Vec::with_capacity(2 + topics.topics.len());
-    streams.push(Stream::new(&Recipient::User(user.to_owned()), own));
-    streams.push(Stream::new(&Recipient::All, all));
+    let own = cursor.map_or(seen.map_or(Place::START, Place::end_of), |cursor| cursor.own);
+    let all = cursor.map_or(overlapped, |cursor| cursor.all);
+    let mut places = Vec::with_capacity(2 + topics.topics.len());
+    places.push((Recipient::User(user.to_owned()), own));
+    places.push((Recipient::All, all));
     for (topic, since) in &topics.topics {
         // A topic that the cursor does not know was subscribed to since.
-        let known = cursor.as_ref().map_or(overlapped, |cursor| cursor.topic(topic).unwrap_or(Place::START));
-        streams.push(Stream::new(&Recipient::Topic(topic.clone()), known.max(Place::end_of(*since))));
+        let known = cursor.map_or(overlapped, |cursor| cursor.topic(topic).unwrap_or(Place::START));
+        places.push((Recipient::Topic(topic.clone()), known.max(Place::end_of(*since))));
     }
-    Ok(streams)
+    places
 }

@@ -220,6 +220,9 @@ impl World {
             | Output::Answer { .. }
             | Output::Shown { .. }
             | Output::Forgotten { .. }
+            | Output::Queued { .. }
+            | Output::History(_)
+            | Output::ActElsewhere(_)
             | Output::Recall { .. } => {}
             Output::Alert { name, detail, .. } => {
                 assert!(name == "delivery_dead_lettered" || name == "outcome_of_nothing", "{name}: {detail}");

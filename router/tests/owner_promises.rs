@@ -9,8 +9,12 @@ mod clients;
 mod commands;
 #[path = "owner/erasure.rs"]
 mod erasure;
+#[path = "owner/history.rs"]
+mod history;
 #[path = "owner/outage.rs"]
 mod outage;
+#[path = "owner/projecting.rs"]
+mod projecting;
 #[path = "owner/retention.rs"]
 mod retention;
 #[path = "owner/syncing.rs"]

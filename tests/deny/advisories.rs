@@ -65,6 +65,8 @@ fn a_planted_hole_is_found() {
         version: version.parse().expect("a version"),
         licence: None,
         source: Some("registry".to_owned()),
+        id: String::new(),
+        dependents: Vec::new(),
     };
     let text = "```toml\n[advisory]\nid = \"RUSTSEC-2026-0001\"\npackage = \"leaky\"\n[versions]\npatched = [\">= 1.2.3\"]\nunaffected = [\"< 1.0.0\"]\n```\n# It leaks\n";
     assert_eq!(hole(text, &package("1.2.2")).as_deref(), Some("RUSTSEC-2026-0001 leaky 1.2.2"));

@@ -16,6 +16,10 @@ pub(crate) struct Package {
     #[serde(rename = "license")]
     pub(crate) licence: Option<String>,
     pub(crate) source: Option<String>,
+    pub(crate) id: String,
+    /// Names of packages that depend on it.
+    #[serde(skip)]
+    pub(crate) dependents: Vec<String>,
 }
 
 impl Package {
@@ -30,10 +34,18 @@ impl Package {
 pub(crate) struct Rule {
     pub(crate) name: String,
     pub(crate) reason: String,
+    /// Of a ban: packages that may depend on it all the same.
+    wrappers: Vec<String>,
     requirement: VersionReq,
 }
 
 impl Rule {
+    /// Whether nobody depends on `package` but those who may.
+    pub(crate) fn lets_pass(&self, package: &Package) -> bool {
+        let mut dependents = package.dependents.iter().peekable();
+        dependents.peek().is_some() && dependents.all(|name| self.wrappers.contains(name))
+    }
+
     pub(crate) fn names(&self, package: &Package) -> bool {
         self.name.split('@').next() == Some(package.name.as_str())
             && self.requirement.matches(&package.version)
@@ -80,7 +92,8 @@ fn rule(entry: &Value, key: &str) -> Rule {
     let name = text_of(entry, key);
     let requirement = name.split_once('@').map_or("*", |(_, requirement)| requirement).to_owned();
     let requirement = VersionReq::parse(&requirement).unwrap_or_else(|error| panic!("{name}: {error}"));
-    Rule { name, reason: text_of(entry, "reason"), requirement }
+    let wrappers = texts(entry.get("wrappers").and_then(Value::as_array).into_iter().flatten());
+    Rule { name, reason: text_of(entry, "reason"), wrappers, requirement }
 }
 
 fn text_of(entry: &Value, key: &str) -> String {
@@ -96,6 +109,16 @@ pub(crate) fn packages() -> Vec<Package> {
     #[derive(Deserialize)]
     struct Metadata {
         packages: Vec<Package>,
+        resolve: Resolve,
+    }
+    #[derive(Deserialize)]
+    struct Resolve {
+        nodes: Vec<Node>,
+    }
+    #[derive(Deserialize)]
+    struct Node {
+        id: String,
+        dependencies: Vec<String>,
     }
     static TEXT: OnceLock<String> = OnceLock::new();
     let text = TEXT.get_or_init(|| {
@@ -106,5 +129,12 @@ pub(crate) fn packages() -> Vec<Package> {
         assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("cargo prints UTF-8")
     });
-    serde_json::from_str::<Metadata>(text).expect("cargo prints JSON").packages
+    let Metadata { mut packages, resolve } = serde_json::from_str(text).expect("cargo prints JSON");
+    let names: HashMap<String, String> =
+        packages.iter().map(|package| (package.id.clone(), package.name.clone())).collect();
+    for package in &mut packages {
+        let above = resolve.nodes.iter().filter(|node| node.dependencies.contains(&package.id));
+        package.dependents = above.filter_map(|node| names.get(&node.id).cloned()).collect();
+    }
+    packages
 }

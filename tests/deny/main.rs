@@ -45,7 +45,7 @@ fn nothing_banned_is_in_the_graph() {
     let wrong: Vec<String> = rules
         .bans
         .iter()
-        .filter(|ban| packages.iter().any(|package| ban.names(package)))
+        .filter(|ban| packages.iter().any(|package| ban.names(package) && !ban.lets_pass(package)))
         .map(|ban| format!("{}: {}", ban.name, ban.reason))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod cassandra;
 pub mod certificate;
 pub mod client;
 pub mod cluster;

@@ -9,15 +9,16 @@ use uuid::Uuid;
 use wire::limits::{CURSOR_BYTES_MAX, SYNC_PAGE_MAX};
 use wire::time::Wall;
 
-use super::App;
 use super::auth::Caller;
 use super::body;
 use super::problem::{Kind, Problem};
 use super::query::{Asked, Named, page_limit};
+use super::{App, away};
 use crate::ingest::validate;
 use crate::limits::READ_IDS_MAX;
 use crate::owner::Command;
 use crate::owner::view::{InboxError, InboxItem, InboxQuery};
+use crate::projection::history::{HistoryError, Shows};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,14 +56,29 @@ pub(super) async fn page(
         return Err(bad_cursor());
     }
     let limit = Some(page_limit(asked.limit, SYNC_PAGE_MAX)?);
-    let query = InboxQuery { since: asked.since, cursor: asked.cursor, limit };
-    let page = app.look(move |parts| parts.view.inbox(&user, &query)).await.map_err(|error| match error {
+    let query = InboxQuery { since: asked.since, cursor: asked.cursor, limit, now: app.clock.wall() };
+    let history = match &app.projection {
+        Some(projection) => projection.history(&user, &query.request(), Shows::Marks).await?,
+        None => None,
+    };
+    let looked = app.look(move |parts| parts.view.inbox_with(&user, &query, history.unwrap_or_default()));
+    let page = looked.await.map_err(|error| match error {
         InboxError::BadCursor => bad_cursor(),
         InboxError::Store(error) => error.into(),
     })?;
     let notifications = page.notifications.into_iter().map(item).collect();
     let (unread, cursor, has_more) = (page.unread, page.cursor, page.has_more);
     Ok(axum::Json(Page { notifications, unread, cursor, has_more }))
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Problem {
+        match error {
+            HistoryError::BadCursor(_) => bad_cursor(),
+            HistoryError::Store(error) => error.into(),
+            HistoryError::Away(why) => away(&why),
+        }
+    }
 }
 
 fn item(item: InboxItem) -> Item {

@@ -1,6 +1,8 @@
 //! `/v1/notifications/{id}`: what became of one notification, and taking it back. A service's own only: another's is
 //! 404, as if there were none, but for an operator's key.
 
+use std::borrow::Cow;
+
 use axum::extract::State;
 use serde::Serialize;
 use uuid::Uuid;
@@ -9,9 +11,9 @@ use wire::time::Wall;
 
 use super::App;
 use super::auth::Caller;
-use super::not_found;
 use super::problem::Problem;
 use super::query::Named;
+use super::{away, not_found};
 use crate::ingest::recent::Promise;
 use crate::owner::view::{DeliveryView, Moment, Timeline};
 use crate::owner::{Answer, Command};
@@ -41,7 +43,7 @@ struct Delivery {
     recipient: String,
     to: To,
     channel: Channel,
-    state: &'static str,
+    state: Cow<'static, str>,
     reason: Option<String>,
     due_at: Option<Wall>,
     created_at: Option<Wall>,
@@ -65,7 +67,7 @@ enum To {
 struct Event {
     at: Wall,
     #[serde(rename = "event")]
-    what: &'static str,
+    what: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -79,11 +81,16 @@ pub(super) async fn timeline(
         .look(move |parts| parts.view.timeline(id))
         .await
         .map_err(|error: StoreError| Problem::from(error))?;
-    match found {
-        Some(timeline) if caller.may_see(&timeline.service) => Ok(axum::Json(story(timeline))),
-        Some(_) => Err(not_found()),
-        None => promised(&app, &caller, id).map(|_| axum::Json(waiting(id))).ok_or_else(not_found),
+    if found.is_none() && promised(&app, &caller, id).is_some() {
+        return Ok(axum::Json(waiting(id)));
     }
+    // Another router's, or of a store of before.
+    let found = match &app.projection {
+        Some(projection) if found.is_none() => projection.timeline(id).await.map_err(|why| away(&why))?,
+        _ => found,
+    };
+    let seen = found.filter(|timeline| caller.may_see(&timeline.service));
+    seen.map(|timeline| axum::Json(story(timeline))).ok_or_else(not_found)
 }
 
 /// What became of a cancellation.

@@ -18,6 +18,7 @@ use crate::limits::PAGE_MAX;
 use crate::outage::Shown;
 use crate::owner::Command;
 use crate::owner::view::LogPage;
+use crate::projection::{self, Projection};
 use crate::provider::kept::Sent;
 use crate::record::Channel;
 use crate::status::{Dependency, State as Health};
@@ -34,6 +35,8 @@ pub(super) struct Status {
     retention: Retention,
     #[serde(skip_serializing_if = "Option::is_none")]
     outage: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projection: Option<projection::Shown>,
     #[cfg(feature = "kafka")]
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<crate::node::kafka::KafkaShown>,
@@ -73,6 +76,8 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
     });
     let journal = app.intake.journal().status();
     let outage = app.outage.as_ref().map(|buffered| buffered.shown());
+    let projection =
+        app.look(|parts| parts.projection.as_ref().map(Projection::shown).transpose()).await.ok().flatten();
     #[cfg(feature = "kafka")]
     let kafka = app.kafka.as_ref().map(crate::node::kafka::KafkaFigures::read);
     let board = app.watch.lock();
@@ -94,6 +99,7 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
             removed: app.metrics.retention.removed().into_iter().collect(),
         },
         outage,
+        projection,
         #[cfg(feature = "kafka")]
         kafka,
     })

@@ -18,7 +18,7 @@ use super::problem::{Kind, Problem};
 use super::query::Named;
 use super::unavailable;
 use crate::ingest::validate;
-use crate::limits::{ERASED_WITHIN, TICKET_S_MAX};
+use crate::limits::{ERASED_THERE_WITHIN, ERASED_WITHIN, TICKET_S_MAX};
 use crate::owner::{Answer, Command, Erasure};
 use crate::tickets;
 
@@ -88,7 +88,10 @@ pub(super) struct Report {
     found: bool,
     erased: BTreeMap<&'static str, u64>,
     cancelled: u64,
-    remains: [Remains; 4],
+    /// With Cassandra: whether it is gone there, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cassandra: Option<&'static str>,
+    remains: Vec<Remains>,
 }
 
 #[derive(Serialize)]
@@ -108,21 +111,32 @@ pub(super) async fn erase(
         return Err(Problem::new(Kind::Forbidden, "only a service with `operator` may erase a person"));
     }
     let Answer::Erased(Erasure { erased, cancelled }) =
-        app.command_within(Command::Erase { user }, ERASED_WITHIN).await?
+        app.command_within(Command::Erase { user: user.clone() }, ERASED_WITHIN).await?
     else {
         return Err(unavailable("the owner does not answer"));
     };
     tracing::info!(by = caller.0.name, ?erased, cancelled, "a person was erased");
-    let remains = remains(app.intake.journal().name());
-    Ok(axum::Json(Report { found: !erased.is_empty(), erased, cancelled, remains }))
+    let mut remains = remains(app.intake.journal().name());
+    let cassandra = match &app.projection {
+        None => None,
+        Some(projection) if projection.erased_within(&user, ERASED_THERE_WITHIN).await? => Some("erased"),
+        Some(_) => Some("waits"),
+    };
+    if cassandra.is_some() {
+        remains.push(Remains {
+            what: "in Cassandra, states of what went out by push, e-mail, SMS or voice from an earlier store",
+            until: "`ledger_days` and two days are over",
+        });
+    }
+    Ok(axum::Json(Report { found: !erased.is_empty(), erased, cancelled, cassandra, remains }))
 }
 
-fn remains(journal: &str) -> [Remains; 4] {
+fn remains(journal: &str) -> Vec<Remains> {
     let journal = match journal {
         "kafka" => Remains { what: "records in Kafka's topics", until: "Kafka's retention is over" },
         _ => Remains { what: "records in the journal's files", until: "the files are trimmed" },
     };
-    [
+    vec![
         journal,
         Remains { what: "deleted rows in the store's files", until: "it compacts them" },
         Remains {

@@ -8,11 +8,13 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use ops::clock::Clock;
 use ring::digest::{Context, SHA256};
 
 use super::folder::{refuse_full, sync_folders};
 use super::{BackupError, CHUNK_BYTES, FORMAT, JOURNAL, MANIFEST, Manifest, ROWS, SUMS, at, rows};
 use crate::config::{JOURNAL_DIR, STORE_DIR};
+use crate::projection::queue;
 use crate::store::{DiskStore, FORMAT_VERSION, Store};
 
 /// Makes `data` of the backup in `from`.
@@ -45,6 +47,7 @@ fn restore_rows(from: &Path, making: &Path, manifest: &Manifest) -> Result<(), B
     if counts != manifest.rows {
         return Err(BackupError::Damaged(format!("{ROWS} has other rows than {MANIFEST} says")));
     }
+    queue::put_back(&store, Clock::start().wall())?;
     store.persist()?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::ledger::state::Kind;
 use crate::ledger::{Counters, Reason, Reconciliation};
 use crate::outage::Shown;
 use crate::outage::phase::Phase;
+use crate::projection::{self, Projection};
 use crate::record::Channel;
 
 pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconciliation>) -> String {
@@ -46,6 +47,9 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
     );
     if let Some(outage) = &outage {
         self::outage(&mut text, outage);
+    }
+    if let Some(Ok(projection)) = app.projection.as_ref().map(Projection::shown) {
+        self::projection(&mut text, &projection, app.clock.wall());
     }
     #[cfg(feature = "kafka")]
     if let Some(kafka) = &app.kafka {
@@ -124,6 +128,41 @@ fn outage(text: &mut Text, outage: &Shown) {
         &[],
         outage.missing,
     );
+}
+
+fn projection(text: &mut Text, shown: &projection::Shown, now: Wall) {
+    text.gauge(
+        "tocsin_router_projection_waiting_bytes",
+        "Bytes of names of rows that Cassandra has not taken yet.",
+        &[],
+        shown.waiting_bytes,
+    );
+    let behind_us = shown.oldest_waiting.map_or(0, |oldest| now.0.saturating_sub(oldest.0));
+    text.gauge(
+        "tocsin_router_projection_lag_seconds",
+        "Age of the oldest change that Cassandra has not taken yet.",
+        &[],
+        u64::try_from(behind_us / 1_000_000).unwrap_or(0),
+    );
+    text.counter("tocsin_router_projection_rows_total", "Rows that Cassandra has taken.", &[], shown.written);
+    text.counter(
+        "tocsin_router_projection_failures_total",
+        "Tries that Cassandra did not answer or refused.",
+        &[],
+        shown.failed,
+    );
+    text.gauge(
+        "tocsin_router_projection_incomplete",
+        "1 while more has changed than was queued: the store is carried to Cassandra as a whole.",
+        &[],
+        u64::from(shown.incomplete_since.is_some()),
+    );
+    for (state, count) in [
+        ("connected", shown.nodes_connected),
+        ("away", shown.nodes_known.saturating_sub(shown.nodes_connected)),
+    ] {
+        text.gauge("tocsin_router_cassandra_nodes", "Nodes of Cassandra.", &[("state", state)], count as u64);
+    }
 }
 
 #[cfg(feature = "kafka")]

@@ -9,6 +9,7 @@ use crate::journal::Fault;
 use crate::limits::JOURNAL_LAG_ALERT;
 use crate::outage::book::Look;
 use crate::outage::phase::{Outage, Phase};
+use crate::projection::queue::Incomplete;
 use crate::status::{Board, State};
 use wire::time::Wall;
 
@@ -31,6 +32,11 @@ const DAMAGED: &str = "journal_damaged";
 const KAFKA_DOWN: &str = "kafka_down";
 const MISSING: &str = "buffered_missing";
 const BUFFER_UNWRITABLE: &str = "buffer_unwritable";
+/// What Cassandra is called on the board, and its alerts.
+const CASSANDRA: &str = "cassandra";
+const CASSANDRA_DOWN: &str = "cassandra_down";
+const CASSANDRA_UNFIT: &str = "cassandra_unfit";
+const PROJECTION_INCOMPLETE: &str = "projection_incomplete";
 
 /// Shared by all porches.
 #[derive(Debug, Clone)]
@@ -155,6 +161,41 @@ impl Watch {
         let mut inner = self.lock();
         inner.board.set(BUFFER, state, &detail, now);
         set_alert(&mut inner.alerts, BUFFER_UNWRITABLE, fault.map(|_| detail), now);
+    }
+
+    /// There is a Cassandra to be watched.
+    pub fn add_cassandra(&self) {
+        let suffers = "what only Cassandra has cannot be read; what changes waits on the disk";
+        self.lock().board.watch_replaceable(CASSANDRA, suffers, self.clock.wall());
+    }
+
+    /// How Cassandra does.
+    pub fn cassandra(&self, state: State, detail: &str) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        if inner.board.set(CASSANDRA, state, detail, now) {
+            let why = (state != State::Up).then(|| detail.to_owned());
+            set_alert(&mut inner.alerts, CASSANDRA_DOWN, why, now);
+        }
+    }
+
+    /// It answers and cannot be used: a person has to mend it.
+    pub fn cassandra_unfit(&self, why: Option<String>) {
+        let now = self.clock.wall();
+        set_alert(&mut self.lock().alerts, CASSANDRA_UNFIT, why, now);
+    }
+
+    /// More changed than could wait for Cassandra.
+    pub fn projection_incomplete(&self, incomplete: Option<&Incomplete>) {
+        let now = self.clock.wall();
+        let detail = incomplete.map(|incomplete| {
+            let Incomplete { since, deletions_lost, .. } = incomplete;
+            format!(
+                "since {since} more changed than waits for Cassandra; the store is carried there as a whole, but for \
+                 deletions ({deletions_lost} that had no room): what they took goes from there when its time is over"
+            )
+        });
+        set_alert(&mut self.lock().alerts, PROJECTION_INCOMPLETE, detail, now);
     }
 
     fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {

@@ -6,8 +6,11 @@ use tokio::sync::oneshot;
 use wire::link::Frame;
 
 use crate::links::Outbound;
-use crate::owner::{Answer, Command, DeliveryKey, LinkId, Outcome, OwnerLimits, Ownership};
+use crate::owner::{
+    Answer, Carried, Command, DeliveryKey, HistoryAsked, LinkId, Outcome, OwnerLimits, Ownership,
+};
 use crate::record::Record;
+use crate::sync::history::History;
 
 /// One input of the owner, beside the journal's entries.
 #[derive(Debug)]
@@ -32,6 +35,13 @@ pub enum Input {
     Ownership(Ownership),
     /// The settings were read again.
     Limits(OwnerLimits),
+    /// Cassandra has it.
+    Carried(Carried),
+    /// What only Cassandra had, or why it does not answer.
+    History {
+        asked: HistoryAsked,
+        found: Result<Option<History>, String>,
+    },
     /// A provider answered.
     Outcome {
         delivery: DeliveryKey,

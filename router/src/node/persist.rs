@@ -17,6 +17,9 @@ pub struct Persist {
     pub store: DiskStore,
     pub committed: watch::Receiver<Positions>,
     pub safe: watch::Sender<Positions>,
+    /// The same of what waits for Cassandra: what the owner has committed, and what is on the disk of it.
+    pub queued: watch::Receiver<u64>,
+    pub safe_queued: watch::Sender<u64>,
     pub metrics: Arc<Metrics>,
     pub watch: Watch,
 }
@@ -31,12 +34,15 @@ impl Persist {
                 () = sleep(PERSIST_EVERY) => false,
             };
             let turned = self.metrics.turns.get();
-            if turned == turns && !ended {
+            let carried_on = *self.queued.borrow() == *self.safe_queued.borrow();
+            if turned == turns && carried_on && !ended {
                 continue;
             }
             turns = turned;
             let positions = self.committed.borrow_and_update().clone();
+            let queued = *self.queued.borrow_and_update();
             self.force().await;
+            self.safe_queued.send_replace(queued);
             self.safe.send_if_modified(|safe| {
                 let moved = *safe != positions;
                 *safe = positions;

@@ -21,7 +21,8 @@ use crate::journal::Entry;
 use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
 use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;
-use crate::owner::{Answer, LinkId, Now, Output, Owner, ProviderCall};
+use crate::owner::{Answer, HistoryAsked, LinkId, Now, Output, Owner, ProviderCall};
+use crate::projection::history::Asker;
 use crate::provider::Queues;
 use crate::record::{Channel, Target};
 use crate::store::DiskStore;
@@ -39,6 +40,10 @@ pub struct Run {
     pub inputs: mpsc::Receiver<Input>,
     /// What is final or open in the store; `persist` forces it to the disk and tells the journal.
     pub committed: watch::Sender<Positions>,
+    /// The newest commit whose changes wait for Cassandra.
+    pub queued: watch::Sender<u64>,
+    /// Who asks Cassandra for what this store does not have.
+    pub history: Option<Asker>,
     pub providers: Queues,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
@@ -57,6 +62,8 @@ struct State {
     waiting: VecDeque<ProviderCall>,
     /// Deliveries that a full link gave back: the owner hears of them in the next turn.
     slow: Vec<(LinkId, Frame)>,
+    /// Pages that nobody can be asked for now: their clients are told in the next turn.
+    unanswered: Vec<HistoryAsked>,
     /// Links that were handed frames in this turn.
     touched: HashSet<LinkId>,
     positions: Positions,
@@ -81,6 +88,7 @@ impl Run {
             backlog: VecDeque::new(),
             waiting: VecDeque::new(),
             slow: Vec::new(),
+            unanswered: Vec::new(),
             touched: HashSet::new(),
             positions: Positions::new(),
         };
@@ -113,7 +121,7 @@ impl State {
         let reads = self.reads();
         let fetches = reads && self.backlog.is_empty();
         let wake = due.min(paused.unwrap_or(IDLE));
-        if !self.slow.is_empty() || (reads && !fetches) {
+        if !self.slow.is_empty() || !self.unanswered.is_empty() || (reads && !fetches) {
             return Woken::Time;
         }
         let blocked = self.waiting.front().map(|call| call.delivery.channel);
@@ -150,6 +158,9 @@ impl State {
         let now = self.now();
         for (link, frame) in std::mem::take(&mut self.slow) {
             self.run.owner.handle_link_frame(link, frame, now);
+        }
+        for asked in std::mem::take(&mut self.unanswered) {
+            self.run.owner.handle_history(asked, Err("too many wait".to_owned()), now);
         }
         for input in inputs.drain(..) {
             self.take(input, now);
@@ -188,6 +199,8 @@ impl State {
             Input::Bypass(record) => owner.handle_bypass(*record, now),
             Input::Ownership(ownership) => owner.handle_ownership(ownership, now),
             Input::Limits(limits) => owner.handle_limits(&limits),
+            Input::Carried(carried) => owner.handle_carried(carried, now),
+            Input::History { asked, found } => owner.handle_history(asked, found, now),
             Input::Outcome { delivery, outcome } => owner.handle_outcome(delivery, outcome, now),
             Input::Command { command, answer } => {
                 self.next_token += 1;
@@ -241,6 +254,15 @@ impl State {
                     self.run.metrics.delivered(Channel::Inapp, accepted_at, now);
                 }
                 Output::Recall { user } => self.waiting.retain(|call| call.delivery.user != user),
+                Output::ActElsewhere(acted) => {
+                    if let Some(history) = &self.run.history {
+                        history.act(acted);
+                    }
+                }
+                Output::History(asked) => self.look_elsewhere(asked),
+                Output::Queued { number } => {
+                    self.run.queued.send_replace(number);
+                }
                 Output::Forgotten { id } => self.run.recent.forget(id),
                 Output::Alert { name, critical, detail } => self.run.watch.alert(name, critical, &detail),
             }
@@ -254,6 +276,17 @@ impl State {
             self.run.committed.send_replace(self.positions.clone());
         }
         self.provide();
+    }
+
+    /// Where too many wait already, a client is told to ask again, and a user's topics come with its next sync.
+    fn look_elsewhere(&mut self, asked: HistoryAsked) {
+        let refused = match &self.run.history {
+            Some(history) => history.ask(asked).err(),
+            None => Some(asked),
+        };
+        if let Some(asked) = refused.filter(|asked| asked.page.is_some()) {
+            self.unanswered.push(asked);
+        }
     }
 
     fn push(&mut self, link: LinkId, frame: Frame) {

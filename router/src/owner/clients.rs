@@ -12,14 +12,20 @@ use wire::time::Wall;
 use super::clock::Tick;
 use super::desk::Desk;
 use super::marks::{self, Act};
+use super::words::{HistoryAsked, Output};
 use super::{outcomes, tickets};
 use crate::classify::Recipient;
 use crate::inbox::RecipientRow;
 use crate::presence::{LinkId, Presence};
+use crate::projection::queue;
 use crate::store::keys;
 use crate::store::{Store, StoreError};
+use crate::sync::history::{self, History};
 use crate::sync::topics::Subscriptions;
 use crate::sync::{self, SyncError};
+
+/// When a client may ask again for what Cassandra does not give.
+const SYNC_AGAIN_AFTER_MS: u64 = 2_000;
 
 /// A link came up.
 pub(super) fn link_up<S: Store>(
@@ -83,6 +89,7 @@ pub(super) fn frame<S: Store>(
         Frame::Announce { user } => {
             let topics = Subscriptions::load(&desk.turn, user)?;
             presence.announce(link, user);
+            look_elsewhere(desk, link, user, topics.is_none())?;
             tell_topics(desk, link, user, topics);
         }
         Frame::Withdraw { user } => presence.withdraw(link, user),
@@ -121,6 +128,7 @@ fn snapshot<S: Store>(
     for user in users {
         let subscriptions = Subscriptions::load(&desk.turn, user)?;
         presence.announce(link, user);
+        look_elsewhere(desk, link, user, subscriptions.is_none())?;
         tell_topics(desk, link, user, subscriptions);
         if let Some(since) = gap_since
             && RecipientRow::load(&desk.turn, &keys::user(user))?.last > Some(since)
@@ -198,12 +206,80 @@ fn page<S: Store>(
     request: &SyncRequest,
     now: Tick,
 ) -> Result<(), StoreError> {
-    match sync::page(&desk.turn, from.user, request, now.steady) {
+    match history::wanted(&desk.turn, from.user, request, desk.history_until()) {
+        Ok(None) => return page_of(desk, from, request, History::default(), now),
+        Ok(Some(_)) => {
+            let page = Some((from.session, request.clone()));
+            let asked = HistoryAsked { link: from.link, user: from.user.to_owned(), page };
+            desk.say(Output::History(asked));
+        }
+        Err(SyncError::BadCursor(bad)) => from.refuse(desk, "bad_cursor", bad.to_string()),
+        Err(SyncError::Store(error)) => return Err(error),
+    }
+    Ok(())
+}
+
+fn page_of<S: Store>(
+    desk: &mut Desk<S>,
+    from: Client<'_>,
+    request: &SyncRequest,
+    history: History,
+    now: Tick,
+) -> Result<(), StoreError> {
+    match sync::page_with(&desk.turn, from.user, request, now.steady, history) {
         Ok(page) => from.reply(desk, page.message()),
         Err(SyncError::BadCursor(bad)) => from.refuse(desk, "bad_cursor", bad.to_string()),
         Err(SyncError::Store(error)) => return Err(error),
     }
     Ok(())
+}
+
+/// A user whose topics this store never had: they are asked for, and told to the shards when they come.
+fn look_elsewhere<S: Store>(
+    desk: &mut Desk<S>,
+    link: LinkId,
+    user: &str,
+    is_unknown: bool,
+) -> Result<(), StoreError> {
+    if is_unknown
+        && desk.history_until().is_some()
+        && queue::waits_for_erasure(desk.turn.store(), user)?.is_none()
+    {
+        desk.say(Output::History(HistoryAsked { link, user: user.to_owned(), page: None }));
+    }
+    Ok(())
+}
+
+/// What was looked for elsewhere is there, or cannot be had.
+pub(super) fn history<S: Store>(
+    desk: &mut Desk<S>,
+    presence: &Presence,
+    asked: &HistoryAsked,
+    found: Result<&Option<History>, &String>,
+    now: Tick,
+) -> Result<(), StoreError> {
+    let HistoryAsked { link, user, page } = asked;
+    if let Ok(Some(History { subscriptions: Some(topics), .. })) = found
+        && Subscriptions::load(&desk.turn, user)?.is_none()
+    {
+        topics.keep(&mut desk.turn, user);
+        for link in presence.whereabouts(user, now.mono).links {
+            desk.send(link, Frame::Topics { user: user.clone(), topics: topics.names() });
+        }
+    }
+    let Some((session, request)) = page else { return Ok(()) };
+    let from = Client { link: *link, session: *session, user };
+    match found {
+        Ok(history) => page_of(desk, from, request, history.clone().unwrap_or_default(), now),
+        Err(why) => {
+            tracing::debug!(why, "a sync cannot be answered");
+            let message = "what is older cannot be read now".to_owned();
+            let retry_after_ms = Some(SYNC_AGAIN_AFTER_MS);
+            let error = ServerMessage::Error { code: "unavailable".to_owned(), message, retry_after_ms };
+            from.reply(desk, error.to_json());
+            Ok(())
+        }
+    }
 }
 
 fn act<S: Store>(
@@ -214,7 +290,8 @@ fn act<S: Store>(
     act: Act,
     now: Tick,
 ) -> Result<(), StoreError> {
-    let done = marks::act(desk, from.user, ids, act, now)?;
+    let mut done = marks::act(desk, from.user, ids, act, now)?;
+    done.first_acted.append(&mut done.elsewhere);
     marks::dismiss(desk, presence, from.user, done.first_acted, Some((from.link, from.session)), now);
     Ok(())
 }

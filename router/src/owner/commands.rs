@@ -48,7 +48,8 @@ fn mark_read<S: Store>(
     ids: &[Uuid],
     now: Tick,
 ) -> Result<Answer, StoreError> {
-    let done = marks::act(desk, user, ids, Act::Read, now)?;
+    let mut done = marks::act(desk, user, ids, Act::Read, now)?;
+    done.first_acted.append(&mut done.elsewhere);
     marks::dismiss(desk, presence, user, done.first_acted, None, now);
     let unread = RecipientRow::load(&desk.turn, &keys::user(user))?.unread;
     Ok(Answer::Marked { changed: done.changed, unread })

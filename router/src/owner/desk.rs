@@ -23,7 +23,9 @@ use crate::inbox::Stamps;
 use crate::journal::Position;
 use crate::ledger::sequences::{self, Sequences};
 use crate::ledger::{Counters, LedgerRow};
+use crate::limits::HISTORY_SLACK;
 use crate::presence::LinkId;
+use crate::projection::queue::{self, Queue};
 use crate::record::{Channel, RECORD_VERSION, Record, Sequence, Target};
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
@@ -75,6 +77,7 @@ struct Mark {
     due_from: Option<Wall>,
     must_persist: bool,
     sweep: Progress,
+    queue: Option<Queue>,
 }
 
 #[derive(Debug)]
@@ -84,6 +87,8 @@ pub(super) struct Desk<S> {
     pub(super) stamps: Stamps,
     pub(super) sequences: Sequences,
     pub(super) flights: Flights,
+    /// What waits for Cassandra, where there is one.
+    pub(super) queue: Option<Queue>,
     pub(super) config: OwnerConfig,
     /// Counts the starts; calls of an earlier one are provided again.
     pub(super) boot: u64,
@@ -126,7 +131,15 @@ impl<S: Store> Desk<S> {
         let mut turn = Turn::new(store);
         sequences::forget(&mut turn, now)?;
         put_meta(&mut turn, BOOTS_KEY, boot);
+        let bytes_max = config.projected_bytes_max;
+        let open = |bytes_max| Queue::open(turn.store(), bytes_max, boot == 1, now);
+        let mut queue = bytes_max.map(open).transpose()?;
+        match &mut queue {
+            Some(queue) => queue.stage(&mut turn, now),
+            None => queue::neglected(&mut turn, now)?,
+        }
         turn.commit()?;
+        let queued = queue.as_mut().and_then(Queue::committed);
         let mut desk = Desk {
             turn,
             committed: counters.clone(),
@@ -135,6 +148,7 @@ impl<S: Store> Desk<S> {
             committed_stamps: stamps,
             sequences: Sequences::default(),
             flights: Flights::new(seed, unsent),
+            queue,
             config,
             boot,
             steady: Wall(i64::MIN),
@@ -151,6 +165,7 @@ impl<S: Store> Desk<S> {
             positions: BTreeMap::new(),
             mark: None,
         };
+        desk.ready.extend(queued.map(|number| Output::Queued { number }));
         if held {
             let why = "the clock is more than a day ahead of the last stop: nothing is removed for an hour";
             desk.alert("retention_held", false, why);
@@ -169,6 +184,7 @@ impl<S: Store> Desk<S> {
             due_from: self.due_from,
             must_persist: self.must_persist,
             sweep: self.sweep.progress,
+            queue: self.queue.clone(),
         });
     }
 
@@ -182,6 +198,7 @@ impl<S: Store> Desk<S> {
             self.due_from = mark.due_from;
             self.must_persist = mark.must_persist;
             self.sweep.progress = mark.sweep;
+            self.queue = mark.queue;
         }
     }
 
@@ -201,7 +218,13 @@ impl<S: Store> Desk<S> {
             put_meta(&mut self.turn, STEADY_KEY, ahead.0.cast_unsigned());
             self.reached = Some(ahead);
         }
+        if let Some(queue) = &mut self.queue {
+            queue.stage(&mut self.turn, self.steady);
+        }
         self.turn.commit()?;
+        if let Some(number) = self.queue.as_mut().and_then(Queue::committed) {
+            self.ready.push_back(Output::Queued { number });
+        }
         if self.must_persist {
             self.turn.store().persist()?;
             self.must_persist = false;
@@ -218,6 +241,11 @@ impl<S: Store> Desk<S> {
     /// How far the steady clock may have come before this run.
     pub(super) fn reached(&self) -> Option<Wall> {
         self.reached
+    }
+
+    /// How far back this store does not reach: what is older is looked for in Cassandra.
+    pub(super) fn history_until(&self) -> Option<Wall> {
+        self.queue.as_ref().and_then(|queue| queue.state().history_until).map(|until| until + HISTORY_SLACK)
     }
 
     pub(super) fn poll(&mut self) -> Option<Output> {

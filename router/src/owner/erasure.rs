@@ -385,6 +385,9 @@ fn finish<S: Store>(desk: &mut Desk<S>, mut work: Work, now: Tick) -> Result<(),
     put(desk, &work.user, &Stone { until: now.wall, over_at, unfinished: None });
     desk.schedule(over_at, Due::Erased, subject(&work.user).as_bytes());
     desk.erased_until = work.before.max(now.wall);
+    if let Desk { queue: Some(queue), turn, .. } = desk {
+        queue.erase(turn, &work.user, now.wall);
+    }
     // What a timer had sent before its row was reached.
     desk.say(Output::Recall { user: work.user });
     if let Some(token) = work.token {

@@ -9,6 +9,7 @@ use wire::message::ServerMessage;
 use super::clock::Tick;
 use super::desk::Desk;
 use super::outcomes;
+use super::words::{ActElsewhere, Output};
 use crate::classify::Recipient;
 use crate::inbox::{Mark, RecipientRow};
 use crate::ledger::{Event, LedgerRow, What};
@@ -30,6 +31,8 @@ pub(super) struct Done {
     /// Nobody of the user's had acted on these before.
     pub(super) first_acted: Vec<Uuid>,
     pub(super) changed: u32,
+    /// This store does not know them, and may be too young to.
+    pub(super) elsewhere: Vec<Uuid>,
 }
 
 /// Ids that are not this user's change nothing.
@@ -46,7 +49,10 @@ pub(super) fn act<S: Store>(
     let mut recipient = RecipientRow::load(&desk.turn, &stream)?;
     let unread = recipient.unread;
     for id in ids {
-        let Some((key, mut row, to)) = find(desk, &own, *id)? else { continue };
+        let Some((key, mut row, to)) = find(desk, &own, *id)? else {
+            done.elsewhere.extend(desk.history_until().map(|_| *id));
+            continue;
+        };
         let mut mark = Mark::load(&desk.turn, user, *id)?;
         let first = if to == own { row.acknowledgements == 0 } else { !mark.any() };
         let flag = if act == Act::Read { &mut mark.read } else { &mut mark.acknowledged };
@@ -69,6 +75,11 @@ pub(super) fn act<S: Store>(
     }
     if recipient.unread != unread {
         recipient.keep(&mut desk.turn, &stream);
+    }
+    if !done.elsewhere.is_empty() {
+        let mark = Mark { acknowledged: act == Act::Acknowledge, read: act == Act::Read };
+        let acted = ActElsewhere { user: user.to_owned(), ids: done.elsewhere.clone(), mark };
+        desk.say(Output::ActElsewhere(acted));
     }
     Ok(done)
 }

@@ -1,6 +1,8 @@
 //! What the API may look at: the committed state, read-only, from any thread.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use wire::message::{Priority, SyncRequest};
@@ -11,10 +13,12 @@ use super::logs::{self, LogRow};
 use crate::classify::Recipient;
 use crate::inbox::{Item, Mark, RecipientRow};
 use crate::ledger::{Counters, Delivery, LedgerRow, Reconciliation, State, row, sequences};
-use crate::record::Channel;
+use crate::projection::rows::Head;
+use crate::record::{Channel, Record};
 use crate::store::keys::{self, Place};
 use crate::store::turn::Turn;
 use crate::store::{Order, Range, SCAN_ROWS_MAX, Space, Store, StoreError};
+use crate::sync::history::History;
 use crate::sync::topics::Subscriptions;
 use crate::sync::{self, SyncError};
 
@@ -46,13 +50,13 @@ pub struct Timeline {
 }
 
 /// One recipient and channel.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeliveryView {
     /// `user:…`, `topic:…`, `all`, `erased`.
     pub recipient: String,
     pub channel: Channel,
     /// `open`, `delivered`, `handed_over`, `fell_back`, `expired`, `dropped`, `dead_lettered`, `unknown`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     pub reason: Option<String>,
     pub due_at: Option<Wall>,
     /// When clients got it into their inbox.
@@ -65,11 +69,11 @@ pub struct DeliveryView {
 }
 
 /// Something that happened to a delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     pub at: Wall,
-    pub what: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what: Cow<'static, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
@@ -79,6 +83,15 @@ pub struct InboxQuery {
     pub since: Option<Wall>,
     pub cursor: Option<String>,
     pub limit: Option<usize>,
+    /// What Cassandra still has and is over by then is not shown; the store's own rows go when they are over.
+    pub now: Wall,
+}
+
+impl InboxQuery {
+    /// As a client would ask.
+    pub fn request(&self) -> SyncRequest {
+        SyncRequest { last_seen_at: self.since, cursor: self.cursor.clone(), limit: self.limit }
+    }
 }
 
 /// One page, oldest first.
@@ -170,25 +183,53 @@ impl<S: Store> View<S> {
         }))
     }
 
+    /// One recipient's deliveries, and what was asked for. `None`: they are gone.
+    pub fn deliveries(
+        &self,
+        id: Uuid,
+        to: &Recipient,
+    ) -> Result<Option<(Head, Vec<DeliveryView>)>, StoreError> {
+        let Some(row) = self.store.get(Space::Ledger, &keys::ledger(id, to))? else { return Ok(None) };
+        let Some(record) = self.store.get(Space::Notifications, id.as_bytes())? else { return Ok(None) };
+        let (row, record) = (LedgerRow::decode(row)?, decode_record(record)?);
+        let deliveries = row.deliveries.iter().map(|delivery| delivery_view(&row, to, delivery)).collect();
+        let expires_at = record.expires_at();
+        let Record { service, accepted_at, request, .. } = record;
+        let (priority, category) = (request.priority, request.category);
+        Ok(Some((Head { service, priority, category, accepted_at, expires_at }, deliveries)))
+    }
+
     /// Oldest first, like a sync. What is over is gone as soon as the owner has swept it.
     pub fn inbox(&self, user: &str, query: &InboxQuery) -> Result<InboxPage, InboxError> {
+        self.inbox_with(user, query, History::default())
+    }
+
+    /// The same with what the store does not have.
+    pub fn inbox_with(
+        &self,
+        user: &str,
+        query: &InboxQuery,
+        mut history: History,
+    ) -> Result<InboxPage, InboxError> {
         let turn = Turn::new(self.store.clone());
-        let request =
-            SyncRequest { last_seen_at: query.since, cursor: query.cursor.clone(), limit: query.limit };
-        let page = sync::page(&turn, user, &request, Wall(i64::MIN)).map_err(|error| match error {
-            SyncError::BadCursor(_) => InboxError::BadCursor,
-            SyncError::Store(error) => InboxError::Store(error),
-        })?;
+        let (marks, older_unread) = (std::mem::take(&mut history.marks), history.unread);
+        let over = if history.streams.is_empty() { Wall(i64::MIN) } else { query.now };
+        let page =
+            sync::page_with(&turn, user, &query.request(), over, history).map_err(|error| match error {
+                SyncError::BadCursor(_) => InboxError::BadCursor,
+                SyncError::Store(error) => InboxError::Store(error),
+            })?;
         let mut notifications = Vec::with_capacity(page.items.len());
         for item in &page.items {
-            let mark = Mark::load(&turn, user, item.place.id)?;
+            let mark = Some(Mark::load(&turn, user, item.place.id)?).filter(|mark| mark.any());
+            let mark = mark.or(marks.get(&item.place.id).copied()).unwrap_or_default();
             notifications.push(InboxItem {
                 notification: json(item)?,
                 acknowledged: mark.acknowledged,
                 read: mark.read,
             });
         }
-        let unread = unread(&turn, user)?;
+        let unread = unread(&turn, user)? + older_unread;
         Ok(InboxPage { notifications, cursor: page.cursor.encode(), has_more: page.has_more, unread })
     }
 
@@ -243,7 +284,7 @@ fn delivery_view(row: &LedgerRow, to: &Recipient, delivery: &Delivery) -> Delive
     DeliveryView {
         recipient: to.to_string(),
         channel: delivery.channel,
-        state: delivery.state.kind().name(),
+        state: delivery.state.kind().name().into(),
         reason: match &delivery.state {
             State::Dropped(reason) => Some(reason.to_string()),
             State::DeadLettered(why) => Some(why.clone()),
@@ -260,7 +301,7 @@ fn delivery_view(row: &LedgerRow, to: &Recipient, delivery: &Delivery) -> Delive
 
 fn moment_view(moment: &row::Moment) -> Moment {
     let detail = (!moment.detail.is_empty()).then(|| moment.detail.clone());
-    Moment { at: moment.at, what: moment.what.name(), detail }
+    Moment { at: moment.at, what: moment.what.name().into(), detail }
 }
 
 fn json(item: &Item) -> Result<Box<RawValue>, StoreError> {

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use uuid::Uuid;
-use wire::link::{Frame, Revoked};
-use wire::message::Priority;
+use wire::link::{Frame, Revoked, SessionKey};
+use wire::message::{Priority, SyncRequest};
 use wire::time::{Mono, Wall};
 
 use super::erasure::Erasure;
+use crate::inbox::Mark;
 use crate::journal::Position;
 use crate::journal::import::ForeignLetter;
+use crate::projection;
 use crate::record::Channel;
 
 pub use crate::presence::LinkId;
@@ -45,6 +47,8 @@ pub struct OwnerConfig {
     pub ledger_kept: Duration,
     /// Rows that one call looks at to remove what was kept for long enough (and the notification that crosses it).
     pub sweep_rows_max: usize,
+    /// With Cassandra: bytes of names that may wait for it.
+    pub projected_bytes_max: Option<u64>,
 }
 
 impl Default for OwnerConfig {
@@ -61,6 +65,7 @@ impl Default for OwnerConfig {
             inbox_kept: crate::limits::INBOX_KEPT_DEFAULT,
             ledger_kept: crate::limits::LEDGER_KEPT_DEFAULT,
             sweep_rows_max: crate::limits::SWEEP_ROWS_MAX,
+            projected_bytes_max: None,
         }
     }
 }
@@ -113,6 +118,34 @@ pub struct ProviderCall {
     pub attempt: u32,
     /// The same try may have gone out before the router was stopped.
     pub again: bool,
+}
+
+/// What Cassandra has from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Carried {
+    /// Every change up to this number.
+    pub through: u64,
+    pub erased: Vec<projection::queue::Erasure>,
+    /// All that the store held at this number.
+    pub rebuilt: Option<u64>,
+}
+
+/// Rows that only Cassandra has, wanted for one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryAsked {
+    pub link: LinkId,
+    pub user: String,
+    /// Who wants a page of it, and which. `None`: the user came, and nobody here knows its topics.
+    pub page: Option<(SessionKey, SyncRequest)>,
+}
+
+/// What a user did with notifications that only Cassandra has, if it has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActElsewhere {
+    pub user: String,
+    pub ids: Vec<Uuid>,
+    /// Added to what is marked already.
+    pub mark: Mark,
 }
 
 /// What a provider answered.
@@ -218,6 +251,13 @@ pub enum Output {
     /// A shard has queued it for its sockets.
     Shown {
         accepted_at: Wall,
+    },
+    /// Answered by [`super::Owner::handle_history`].
+    History(HistoryAsked),
+    ActElsewhere(ActElsewhere),
+    /// What changed up to this number waits for Cassandra.
+    Queued {
+        number: u64,
     },
     Alert {
         /// Stable, like `poison_record`.

@@ -24,6 +24,11 @@ impl Encoder {
         Encoder { bytes }
     }
 
+    /// A part of a row, without a version.
+    pub fn bare() -> Encoder {
+        Encoder { bytes: Vec::new() }
+    }
+
     pub fn u8(&mut self, value: u8) -> &mut Encoder {
         self.bytes.push(value);
         self
@@ -147,6 +152,12 @@ impl Decoder {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(self.damaged("a text is not UTF-8")),
         }
+    }
+
+    pub fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
+        let count = self.u32()? as usize;
+        let range = self.take(count)?;
+        Ok(self.bytes[range].to_vec())
     }
 
     pub fn optional_text(&mut self) -> Result<Option<String>, StoreError> {

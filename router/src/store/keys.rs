@@ -54,6 +54,30 @@ pub fn ledger_parts(key: &[u8]) -> Result<(Uuid, Recipient), StoreError> {
     Ok((Uuid::from_bytes(*id), recipient_of(rest).ok_or_else(damaged)?))
 }
 
+/// Whose stream an [`inbox`] key is in, and where.
+pub fn inbox_parts(key: &[u8]) -> Result<(Recipient, Place), StoreError> {
+    let place = inbox_place(key)?;
+    let damaged = || StoreError::Damaged { space: Space::Inbox, what: "a key of another layout".to_owned() };
+    let stream = key.get(..key.len() - 8 - ID_BYTES).and_then(recipient_of);
+    Ok((stream.ok_or_else(damaged)?, place))
+}
+
+/// The user and the notification of a mark's key.
+pub fn mark_parts(key: &[u8]) -> Result<(String, Uuid), StoreError> {
+    let damaged = || StoreError::Damaged { space: Space::Marks, what: "a key of another layout".to_owned() };
+    let (user, id) = key.split_last_chunk::<ID_BYTES>().ok_or_else(damaged)?;
+    let Some(Recipient::User(user)) = recipient_of(user) else { return Err(damaged()) };
+    Ok((user, Uuid::from_bytes(*id)))
+}
+
+/// What [`user`] made.
+pub fn user_of(space: Space, key: &[u8]) -> Result<String, StoreError> {
+    match recipient_of(key) {
+        Some(Recipient::User(user)) => Ok(user),
+        _ => Err(StoreError::Damaged { space, what: "a key of another layout".to_owned() }),
+    }
+}
+
 fn recipient_of(key: &[u8]) -> Option<Recipient> {
     let (kind, rest) = key.split_first()?;
     let (_, name) = rest.split_first_chunk::<2>()?;

@@ -77,6 +77,15 @@ impl<S: Store> Turn<S> {
         self.staged.iter().all(BTreeMap::is_empty)
     }
 
+    /// Keys of a space that the next commit writes, each with whether it deletes.
+    pub fn changed(&self, space: Space) -> impl Iterator<Item = (&[u8], bool)> {
+        self.staged[space as usize].iter().map(|(key, value)| (key.as_slice(), value.is_none()))
+    }
+
+    pub fn has_changed(&self, space: Space) -> bool {
+        !self.staged[space as usize].is_empty()
+    }
+
     /// Rows as they will be after the commit.
     pub fn scan(
         &self,

@@ -32,7 +32,7 @@ fn the_first_act_dismisses_it_on_the_other_devices_once() {
     }
     assert_eq!(world.tells(two), [json!({"type": "dismiss", "ids": [id]})]);
     let delivery = world.delivery(id, Channel::Inapp);
-    assert_eq!((delivery.state, delivery.acknowledgements), ("delivered", 1));
+    assert_eq!((&*delivery.state, delivery.acknowledgements), ("delivered", 1));
     assert_eq!(whats(&delivery)[3..], ["acknowledged", "delivered", "read"]);
     let page = world.inbox("ann");
     assert_eq!(
@@ -86,7 +86,7 @@ fn an_act_on_a_topics_notification_is_each_users_own() {
     assert_eq!((world.inbox("ann").unread, world.inbox("bob").unread), (0, 1));
     world.says(link, 1, "bob", &json!({"type": "ack", "ids": [id]}));
     let delivery = world.delivery(id, Channel::Inapp);
-    assert_eq!((delivery.state, delivery.acknowledgements), ("delivered", 2));
+    assert_eq!((&*delivery.state, delivery.acknowledgements), ("delivered", 2));
     assert_eq!(world.balanced().total().accepted, 1);
 }
 

@@ -188,7 +188,8 @@ fn a_list_tells_that_somebody_was_erased_and_not_who() {
         .map(|delivery| (delivery.recipient, delivery.state, delivery.reason, delivery.timeline.len()))
         .collect();
     let erased = || "erased".to_owned();
-    assert_eq!(told, [(erased(), "handed_over", None, 0), (erased(), "dropped", Some(erased()), 0),]);
+    let ended = |state: &'static str, reason| (erased(), state.into(), reason, 0);
+    assert_eq!(told, [ended("handed_over", None), ended("dropped", Some(erased()))]);
     world.command(Command::Cancel { id, by: None, promised: None });
     world.balanced();
     assert_eq!(traces(&world.store), []);

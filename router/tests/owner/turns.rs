@@ -183,7 +183,7 @@ fn a_provider_that_says_later_is_asked_later_until_it_is_enough() {
     }
     assert_eq!(world.seen.calls.len(), 20);
     let ended = world.delivery(id, Channel::Email);
-    assert_eq!((ended.state, ended.attempts), ("dead_lettered", 20));
+    assert_eq!((&*ended.state, ended.attempts), ("dead_lettered", 20));
     assert_eq!(world.view().dead_letters(None, 9).expect("readable").items[0].id, Some(id));
     world.balanced();
 }

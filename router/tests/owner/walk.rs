@@ -133,7 +133,7 @@ fn topics_and_all_are_one_broadcast_a_link_and_other_channels_are_refused() {
     assert_eq!((world.delivered(news), world.delivered(all)), (vec![two], vec![one, two]));
     assert_eq!(world.state(news, Channel::Inapp), "handed_over");
     let refused = world.delivery(news, Channel::Push);
-    assert_eq!((refused.state, refused.reason.as_deref()), ("dropped", Some("refused")));
+    assert_eq!((&*refused.state, refused.reason.as_deref()), ("dropped", Some("refused")));
     assert!(world.seen.calls.is_empty());
     world.result(one, all, DeliveryResult::Sent { sockets: 3 });
     world.result(two, all, DeliveryResult::Sent { sockets: 4 });
@@ -266,7 +266,7 @@ fn outcomes_of_providers_reach_the_ledger() {
         assert_eq!(world.state(id, Channel::Email), "open");
         world.outcome(id, Channel::Email, "ann", outcome.clone());
         let delivery = world.delivery(id, Channel::Email);
-        assert_eq!((delivery.state, delivery.reason.as_deref()), (state, reason));
+        assert_eq!((&*delivery.state, delivery.reason.as_deref()), (state, reason));
         world.outcome(id, Channel::Email, "ann", Outcome::Retry { after: Duration::from_secs(1) });
         world.pass(Duration::from_secs(10));
         assert_eq!((world.state(id, Channel::Email), world.seen.calls.len()), (state, 1), "it is final");

@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use router::journal::{Entry, Poison, Position};
 use router::ledger::Counters;
+use router::ledger::state::Kind;
 use router::owner::view::{DeliveryView, InboxPage, InboxQuery, Timeline};
 use router::owner::{
-    Answer, Command, DeliveryKey, LinkId, Now, Outcome, Output, Owner, OwnerConfig, ProviderCall, View,
+    ActElsewhere, Answer, Command, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output, Owner,
+    OwnerConfig, ProviderCall, View,
 };
 use router::record::{Channel, RECORD_VERSION, Record, Request, Sequence};
 use router::store::{MemoryStore, Store};
@@ -33,6 +35,12 @@ pub struct Seen {
     pub answers: BTreeMap<u64, Answer>,
     pub shown: Vec<Wall>,
     pub forgotten: Vec<Uuid>,
+    /// The newest commit that Cassandra has to be told of.
+    pub queued: u64,
+    /// What Cassandra has to be asked.
+    pub asked: Vec<HistoryAsked>,
+    /// Acts on what only Cassandra may have.
+    pub acted: Vec<ActElsewhere>,
     pub alerts: Vec<(&'static str, String)>,
 }
 
@@ -130,6 +138,9 @@ impl<S: Store> World<S> {
                 }
                 Output::Recall { user } => self.seen.calls.retain(|call| call.delivery.user != user),
                 Output::Forgotten { id } => self.seen.forgotten.push(id),
+                Output::Queued { number } => self.seen.queued = number,
+                Output::ActElsewhere(acted) => self.seen.acted.push(acted),
+                Output::History(asked) => self.seen.asked.push(asked),
                 Output::Shown { accepted_at } => self.seen.shown.push(accepted_at),
                 Output::Alert { name, detail, .. } => self.seen.alerts.push((name, detail)),
             }
@@ -302,7 +313,9 @@ impl<S: Store> World<S> {
     }
 
     pub fn state(&self, id: Uuid, channel: Channel) -> &'static str {
-        self.delivery(id, channel).state
+        let state = self.delivery(id, channel).state;
+        let mut names = Kind::ALL.iter().map(|kind| kind.name());
+        names.find(|name| *name == state).expect("a state of the ledger")
     }
 
     pub fn inbox(&self, user: &str) -> InboxPage {
@@ -330,6 +343,6 @@ pub fn id_of(notification: &Value) -> Uuid {
     notification["id"].as_str().expect("an id").parse().expect("an id")
 }
 
-pub fn whats(delivery: &DeliveryView) -> Vec<&'static str> {
-    delivery.timeline.iter().map(|moment| moment.what).collect()
+pub fn whats(delivery: &DeliveryView) -> Vec<&str> {
+    delivery.timeline.iter().map(|moment| &*moment.what).collect()
 }

@@ -1,0 +1,333 @@
+//! Carries what waits to Cassandra, in the order of the commits, and tells the owner.
+//!
+//! Owns the order: names that wait, then people to be erased, then a bounded part of a rebuild. What Cassandra does not take
+//! is tried again as it is then, for as long as it takes. Takes nothing that is not on the disk: what a power cut undoes
+//! was never in Cassandra. The owner is told a while later, and what was not told is carried again when Cassandra has been
+//! away: a node that was killed may have forgotten what it had taken. Decides nothing about rows.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use ops::clock::Clock;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use wire::time::Mono;
+
+use super::cluster::{Away, Cluster};
+use super::queue::{self, Changes, Erasure};
+use super::rows::{self, Spans, Write};
+use super::{Connected, Shared};
+use crate::limits::{
+    CASSANDRA_ASKED_EVERY, PROJECTION_COMMITS_MAX, PROJECTION_HELD_FOR, PROJECTION_IDLE,
+    PROJECTION_NAMES_MAX, PROJECTION_REBUILD_ROWS,
+};
+use crate::node::board::Watch;
+use crate::node::inputs::Input;
+use crate::owner::Carried;
+use crate::store::{DiskStore, Order, Range, Space, Store, StoreError};
+
+/// People that are erased in one round.
+const ERASURES_MAX: usize = 16;
+
+pub(super) struct Carrier {
+    store: DiskStore,
+    cluster: watch::Receiver<Connected>,
+    inputs: mpsc::Sender<Input>,
+    /// The newest number that is on the disk.
+    safe: watch::Receiver<u64>,
+    shared: Arc<Shared>,
+    spans: Spans,
+    clock: Clock,
+    watch: Watch,
+    /// Cassandra took everything up to here, and the owner was told up to there.
+    done: u64,
+    told: u64,
+    /// What the owner is told when it has been held for long enough.
+    held: VecDeque<(Mono, Carried)>,
+    rebuild: Option<Rebuild>,
+    /// The rebuild is over, and that is held.
+    is_rebuilt: bool,
+}
+
+/// Where the reading of the whole store stands.
+#[derive(Debug, Clone)]
+struct Rebuild {
+    /// The newest number when it began.
+    until: u64,
+    space: usize,
+    after: Option<Vec<u8>>,
+    rows: u64,
+}
+
+/// Why a round ended early.
+enum Hindrance {
+    Away(Away),
+    Store(StoreError),
+    /// The router ends.
+    Over,
+}
+
+impl From<Away> for Hindrance {
+    fn from(away: Away) -> Hindrance {
+        Hindrance::Away(away)
+    }
+}
+
+impl From<StoreError> for Hindrance {
+    fn from(error: StoreError) -> Hindrance {
+        Hindrance::Store(error)
+    }
+}
+
+impl Carrier {
+    pub(super) fn new(
+        store: DiskStore,
+        cluster: watch::Receiver<Connected>,
+        inputs: mpsc::Sender<Input>,
+        safe: watch::Receiver<u64>,
+        shared: Arc<Shared>,
+        (spans, clock, watch): (Spans, Clock, Watch),
+    ) -> Carrier {
+        Carrier {
+            store,
+            cluster,
+            inputs,
+            safe,
+            shared,
+            spans,
+            clock,
+            watch,
+            done: 0,
+            told: 0,
+            held: VecDeque::new(),
+            rebuild: None,
+            is_rebuilt: false,
+        }
+    }
+
+    /// Ends when the owner is gone.
+    pub(super) async fn run(mut self) {
+        let mut asked_at = self.clock.mono();
+        while !self.inputs.is_closed() {
+            let connected = self.cluster.borrow_and_update().clone();
+            let Some(cluster) = connected else {
+                self.look_for_gaps();
+                sleep(CASSANDRA_ASKED_EVERY).await;
+                continue;
+            };
+            let mut round = self.round(&*cluster).await;
+            let is_idle = matches!(round, Ok(false));
+            if is_idle && self.clock.mono().since(asked_at) > CASSANDRA_ASKED_EVERY {
+                round = cluster.ask().await.map(|()| false).map_err(Hindrance::from);
+            }
+            self.look_for_gaps();
+            match round {
+                Ok(carried) => {
+                    if carried || self.clock.mono().since(asked_at) > CASSANDRA_ASKED_EVERY {
+                        asked_at = self.clock.mono();
+                        self.shared.tell(Ok(()), &self.watch);
+                    }
+                    if !carried {
+                        sleep(PROJECTION_IDLE).await;
+                    }
+                }
+                Err(Hindrance::Away(Away(why))) => {
+                    self.begin_anew();
+                    self.shared.tell(Err(&why), &self.watch);
+                    sleep(CASSANDRA_ASKED_EVERY).await;
+                }
+                Err(Hindrance::Store(error)) => {
+                    tracing::warn!(%error, "the store cannot be read for Cassandra");
+                    sleep(CASSANDRA_ASKED_EVERY).await;
+                }
+                Err(Hindrance::Over) => return,
+            }
+        }
+    }
+
+    /// True: there may be more to do.
+    async fn round(&mut self, cluster: &dyn Cluster) -> Result<bool, Hindrance> {
+        self.let_go().await?;
+        let safe = *self.safe.borrow();
+        let (store, done) = (self.store.clone(), self.done);
+        let changes = blocking(move || queue::read(&store, done, PROJECTION_COMMITS_MAX)).await?;
+        let changes = bounded(changes.into_iter().take_while(|changes| changes.number <= safe));
+        if let Some(last) = changes.last() {
+            let through = last.number;
+            self.carry(cluster, names(&changes)).await?;
+            self.at_number(through);
+            self.hold(Carried { through, ..Carried::default() });
+            return Ok(true);
+        }
+        let store = self.store.clone();
+        let waiting = blocking(move || queue::erasures(&store, ERASURES_MAX)).await?;
+        for erasure in waiting {
+            if !self.shared.has_erased(&erasure) {
+                cluster.erase(&erasure).await?;
+                self.erased().push(erasure.clone());
+                self.hold(Carried { erased: vec![erasure], ..Carried::default() });
+            }
+        }
+        self.rebuild(cluster).await
+    }
+
+    /// Makes these rows in Cassandra what they are in the store.
+    async fn carry(&self, cluster: &dyn Cluster, names: Vec<(Space, Vec<u8>)>) -> Result<(), Hindrance> {
+        let (store, spans, now) = (self.store.clone(), self.spans, self.clock.wall());
+        let looked = blocking(move || {
+            // Read before the rows: none of them is older than it says.
+            let number = queue::State::load(&store)?.map_or(0, |state| state.last);
+            let mut writes: Vec<Write> = Vec::with_capacity(names.len());
+            let mut damaged = None;
+            for (space, key) in &names {
+                match rows::of(&store, (*space, key), spans, now) {
+                    Ok(write) => writes.extend(write),
+                    Err(damage @ StoreError::Damaged { .. }) => damaged = Some(damage),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok((number, writes, damaged))
+        });
+        let (number, writes, damaged) = looked.await?;
+        if let Some(damage) = damaged {
+            self.watch.alert("store_row_damaged", true, &damage.to_string());
+        }
+        let count = writes.len() as u64;
+        cluster.write(writes, number).await?;
+        self.shared.written.add(count);
+        Ok(())
+    }
+
+    /// A bounded part of it. False: there is none, or it is done.
+    async fn rebuild(&mut self, cluster: &dyn Cluster) -> Result<bool, Hindrance> {
+        let state = queue::State::load(&self.store)?.unwrap_or_default();
+        if state.incomplete.is_none() || self.is_rebuilt {
+            self.at(None);
+            return Ok(false);
+        }
+        let beginning = Rebuild { until: state.last, space: 0, after: None, rows: 0 };
+        let mut rebuild = self.rebuild.clone().unwrap_or(beginning);
+        let Some(space) = queue::SPACES.get(rebuild.space).copied() else {
+            self.at(None);
+            self.set_rebuilt(true);
+            self.hold(Carried { rebuilt: Some(rebuild.until), ..Carried::default() });
+            tracing::info!(rows = rebuild.rows, "Cassandra has all that the store has");
+            return Ok(false);
+        };
+        let range = rebuild.after.iter().fold(Range::all(), |range, after| range.after(after));
+        let store = self.store.clone();
+        let looked = blocking(move || {
+            let rows = store.scan(space, &range, Order::Forward, PROJECTION_REBUILD_ROWS)?;
+            store.persist()?;
+            Ok(rows)
+        });
+        let rows = looked.await?;
+        rebuild.after =
+            rows.last().filter(|_| rows.len() == PROJECTION_REBUILD_ROWS).map(|(key, _)| key.clone());
+        rebuild.space += usize::from(rebuild.after.is_none());
+        rebuild.rows += rows.len() as u64;
+        self.carry(cluster, rows.into_iter().map(|(key, _)| (space, key)).collect()).await?;
+        self.at(Some(rebuild));
+        Ok(true)
+    }
+
+    fn at(&mut self, rebuild: Option<Rebuild>) {
+        let mut shown = self.shared.rebuilt.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = rebuild.as_ref().map(|rebuild| rebuild.rows);
+        drop(shown);
+        self.rebuild = rebuild;
+    }
+
+    fn hold(&mut self, carried: Carried) {
+        self.held.push_back((self.clock.mono(), carried));
+    }
+
+    /// Tells the owner what was held for long enough.
+    async fn let_go(&mut self) -> Result<(), Hindrance> {
+        let now = self.clock.mono();
+        let mut due = Carried::default();
+        while self.held.front().is_some_and(|(at, _)| now.since(*at) >= PROJECTION_HELD_FOR) {
+            let Some((_, carried)) = self.held.pop_front() else { break };
+            due.through = due.through.max(carried.through);
+            due.erased.extend(carried.erased);
+            due.rebuilt = due.rebuilt.max(carried.rebuilt);
+        }
+        if due == Carried::default() {
+            return Ok(());
+        }
+        self.told = self.told.max(due.through);
+        self.erased().retain(|erasure| !due.erased.contains(erasure));
+        let is_rebuilt = due.rebuilt.is_some();
+        self.inputs.send(Input::Carried(due)).await.map_err(|_| Hindrance::Over)?;
+        if is_rebuilt {
+            // The owner takes that over before another one may begin.
+            sleep(PROJECTION_IDLE).await;
+            self.set_rebuilt(false);
+        }
+        Ok(())
+    }
+
+    /// Cassandra was away: what is held is carried again.
+    fn begin_anew(&mut self) {
+        self.held.clear();
+        self.erased().clear();
+        self.set_rebuilt(false);
+        self.at_number(self.told);
+    }
+
+    fn at_number(&mut self, done: u64) {
+        self.done = done;
+        self.shared.done.store(done, Ordering::Relaxed);
+    }
+
+    fn set_rebuilt(&mut self, is_rebuilt: bool) {
+        self.is_rebuilt = is_rebuilt;
+        self.shared.is_rebuilt.store(is_rebuilt, Ordering::Relaxed);
+    }
+
+    fn erased(&self) -> MutexGuard<'_, Vec<Erasure>> {
+        self.shared.erased.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells people when more changed than could be queued.
+    fn look_for_gaps(&self) {
+        if let Ok(state) = queue::State::load(&self.store) {
+            let incomplete =
+                state.and_then(|state| state.incomplete).filter(|incomplete| incomplete.until > 0);
+            self.watch.projection_incomplete(incomplete.as_ref());
+        }
+    }
+}
+
+/// Commits whose names are few enough for one round.
+fn bounded(changes: impl Iterator<Item = Changes>) -> Vec<Changes> {
+    let mut taken = Vec::new();
+    let mut count = 0;
+    for one in changes {
+        count += one.names.len();
+        taken.push(one);
+        if count >= PROJECTION_NAMES_MAX {
+            break;
+        }
+    }
+    taken
+}
+
+/// Each once, where it stood first.
+fn names(changes: &[Changes]) -> Vec<(Space, Vec<u8>)> {
+    let mut met = HashSet::new();
+    changes
+        .iter()
+        .flat_map(|changes| &changes.names)
+        .filter(|(space, key)| met.insert((*space, key.as_slice())))
+        .cloned()
+        .collect()
+}
+
+async fn blocking<T: Send + 'static>(
+    look: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
+}
