@@ -19,7 +19,7 @@ scaled() {
 }
 
 open_folder() {
-    local place=loadtest/results
+    local place=${RESULTS:-loadtest/results}
     if ((SCALE > 1)); then place=target/campaigns; fi
     folder=${OUT:-$place/$(date -u +%Y-%m-%d)-$1}
     if [[ -n ${RESTART:-} && -f $folder/run.md ]]; then rm -rf "$folder"; fi

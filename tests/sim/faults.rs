@@ -75,13 +75,13 @@ impl Mix {
 
     /// In how many requests one is for push.
     pub(crate) fn pushes_one_in(self) -> u64 {
-        if matches!(self, Mix::Hours) { 1 } else { 4 }
+        if matches!(self, Mix::Hours) { 1 } else { 2 }
     }
 
     /// How long inbox and ledger keep what they have.
     pub(crate) fn kept(self) -> (Duration, Duration) {
         if self == Mix::Hours {
-            (36 * HOUR_OF_KEEPING, 24 * HOUR_OF_KEEPING)
+            (24 * HOUR_OF_KEEPING, 25 * HOUR_OF_KEEPING)
         } else {
             (INBOX_KEPT_DEFAULT, LEDGER_KEPT_DEFAULT)
         }
