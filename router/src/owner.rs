@@ -56,6 +56,8 @@ pub use words::{
 const DUE_PER_TURN_MAX: usize = 256;
 /// Unfinished calls of the run before that one call takes up again.
 const RESUMED_PER_TURN_MAX: usize = 128;
+/// Users of dead links that one call forgets: a link may have had half a million.
+const FORGOTTEN_PER_TURN_MAX: usize = 256;
 
 #[derive(Debug)]
 enum Input {
@@ -183,7 +185,8 @@ impl<S: Store> Owner<S> {
         let resume = self.resume.as_ref().map(|_| Mono::ZERO);
         let sweep = Some(self.steady.mono(self.desk.sweep.next()));
         let erase = self.erasure.as_ref().map(|_| Mono::ZERO);
-        [due, resume, sweep, erase].into_iter().flatten().min()
+        let forget = self.presence.is_forgetting().then_some(Mono::ZERO);
+        [due, resume, sweep, erase, forget].into_iter().flatten().min()
     }
 
     pub fn handle_timeout(&mut self, now: Now) {
@@ -209,6 +212,7 @@ impl<S: Store> Owner<S> {
             };
         }
         self.sweep(now);
+        self.presence.forget_gone(FORGOTTEN_PER_TURN_MAX);
         if self.erasure.is_some() {
             self.take(Input::Erase, now);
         }

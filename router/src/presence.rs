@@ -4,7 +4,7 @@
 //! the user's partition has ended or a second has passed, else a hand-over would fire false fallbacks; whoever is
 //! unknown is sent to wherever the snapshot is still awaited. Called by `owner` (frames) and `route` (questions).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque, hash_set};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,12 +58,21 @@ impl Link {
     }
 }
 
+/// A link that is down and whose users still name it.
+#[derive(Debug)]
+struct Gone {
+    link: LinkId,
+    users: hash_set::IntoIter<Arc<str>>,
+}
+
 #[derive(Debug)]
 pub struct Presence {
     /// Partitions in all.
     count: u32,
     owned: BTreeSet<u32>,
     links: BTreeMap<LinkId, Link>,
+    /// Not forgotten yet: no link is ever used again, so whoever asks leaves them out.
+    gone: VecDeque<Gone>,
     users: AHashMap<Arc<str>, Vec<LinkId>>,
     topics: AHashMap<String, BTreeSet<LinkId>>,
     nobody_absent_before: Mono,
@@ -80,6 +89,7 @@ impl Presence {
             count,
             owned,
             links: BTreeMap::new(),
+            gone: VecDeque::new(),
             users: AHashMap::new(),
             topics: AHashMap::new(),
             nobody_absent_before: now + START_GRACE,
@@ -101,16 +111,32 @@ impl Presence {
         self.all_known_at = now + SNAPSHOT_WITHIN;
     }
 
+    /// Nobody is there from now on. That its users are forgotten takes calls of [`Presence::forget_gone`].
     pub fn link_down(&mut self, link: LinkId) {
         let Some(gone) = self.links.remove(&link) else { return };
-        for user in gone.users {
-            self.forget(&user, link);
-        }
+        self.gone.push_back(Gone { link, users: gone.users.into_iter() });
         for topic in gone.topics {
             self.forget_topic(&topic, link);
         }
         if self.links.is_empty() {
             self.overflowed = false;
+        }
+    }
+
+    /// Whether [`Presence::forget_gone`] has anything to do.
+    pub fn is_forgetting(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Forgets up to `users_max` users of links that are down.
+    pub fn forget_gone(&mut self, users_max: usize) {
+        for _ in 0..users_max {
+            let Some(Gone { link, users }) = self.gone.front_mut() else { return };
+            let (link, user) = (*link, users.next());
+            match user {
+                Some(user) => self.forget(&user, link),
+                None => drop(self.gone.pop_front()),
+            }
         }
     }
 
@@ -122,7 +148,7 @@ impl Presence {
         self.links.keys().copied()
     }
 
-    /// Users that are somewhere.
+    /// Users that are somewhere, and those whose link is down until they are forgotten.
     pub fn users(&self) -> usize {
         self.users.len()
     }
@@ -222,6 +248,9 @@ impl Presence {
 
     pub fn whereabouts(&self, user: &str, now: Mono) -> Whereabouts {
         let mut links = self.users.get(user).cloned().unwrap_or_default();
+        if self.is_forgetting() {
+            links.retain(|link| self.is_up(*link));
+        }
         if self.overflowed && links.is_empty() {
             return Whereabouts { links: self.links.keys().copied().collect(), certain: false };
         }
@@ -290,9 +319,28 @@ mod tests {
         presence.withdraw(ONE, "b");
         assert_eq!((at(&presence, "a"), at(&presence, "b")), (vec![2], vec![2]));
         presence.link_down(TWO);
-        assert!(presence.whereabouts("a", CALM).absent() && presence.users() == 0);
+        assert!(presence.whereabouts("a", CALM).absent() && presence.whereabouts("b", CALM).absent());
         presence.announce(TWO, "a");
         assert!(presence.whereabouts("a", CALM).absent(), "a frame that came after the end");
+    }
+
+    #[test]
+    fn users_of_a_dead_link_are_forgotten_a_few_at_a_time_and_a_new_link_keeps_its_own() {
+        let mut presence = calm();
+        for user in ["a", "b", "c"] {
+            presence.announce(ONE, user);
+        }
+        presence.announce(TWO, "b");
+        presence.link_down(ONE);
+        presence.announce(TWO, "c");
+        assert_eq!((at(&presence, "b"), at(&presence, "c")), (vec![2], vec![2]));
+        assert!(presence.is_forgetting() && presence.whereabouts("a", CALM).absent());
+        presence.forget_gone(2);
+        assert!(presence.is_forgetting(), "two of three at most");
+        presence.forget_gone(2);
+        assert!(!presence.is_forgetting());
+        assert_eq!(presence.users(), 2, "b and c are elsewhere");
+        assert_eq!((at(&presence, "b"), at(&presence, "c")), (vec![2], vec![2]));
     }
 
     #[test]
