@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ops::clock::Clock;
 use serde::Deserialize;
+use wire::message::Priority;
 
 use crate::counts::Errors;
 use crate::engine::Shared;
@@ -60,6 +61,7 @@ pub struct PostConfig {
     pub clients: u32,
     pub users: Users,
     pub marker: Marker,
+    pub priority: Priority,
     /// Bytes of the body text.
     pub size: usize,
     /// Messages in one request at most.
@@ -241,9 +243,9 @@ impl Poster {
             }
         };
         let data = self.config.marker.data(Mark { number, recipient });
-        let body = &self.body;
+        let (body, priority) = (&self.body, self.config.priority.name());
         Some(format!(
-            r#"{{"to":{to},"category":"loadtest","title":"loadtest","body":"{body}","data":{data}}}"#
+            r#"{{"to":{to},"priority":"{priority}","category":"loadtest","title":"loadtest","body":"{body}","data":{data}}}"#
         ))
     }
 

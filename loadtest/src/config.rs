@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
+use wire::message::Priority;
 use wire::time::Wall;
 
 use crate::api::To;
@@ -132,6 +133,7 @@ pub struct Posting {
     /// Messages a second.
     pub rate: f64,
     pub messages: u64,
+    pub priority: Priority,
     pub size: usize,
     pub posters: u16,
     pub batch: u16,
@@ -222,6 +224,7 @@ impl RunConfig {
             config["api"] = json!(posting.api);
             config["rate"] = json!(posting.rate);
             config["messages"] = json!(posting.messages);
+            config["priority"] = json!(posting.priority.name());
             config["size"] = json!(posting.size);
             config["posters"] = json!(posting.posters);
             config["batch"] = json!(posting.batch);

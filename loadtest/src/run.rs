@@ -396,6 +396,7 @@ impl Run<'_> {
             clients: self.plan.connections,
             users: self.config.users.clone(),
             marker: self.marker.clone(),
+            priority: posting.priority,
             size: posting.size,
             batch: posting.batch,
             seed: self.config.seed,

@@ -100,7 +100,7 @@ wait_ready() {
     return 1
 }
 
-# A router with a data folder of its own. Sets router_api, router_admin, router_links, router_pid.
+# router_up ['key = value' …]: a router with a data folder of its own, and lines (with tables) of settings. Sets router_api, router_admin, router_links, router_pid.
 router_up() {
     free_port && router_api=127.0.0.1:$port
     free_port && router_admin=127.0.0.1:$port
@@ -119,6 +119,7 @@ key_file = "$work/service.key"
 broadcast = true
 topics = ["*"]
 TOML
+    if (($# > 0)); then printf '\n%s' "$@" >>"$work/router.toml"; fi
     cp "$work/router.toml" "$folder/router.toml"
     start router "${on_router[@]}" "$PROGRAMS/router" --config "$work/router.toml" --data "$work/data"
     router_pid=$pid

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use wire::message::Priority;
 
 use crate::api::To;
 use crate::config::Posting;
@@ -31,6 +32,9 @@ pub(super) struct PostingArgs {
     /// A file with the service key.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// How urgent the messages are: critical, high, normal or low.
+    #[arg(long, default_value = "normal", value_parser = priority)]
+    priority: Priority,
     /// Bytes of each message's body text.
     #[arg(long, default_value_t = 128)]
     size: usize,
@@ -77,10 +81,16 @@ impl PostingArgs {
             to,
             rate,
             messages,
+            priority: self.priority,
             size: within("--size", self.size, 0, SIZE_MAX)?,
             posters: within("--posters", self.posters.unwrap_or(by_itself), 1, POSTERS_MAX)?,
             batch: within("--batch", self.batch.unwrap_or(batch_by_itself), 1, BATCH_MAX)?,
             settle: duration("--settle", &self.settle)?,
         })
     }
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    let named = Priority::ALL.into_iter().find(|priority| priority.name() == text);
+    named.ok_or_else(|| "critical, high, normal and low are possible".to_owned())
 }
