@@ -47,6 +47,8 @@ pub struct Appended {
     pub partition: u32,
     pub seq: u64,
     pub durable_in: DurableIn,
+    /// Where the record stands in its lane, if Kafka has it.
+    pub offset: Option<u64>,
 }
 
 /// Nothing was promised. `Full` and `Unavailable` become 503 with `Retry-After`.

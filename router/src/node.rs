@@ -189,6 +189,7 @@ fn compose(
     let (committed, committed_out) = watch::channel(Positions::new());
     let Outward { queued, queued_out, safe_queued, projection } =
         project(config, cassandra, &store, &inputs, (clock, &watch))?;
+    let taken = committed_out.clone();
     let recent = Arc::new(Recent::default());
     spawn_owner(Run {
         owner,
@@ -230,6 +231,7 @@ fn compose(
             inputs: inputs.clone(),
             letters: Arc::new(OwnerBook::new(inputs.clone())),
             drain_per_s: config.limits.drain_per_s,
+            taken: taken.clone(),
             clock,
             watch: watch.clone(),
         })

@@ -32,7 +32,7 @@ use crate::store::{DiskStore, StoreError};
 use book::{Book, Look};
 use drain::Drain;
 use live::Live;
-use pacer::{Pacer, Seen};
+use pacer::{Offsets, Pacer, Seen};
 use phase::{Outage, Phase};
 use verify::Verify;
 use watcher::Watcher;
@@ -61,6 +61,8 @@ pub struct Parts {
     /// Where a record of the disk goes that nobody can read.
     pub letters: Arc<dyn LetterBook>,
     pub drain_per_s: u32,
+    /// How far the owner is in each lane of Kafka.
+    pub taken: watch::Receiver<Offsets>,
     pub clock: Clock,
     pub watch: Watch,
 }
@@ -163,7 +165,7 @@ impl Shared {
 
 /// Joins the parts and starts what runs beside. Called inside the runtime.
 pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
-    let Parts { kafka, disk, store, inputs, letters, drain_per_s, clock, watch } = parts;
+    let Parts { kafka, disk, store, inputs, letters, drain_per_s, taken, clock, watch } = parts;
     let Disk { journal, reader } = disk;
     let (disk, book) = (Arc::new(journal) as Arc<dyn Journal>, Book::new(store));
     watch.add_kafka();
@@ -178,6 +180,7 @@ pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
         reader: Box::new(reader),
         letters,
         pacer: Pacer::new(drain_per_s, clock.mono()),
+        taken,
         shared: Arc::clone(&shared),
     };
     tokio::spawn(drain.run());
@@ -235,16 +238,22 @@ impl Buffered {
 #[async_trait]
 impl Journal for Buffered {
     async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
-        if self.shared.outage.borrow().takes_live() {
+        let mut outage = self.shared.outage.subscribe();
+        if outage.borrow().takes_live() {
             let under_way = self.shared.live.begin(self.shared.clock);
-            match self.kafka.append(draft.clone()).await {
-                Err(AppendError::Unavailable(why)) => {
-                    self.shared.tell(|outage, now| outage.handle_refusal(&why, now));
-                }
-                answer => {
-                    under_way.answered();
-                    return answer;
-                }
+            tokio::select! {
+                biased;
+                answer = self.kafka.append(draft.clone()) => match answer {
+                    Err(AppendError::Unavailable(why)) => {
+                        self.shared.tell(|outage, now| outage.handle_refusal(&why, now));
+                    }
+                    answer => {
+                        under_way.answered();
+                        return answer;
+                    }
+                },
+                // Kafka may have it all the same; the owner knows it by its id.
+                _ = outage.wait_for(|outage| !outage.takes_live()) => {}
             }
         }
         self.on_disk(draft).await

@@ -15,7 +15,7 @@ const DETECTED_WITHIN: Duration = Duration::from_secs(30);
 /// librdkafka tries a lost broker again after up to ten seconds, and the consumer group settles after that.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(90);
 /// Within the promise for a critical notification before the outage is found, and for its way to the socket.
-const CRITICAL_WITHIN: Duration = Duration::from_secs(4);
+const CRITICAL_WITHIN: Duration = Duration::from_secs(2);
 
 fn note(user: &str, title: &str, priority: &str) -> Value {
     json!({ "to": { "user": user }, "title": title, "priority": priority })

@@ -235,9 +235,10 @@ impl Journal for KafkaJournal {
             .map_err(|_| AppendError::Unavailable("the journal is closed".to_owned()))?;
         let appended = match self.produce(priority, &record, &id, &key) {
             Ok((delivery, number)) => match delivery.await {
-                Ok(Ok(_)) => {
-                    let seq = number.confirm();
-                    Ok(Appended { partition: record.partition, seq, durable_in: DurableIn::Kafka })
+                Ok(Ok(delivery)) => {
+                    let (partition, seq) = (record.partition, number.confirm());
+                    let offset = u64::try_from(delivery.offset).ok();
+                    Ok(Appended { partition, seq, durable_in: DurableIn::Kafka, offset })
                 }
                 Ok(Err((error, _))) => Err(refusal(&error, record.bytes_max())),
                 Err(_) => Err(AppendError::Unavailable("the producer is closed".to_owned())),

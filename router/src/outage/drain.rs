@@ -13,7 +13,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{sleep, timeout};
 
 use super::Shared;
-use super::pacer::{Pacer, Seen};
+use super::pacer::{Offsets, Pacer, Seen};
 use super::phase::{Outage, Phase};
 use crate::journal::import::{ForeignLetter, LetterBook};
 use crate::journal::{AppendError, Draft, Entry, Journal, JournalReader, Position};
@@ -23,6 +23,8 @@ use crate::record::Record;
 /// How long the disk may take to hand out what it says is waiting.
 const READ_WITHIN: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(50);
+/// How long the owner may take to see the first record: a consumer group waits ten seconds for members that it lost.
+const OWNER_READS_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) struct Drain {
     pub(super) kafka: Arc<dyn Journal>,
@@ -30,12 +32,15 @@ pub(super) struct Drain {
     pub(super) reader: Box<dyn JournalReader>,
     pub(super) letters: Arc<dyn LetterBook>,
     pub(super) pacer: Pacer,
+    /// How far the owner is in each lane.
+    pub(super) taken: watch::Receiver<Offsets>,
     pub(super) shared: Arc<Shared>,
 }
 
 /// What became of one attempt.
 enum Tried {
-    Taken,
+    /// With its offset.
+    Taken(Option<u64>),
     Refused(String),
     /// Nobody will ever take it.
     Unfit(String),
@@ -84,9 +89,22 @@ impl Drain {
             // As long as Kafka has taken nothing, one record is the question.
             let is_asking = outage.borrow().phase() == Phase::Buffering;
             let wanted = if is_asking { 1 } else { waiting.len() };
-            match self.pacer.take(wanted, self.shared.clock.mono()) {
-                0 => sleep(self.pacer.wait()).await,
-                count => self.try_first(count, &mut waiting).await,
+            let taken = self.taken.borrow_and_update().clone();
+            match self.pacer.take(wanted, &taken, self.shared.clock.mono()) {
+                0 => {
+                    let wait = self.pacer.wait(&taken);
+                    let _later_or_sooner = timeout(wait, self.taken.changed()).await;
+                }
+                count => {
+                    let tried = self.try_first(count, &mut waiting).await;
+                    if is_asking && tried.is_ok() {
+                        self.owner_reads().await;
+                    }
+                    self.shared.tell(|outage, now| match tried {
+                        Ok(()) => outage.handle_drained(now),
+                        Err(why) => outage.handle_refusal(&why, now),
+                    });
+                }
             }
         }
         if let Err(error) = self.reader.commit(&positions).await {
@@ -94,27 +112,37 @@ impl Drain {
         }
     }
 
-    /// Tries the first `count` at once, in their order; what was refused keeps its place.
-    async fn try_first(&mut self, count: usize, waiting: &mut VecDeque<Entry>) {
+    /// Waits until the owner has taken what was sent: live records that go to Kafka before its consumer group has found
+    /// together again would wait there, and critical ones with them.
+    async fn owner_reads(&mut self) {
+        let Drain { taken, pacer, .. } = self;
+        let _or_never = timeout(OWNER_READS_WITHIN, taken.wait_for(|taken| pacer.is_caught_up(taken))).await;
+    }
+
+    /// Tries the first `count` at once, in their order; what was refused keeps its place. `Err`: why.
+    async fn try_first(&mut self, count: usize, waiting: &mut VecDeque<Entry>) -> Result<(), String> {
         let first: Vec<Entry> = waiting.drain(..count).collect();
         // By its own budget tokio would stop some of them half-way, and those behind would overtake.
         let kafka = &*self.kafka;
         let tried = unconstrained(join_all(first.iter().map(|entry| attempt(kafka, entry)))).await;
-        let mut refused = None;
+        let mut result = Ok(());
         for (entry, tried) in first.into_iter().zip(tried).rev() {
             match tried {
-                Tried::Taken => self.shared.counts.drained.inc(),
+                Tried::Taken(offset) => {
+                    self.shared.counts.drained.inc();
+                    let Position { priority, partition, .. } = entry.position;
+                    if let Some(offset) = offset {
+                        self.pacer.handle_sent((priority, partition), offset);
+                    }
+                }
                 Tried::Unfit(reason) => bury(&*self.letters, &entry, reason).await,
                 Tried::Refused(why) => {
-                    refused = Some(why);
+                    result = Err(why);
                     waiting.push_front(entry);
                 }
             }
         }
-        self.shared.tell(|outage, now| match refused {
-            Some(why) => outage.handle_refusal(&why, now),
-            None => outage.handle_drained(now),
-        });
+        result
     }
 }
 
@@ -125,7 +153,7 @@ async fn attempt(kafka: &dyn Journal, entry: &Entry) -> Tried {
     };
     let Record { id, service, accepted_at, request, .. } = record.clone();
     match kafka.append(Draft { id, service, accepted_at, request }).await {
-        Ok(_) => Tried::Taken,
+        Ok(appended) => Tried::Taken(appended.offset),
         Err(error @ AppendError::TooLong { .. }) => Tried::Unfit(error.to_string()),
         Err(error) => Tried::Refused(error.to_string()),
     }

@@ -2,7 +2,7 @@
 //!
 //! Atomics that every appending task writes and the watcher reads. Decides nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ops::clock::Clock;
@@ -13,6 +13,8 @@ pub(super) struct Live {
     under_way: AtomicU64,
     /// When one was last answered, or the first one began, in microseconds.
     moved_us: AtomicU64,
+    /// One was answered since the start: the brokers are connected.
+    is_connected: AtomicBool,
     /// The slowest answer since the last look, in microseconds.
     slowest_us: AtomicU64,
 }
@@ -33,9 +35,10 @@ impl Live {
         UnderWay { live: self, clock, began }
     }
 
-    /// How long records have been under way without any being answered.
+    /// How long records have been under way without any being answered. The very first wait for the brokers' connections, and
+    /// end by their own time-out.
     pub(super) fn silent(&self, now: Mono) -> Duration {
-        if self.under_way.load(Ordering::Relaxed) == 0 {
+        if self.under_way.load(Ordering::Relaxed) == 0 || !self.is_connected.load(Ordering::Relaxed) {
             return Duration::ZERO;
         }
         now.since(Mono(self.moved_us.load(Ordering::Relaxed)))
@@ -52,6 +55,7 @@ impl UnderWay<'_> {
     pub(super) fn answered(self) {
         let now = self.clock.mono();
         let took = u64::try_from(now.since(self.began).as_micros()).unwrap_or(u64::MAX);
+        self.live.is_connected.store(true, Ordering::Relaxed);
         self.live.moved_us.fetch_max(now.0, Ordering::Relaxed);
         self.live.slowest_us.fetch_max(took.max(1), Ordering::Relaxed);
     }
@@ -72,6 +76,10 @@ mod tests {
         let (live, clock) = (Live::default(), Clock::start());
         let later = |s: u64| clock.mono() + Duration::from_secs(s);
         assert_eq!(live.silent(later(5)), Duration::ZERO, "nobody asks");
+        let first = live.begin(clock);
+        assert_eq!(live.silent(later(5)), Duration::ZERO, "the brokers are not connected yet");
+        first.answered();
+        live.take_slowest();
         let (one, two) = (live.begin(clock), live.begin(clock));
         assert!(live.silent(later(5)) >= Duration::from_secs(4));
         one.answered();

@@ -1,10 +1,13 @@
 //! How fast what waits on the disk may follow, beside live records that go first.
 //!
-//! Pure. A token bucket whose rate halves while live records suffer or the owner falls behind, and grows again while they
-//! do not. Owns no clock. Called by `drain`.
+//! Pure. Two bounds: a rate that halves while live records suffer and grows again while they do not, and a window of
+//! records that Kafka has and the owner has not taken, since a live record waits behind them in its own topic. Neither
+//! keeps a drain below [`PER_S_MIN`]. Owns no clock. Called by `drain`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use wire::message::Priority;
 use wire::time::Mono;
 
 /// Records a second that a drain never falls below: a million in under nine minutes.
@@ -12,12 +15,12 @@ const PER_S_MIN: f64 = 2_000.0;
 /// What a live record may take longer than in calm: a fifth, or so much.
 const LIVE_SLOWER_MAX: f64 = 1.2;
 const LIVE_LATER_MAX: Duration = Duration::from_millis(5);
-/// Records that may wait for the owner while it is still fed.
-const LAG_MAX: u64 = 4_096;
+/// Records that may stand before the owner while more are drained: a few milliseconds of its work.
+const WINDOW: u64 = 128;
 /// Tokens that gather while nothing is drained, as time at the present rate.
 const GATHERED: Duration = Duration::from_millis(50);
 const SLOWER: f64 = 0.5;
-const FASTER: f64 = 1.1;
+const FASTER: f64 = 1.02;
 
 /// What was seen since the last look.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,15 +29,58 @@ pub struct Seen {
     pub live: Option<Duration>,
     /// What a live record takes while nothing is drained.
     pub calm: Duration,
-    /// Records that the brokers hold and the owner has not finished.
-    pub lag: u64,
+}
+
+/// Offsets by lane, as the owner tells how far it is.
+pub type Offsets = BTreeMap<(Priority, u32), u64>;
+
+/// What a drain sent and the owner has not taken.
+#[derive(Debug, Clone, Default)]
+struct Ahead(BTreeMap<(Priority, u32), Lane>);
+
+#[derive(Debug, Clone, Copy)]
+struct Lane {
+    /// The offset before the first that was sent.
+    before: u64,
+    last: u64,
+}
+
+impl Ahead {
+    fn records(&self, taken: &Offsets) -> u64 {
+        let ahead = |(lane, sent): (&(Priority, u32), &Lane)| {
+            sent.last.saturating_sub(taken.get(lane).map_or(sent.before, |taken| sent.before.max(*taken)))
+        };
+        self.0.iter().map(ahead).sum()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Bucket {
+    per_s: f64,
+    tokens: f64,
+}
+
+impl Bucket {
+    fn new(per_s: f64) -> Bucket {
+        Bucket { per_s, tokens: 0.0 }
+    }
+
+    fn gain(&mut self, passed: Duration) {
+        let gained = passed.as_secs_f64() * self.per_s;
+        self.tokens = (self.tokens + gained).min((self.per_s * GATHERED.as_secs_f64()).max(1.0));
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::from_secs_f64(((1.0 - self.tokens) / self.per_s).clamp(0.001, 1.0))
+    }
 }
 
 #[derive(Debug, Clone)]
 pub struct Pacer {
     per_s_max: f64,
-    per_s: f64,
-    tokens: f64,
+    pace: Bucket,
+    least: Bucket,
+    ahead: Ahead,
     at: Mono,
 }
 
@@ -42,34 +88,52 @@ impl Pacer {
     /// `per_s_max`: `[router.limits] drain_per_s`.
     pub fn new(per_s_max: u32, now: Mono) -> Pacer {
         let per_s_max = f64::from(per_s_max.max(1));
-        Pacer { per_s_max, per_s: per_s_max.min(PER_S_MIN), tokens: 0.0, at: now }
+        let least = Bucket::new(per_s_max.min(PER_S_MIN));
+        Pacer { per_s_max, pace: least.clone(), least, ahead: Ahead::default(), at: now }
     }
 
     pub fn per_s(&self) -> f64 {
-        self.per_s
+        self.pace.per_s
+    }
+
+    /// Kafka has a drained record at this offset of its lane.
+    pub fn handle_sent(&mut self, lane: (Priority, u32), offset: u64) {
+        let fresh = Lane { before: offset.saturating_sub(1), last: offset };
+        let lane = self.ahead.0.entry(lane).or_insert(fresh);
+        lane.last = lane.last.max(offset);
+    }
+
+    /// Whether the owner has taken everything that was sent.
+    pub fn is_caught_up(&self, taken: &Offsets) -> bool {
+        self.ahead.records(taken) == 0
     }
 
     /// Changes the rate by what was seen.
     pub fn handle_seen(&mut self, seen: Seen) {
         let bound = seen.calm.mul_f64(LIVE_SLOWER_MAX).max(seen.calm + LIVE_LATER_MAX);
         let suffers = seen.live.is_some_and(|live| live > bound);
-        let factor = if suffers || seen.lag > LAG_MAX { SLOWER } else { FASTER };
-        self.per_s = (self.per_s * factor).max(PER_S_MIN).min(self.per_s_max);
+        let factor = if suffers { SLOWER } else { FASTER };
+        self.pace.per_s = (self.pace.per_s * factor).max(PER_S_MIN).min(self.per_s_max);
     }
 
-    /// How many of `wanted` may go now.
-    pub fn take(&mut self, wanted: usize, now: Mono) -> usize {
-        let gained = now.since(self.at).as_secs_f64() * self.per_s;
+    /// How many of `wanted` may go now. `taken`: how far the owner is in each lane.
+    pub fn take(&mut self, wanted: usize, taken: &Offsets, now: Mono) -> usize {
+        let passed = now.since(self.at);
         self.at = now;
-        self.tokens = (self.tokens + gained).min((self.per_s * GATHERED.as_secs_f64()).max(1.0));
-        let taken = (self.tokens as usize).min(wanted);
-        self.tokens -= taken as f64;
-        taken
+        self.pace.gain(passed);
+        self.least.gain(passed);
+        let room = WINDOW.saturating_sub(self.ahead.records(taken)) as usize;
+        let count = (self.pace.tokens as usize).min(room).max(self.least.tokens as usize).min(wanted);
+        for bucket in [&mut self.pace, &mut self.least] {
+            bucket.tokens = (bucket.tokens - count as f64).max(0.0);
+        }
+        count
     }
 
-    /// How long until one may go.
-    pub fn wait(&self) -> Duration {
-        Duration::from_secs_f64(((1.0 - self.tokens) / self.per_s).clamp(0.001, 1.0))
+    /// How long until one may go, unless the owner goes on before.
+    pub fn wait(&self, taken: &Offsets) -> Duration {
+        let is_open = self.ahead.records(taken) < WINDOW;
+        if is_open { self.pace.wait().min(self.least.wait()) } else { self.least.wait() }
     }
 }
 
@@ -80,11 +144,11 @@ mod tests {
     const MS: u64 = 1_000;
 
     fn calm() -> Seen {
-        Seen { live: Some(Duration::from_millis(2)), calm: Duration::from_millis(2), lag: 0 }
+        Seen { live: Some(Duration::from_millis(2)), calm: Duration::from_millis(2) }
     }
 
     fn taken_in(pacer: &mut Pacer, from: u64, ms: u64) -> usize {
-        (1..=ms).map(|at| pacer.take(1_000, Mono((from + at) * MS))).sum()
+        (1..=ms).map(|at| pacer.take(1_000, &Offsets::new(), Mono((from + at) * MS))).sum()
     }
 
     #[test]
@@ -92,7 +156,8 @@ mod tests {
         let mut pacer = Pacer::new(1_000, Mono(0));
         let taken = taken_in(&mut pacer, 0, 2_000);
         assert!((1_950..=2_000).contains(&taken), "{taken}");
-        assert_eq!(pacer.take(1_000, Mono(3_600_000 * MS)), 50, "an hour's rest is no burst");
+        let late = pacer.take(1_000, &Offsets::new(), Mono(3_600_000 * MS));
+        assert_eq!(late, 50, "an hour's rest is no burst");
     }
 
     #[test]
@@ -101,26 +166,46 @@ mod tests {
         let first = pacer.per_s();
         pacer.handle_seen(calm());
         assert!(pacer.per_s() > first);
-        (0..100).for_each(|_| pacer.handle_seen(calm()));
+        (0..400).for_each(|_| pacer.handle_seen(calm()));
         assert!((pacer.per_s() - 50_000.0).abs() < 1.0, "{}", pacer.per_s());
     }
 
     #[test]
-    fn it_gives_way_to_live_records_and_to_an_owner_that_is_behind() {
+    fn it_gives_way_to_live_records() {
         let late = Seen { live: Some(Duration::from_millis(8)), ..calm() };
-        let behind = Seen { lag: LAG_MAX + 1, ..calm() };
-        for seen in [late, behind] {
-            let mut pacer = Pacer::new(50_000, Mono(0));
-            (0..100).for_each(|_| pacer.handle_seen(calm()));
-            pacer.handle_seen(seen);
-            assert!((pacer.per_s() - 25_000.0).abs() < 1.0, "{seen:?}");
-            (0..20).for_each(|_| pacer.handle_seen(seen));
-            assert!((pacer.per_s() - PER_S_MIN).abs() < 1.0, "it goes on");
-        }
+        let mut pacer = Pacer::new(50_000, Mono(0));
+        (0..400).for_each(|_| pacer.handle_seen(calm()));
+        pacer.handle_seen(late);
+        assert!((pacer.per_s() - 25_000.0).abs() < 1.0);
+        (0..20).for_each(|_| pacer.handle_seen(late));
+        assert!((pacer.per_s() - PER_S_MIN).abs() < 1.0, "it goes on");
         let within = Seen { live: Some(Duration::from_millis(6)), ..calm() };
         let mut pacer = Pacer::new(50_000, Mono(0));
         pacer.handle_seen(within);
         assert!(pacer.per_s() > PER_S_MIN, "five milliseconds more are within the promise");
+    }
+
+    #[test]
+    fn no_more_than_a_window_stands_before_the_owner() {
+        let lane = (Priority::Normal, 3);
+        let mut pacer = Pacer::new(1_000_000, Mono(0));
+        (0..400).for_each(|_| pacer.handle_seen(calm()));
+        let mut taken = Offsets::new();
+        let mut now = Mono(1_000 * MS);
+        assert_eq!(pacer.take(1_000, &taken, now), WINDOW as usize);
+        pacer.handle_sent(lane, 700);
+        pacer.handle_sent(lane, 700 + WINDOW - 1);
+        let floor = (PER_S_MIN * 0.01) as usize;
+        now = now + Duration::from_millis(10);
+        assert_eq!(pacer.take(1_000, &taken, now), floor, "the window is full: it goes on slowly");
+        assert!(pacer.wait(&taken) <= Duration::from_millis(1) && !pacer.is_caught_up(&taken));
+        taken.insert(lane, 700 + 99);
+        now = now + Duration::from_millis(10);
+        assert_eq!(pacer.take(1_000, &taken, now), 100, "what the owner took makes room");
+        taken.insert(lane, 9_999);
+        now = now + Duration::from_millis(10);
+        assert_eq!(pacer.take(1_000, &taken, now), WINDOW as usize, "never more than that");
+        assert!(pacer.is_caught_up(&taken));
     }
 
     #[test]

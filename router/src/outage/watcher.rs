@@ -61,6 +61,6 @@ impl Watcher {
             let weight = if calm.is_zero() { 1.0 } else { CALM_WEIGHT };
             *calm = calm.mul_f64(1.0 - weight) + live.mul_f64(weight);
         }
-        self.shared.seen.send_replace(Seen { live, calm: *calm, lag: self.kafka.status().lag });
+        self.shared.seen.send_replace(Seen { live, calm: *calm });
     }
 }

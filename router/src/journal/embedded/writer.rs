@@ -154,7 +154,10 @@ impl Writer {
             Ok(()) => {
                 for Staged { pending, seq } in staged {
                     let partition = pending.record.partition;
-                    reply(pending, Ok(Appended { partition, seq, durable_in: DurableIn::Journal }));
+                    reply(
+                        pending,
+                        Ok(Appended { partition, seq, durable_in: DurableIn::Journal, offset: None }),
+                    );
                 }
             }
             Err(error) => {

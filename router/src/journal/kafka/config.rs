@@ -185,7 +185,9 @@ impl KafkaConfig {
         client
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", "tocsin-router")
-            .set("socket.nagle.disable", "true");
+            .set("socket.nagle.disable", "true")
+            // librdkafka's own bound is ten seconds: so long would an outage be longer than it is.
+            .set("reconnect.backoff.max.ms", "1000");
         client
     }
 

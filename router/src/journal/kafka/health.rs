@@ -61,10 +61,11 @@ impl Health {
 /// Asks the brokers about `topic` every so often, until nobody holds the health any more.
 pub(super) async fn look_after(producer: FutureProducer<Logged>, topic: String, health: Weak<Health>) {
     loop {
-        tokio::time::sleep(BROKERS_ASKED_EVERY).await;
-        let Some(health) = health.upgrade() else { return };
         let answer = ask(producer.clone(), topic.clone(), BROKERS_ASKED_PATIENCE).await;
+        let Some(health) = health.upgrade() else { return };
         health.note_answer(answer);
+        drop(health);
+        tokio::time::sleep(BROKERS_ASKED_EVERY).await;
     }
 }
 
@@ -98,7 +99,12 @@ mod tests {
         health.note_answer(Ok(()));
         assert_eq!(health.fault(), None);
         health.note_append(&refused());
-        health.note_append(&Ok(Appended { partition: 0, seq: 1, durable_in: DurableIn::Kafka }));
+        health.note_append(&Ok(Appended {
+            partition: 0,
+            seq: 1,
+            durable_in: DurableIn::Kafka,
+            offset: Some(0),
+        }));
         assert_eq!(health.fault(), None);
         health.note_append(&Err(AppendError::TooLong { found: 2, max: 1 }));
         assert_eq!(health.fault(), None, "that is the record's own");
