@@ -380,8 +380,7 @@ fn node_name(gateway: &Gateway) -> String {
     if !gateway.node.is_empty() {
         return gateway.node.clone();
     }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    crate::auth::checked_name(host.trim()).unwrap_or_else(|| "gateway".to_owned())
+    crate::auth::checked_name(&ops::host::name()).unwrap_or_else(|| "gateway".to_owned())
 }
 
 /// Finds the routers that a gateway is configured to link to.

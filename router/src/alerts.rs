@@ -3,6 +3,8 @@
 //! Pure. Raising what is raised only counts it. Called by `node` and the porches that see a fault; shown by
 //! `api` and counted by `metrics`.
 
+pub mod webhook;
+
 use std::collections::VecDeque;
 
 use serde::Serialize;
@@ -15,6 +17,15 @@ use crate::limits::ALERTS_KEPT_MAX;
 pub enum Severity {
     Warning,
     Critical,
+}
+
+impl Severity {
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
 }
 
 /// One alert, raised or over.
@@ -39,7 +50,7 @@ pub struct Alerts {
 impl Alerts {
     /// True if it was not standing before.
     pub fn raise(&mut self, name: &str, severity: Severity, detail: String, now: Wall) -> bool {
-        if let Some(standing) = self.standing(name) {
+        if let Some(standing) = self.find(name) {
             standing.times += 1;
             standing.detail = detail;
             return false;
@@ -56,7 +67,7 @@ impl Alerts {
 
     /// True if it was standing.
     pub fn clear(&mut self, name: &str, now: Wall) -> bool {
-        let Some(standing) = self.standing(name) else { return false };
+        let Some(standing) = self.find(name) else { return false };
         standing.until = Some(now);
         true
     }
@@ -66,11 +77,15 @@ impl Alerts {
         self.kept.iter().rev()
     }
 
-    pub fn standing_count(&self) -> usize {
-        self.kept.iter().filter(|alert| alert.until.is_none()).count()
+    pub fn standing(&self) -> impl Iterator<Item = &Alert> {
+        self.kept.iter().filter(|alert| alert.until.is_none())
     }
 
-    fn standing(&mut self, name: &str) -> Option<&mut Alert> {
+    pub fn standing_count(&self) -> usize {
+        self.standing().count()
+    }
+
+    fn find(&mut self, name: &str) -> Option<&mut Alert> {
         self.kept.iter_mut().rev().find(|alert| alert.name == name && alert.until.is_none())
     }
 }

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod alerts;
 pub mod cassandra;
 pub mod file;
 pub mod service;
 
+pub use alerts::Webhook;
 pub use cassandra::{CassandraConfig, CassandraSection, Replication};
 pub use file::{KafkaSection, Limits, SECTIONS, Settings, SourceSection};
 pub use service::{Secret, Service};
@@ -50,6 +52,8 @@ pub struct Config {
     pub inbox_kept: Duration,
     /// How long it can be looked up what became of a notification.
     pub ledger_kept: Duration,
+    /// Who is told of alerts.
+    pub webhook: Option<Webhook>,
     /// Whether this is the `dev` set-up: a known key, so loopback only.
     pub standalone: bool,
 }
@@ -139,6 +143,7 @@ impl Config {
             idempotency: Duration::from_secs(3_600 * u64::from(settings.retention.idempotency_h)),
             inbox_kept: days(settings.retention.inbox_days),
             ledger_kept: days(settings.retention.ledger_days),
+            webhook: settings.alerts.checked()?,
         };
         config.check_exposure()?;
         Ok(config)
@@ -173,6 +178,7 @@ impl Config {
             ("[retention] idempotency_h", self.idempotency != other.idempotency),
             ("[retention] inbox_days", self.inbox_kept != other.inbox_kept),
             ("[retention] ledger_days", self.ledger_kept != other.ledger_kept),
+            ("[alerts]", self.webhook != other.webhook),
             ("the console's key", self.standalone != other.standalone),
         ];
         differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -124,6 +124,17 @@ pub const BLOCKING_THREADS_MAX: usize = 32;
 pub const OUTBOX_KEPT_MAX: u64 = 10_000;
 /// Alerts that are kept to look at.
 pub const ALERTS_KEPT_MAX: usize = 1_000;
+/// How often alerts are looked at for somebody outside.
+pub const WEBHOOK_LOOKED_EVERY: Duration = Duration::from_millis(500);
+/// How long one message to the webhook may take.
+pub const WEBHOOK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the next attempt waits after one that failed: twice as long each time, up to the second.
+pub const WEBHOOK_RETRY_MIN: Duration = Duration::from_secs(1);
+pub const WEBHOOK_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Alerts in one message.
+pub const WEBHOOK_ALERTS_MAX: usize = 64;
+/// Bytes of a refusal that are read.
+pub const WEBHOOK_ANSWER_BYTES_MAX: u64 = 256;
 /// How long a notification without a life of its own stays in an inbox: `[retention] inbox_days`.
 pub const INBOX_KEPT_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// How long it can be looked up what became of a notification: `[retention] ledger_days`.

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::alerts;
 use crate::api::access::Access;
 use crate::api::{self, App, Spans, WeakApp};
 use crate::backup::Backups;
@@ -247,7 +248,7 @@ fn compose(
         view,
         outbox,
         inputs: inputs.clone(),
-        watch,
+        watch: watch.clone(),
         clock,
         metrics: Arc::clone(&metrics),
         outage,
@@ -255,6 +256,10 @@ fn compose(
         #[cfg(feature = "kafka")]
         kafka,
     });
+    if let Some(webhook) = config.webhook.clone() {
+        let instance = format!("{} {}", ops::host::name(), config.api);
+        tokio::spawn(alerts::webhook::run(webhook, instance, watch.clone(), clock));
+    }
     spawn_sweeper(&app);
     spawn_journal_watch(&app);
     let (links_down, links_down_out) = watch::channel(false);

@@ -5,6 +5,7 @@ mod support;
 
 mod addresses;
 mod admission;
+mod alerts;
 mod auth;
 mod backup;
 mod client_messages;

@@ -85,8 +85,7 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         );
     }
     retention(&mut text, &metrics.retention, app.clock.wall());
-    let standing = app.watch.lock().alerts.standing_count();
-    text.gauge("tocsin_router_alerts", "Alerts that stand.", &[], standing as u64);
+    alerts(&mut text, app);
     if let Some(counters) = counters {
         limited(&mut text, metrics.refused(ProblemKind::QuotaSpent), counters);
         deliveries(&mut text, counters);
@@ -101,6 +100,19 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         );
     }
     text.finish()
+}
+
+fn alerts(text: &mut Text, app: &App) {
+    let inner = app.watch.lock();
+    text.gauge("tocsin_router_alerts", "Alerts that stand.", &[], inner.alerts.standing_count() as u64);
+    for alert in inner.alerts.standing() {
+        text.gauge(
+            "tocsin_router_alert_standing",
+            "1 for each alert that stands.",
+            &[("alert", &alert.name), ("severity", alert.severity.name())],
+            1,
+        );
+    }
 }
 
 fn outage(text: &mut Text, outage: &Shown) {

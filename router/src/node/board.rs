@@ -37,6 +37,9 @@ const CASSANDRA: &str = "cassandra";
 const CASSANDRA_DOWN: &str = "cassandra_down";
 const CASSANDRA_UNFIT: &str = "cassandra_unfit";
 const PROJECTION_INCOMPLETE: &str = "projection_incomplete";
+/// Who is told of alerts, and the alert that nobody is.
+const WEBHOOK: &str = "webhook";
+const WEBHOOK_FAILS: &str = "webhook_fails";
 
 /// Shared by all porches.
 #[derive(Debug, Clone)]
@@ -196,6 +199,21 @@ impl Watch {
             )
         });
         set_alert(&mut self.lock().alerts, PROJECTION_INCOMPLETE, detail, now);
+    }
+
+    /// There is somebody to be told of alerts.
+    pub fn add_webhook(&self) {
+        let now = self.clock.wall();
+        self.lock().board.watch_replaceable(WEBHOOK, "alerts are only shown here", now);
+    }
+
+    /// What the webhook made of the last message.
+    pub fn webhook(&self, fault: Option<&str>) {
+        let now = self.clock.wall();
+        let state = if fault.is_some() { State::Down } else { State::Up };
+        let mut inner = self.lock();
+        inner.board.set(WEBHOOK, state, fault.unwrap_or_default(), now);
+        set_alert(&mut inner.alerts, WEBHOOK_FAILS, fault.map(str::to_owned), now);
     }
 
     fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {

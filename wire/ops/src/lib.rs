@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod host;
 pub mod logs;
 pub mod metrics;
 pub mod random;

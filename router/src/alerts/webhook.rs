@@ -1,0 +1,242 @@
+//! Tells somebody outside of every alert: one message when it begins, one when it is over, in the format of Prometheus's
+//! Alertmanager, which pagers and chats understand.
+//!
+//! Owns what was told to whom. Never drops what was not taken: it is tried again, ever more slowly, in its order, until it
+//! is, or until the alert itself is no longer kept. A receiver that takes nothing is an alert of its own. Started by the
+//! router's start.
+
+use std::collections::BTreeMap;
+
+use data_encoding::HEXLOWER;
+use ops::clock::Clock;
+use ring::{digest, hmac};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use wire::time::Wall;
+
+use super::{Alert, Alerts};
+use crate::config::Webhook;
+use crate::limits::{
+    WEBHOOK_ALERTS_MAX, WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_LOOKED_EVERY, WEBHOOK_PATIENCE, WEBHOOK_RETRY_MAX,
+    WEBHOOK_RETRY_MIN,
+};
+use crate::node::board::Watch;
+
+/// Alertmanager's word for "not yet".
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Told alerts by name and beginning, and whether their end was told.
+#[derive(Debug, Default)]
+struct Told(BTreeMap<(String, Wall), bool>);
+
+/// An alert begins, or ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct News {
+    alert: Alert,
+    is_over: bool,
+}
+
+impl Told {
+    /// What nobody was told yet, oldest first. The end of an alert comes after its beginning was told.
+    fn news(&mut self, alerts: &Alerts) -> Vec<News> {
+        let kept: Vec<&Alert> = alerts.all().collect();
+        self.0
+            .retain(|(name, since), _| kept.iter().any(|alert| alert.since == *since && alert.name == *name));
+        let news = kept.into_iter().rev().filter_map(|alert| {
+            let is_over = match self.0.get(&(alert.name.clone(), alert.since)) {
+                None => Some(false),
+                Some(false) => alert.until.map(|_| true),
+                Some(true) => None,
+            };
+            is_over.map(|is_over| News { alert: alert.clone(), is_over })
+        });
+        news.take(WEBHOOK_ALERTS_MAX).collect()
+    }
+
+    fn note(&mut self, news: &[News]) {
+        self.0
+            .extend(news.iter().map(|News { alert, is_over }| ((alert.name.clone(), alert.since), *is_over)));
+    }
+}
+
+/// Sends until the runtime ends.
+///
+/// `instance`: which router says so.
+pub async fn run(webhook: Webhook, instance: String, watch: Watch, clock: Clock) {
+    let settings = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(WEBHOOK_PATIENCE))
+        .max_redirects(0)
+        .build();
+    let agent = ureq::Agent::from(settings);
+    let mut told = Told::default();
+    let mut wait = WEBHOOK_RETRY_MIN;
+    watch.add_webhook();
+    loop {
+        let news = told.news(&watch.lock().alerts);
+        if news.is_empty() {
+            sleep(WEBHOOK_LOOKED_EVERY).await;
+            continue;
+        }
+        let body = message(&news, &instance).to_string();
+        match post(&agent, &webhook, body, clock.wall()).await {
+            Ok(()) => {
+                told.note(&news);
+                wait = WEBHOOK_RETRY_MIN;
+                watch.webhook(None);
+            }
+            Err(why) => {
+                watch.webhook(Some(&why));
+                sleep(wait).await;
+                wait = (wait * 2).min(WEBHOOK_RETRY_MAX);
+            }
+        }
+    }
+}
+
+async fn post(agent: &ureq::Agent, webhook: &Webhook, body: String, now: Wall) -> Result<(), String> {
+    let mut request = agent.post(&webhook.url).header("Content-Type", "application/json");
+    if let Some(key) = &webhook.key {
+        request = request.header("Tocsin-Signature", signature(key, &body, now));
+    }
+    let sent = tokio::task::spawn_blocking(move || {
+        // An error's own text may hold the address, and with it a secret.
+        let mut answer = request.send(body).map_err(|error| reason(&error))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        let said = answer.body_mut().with_config().limit(WEBHOOK_ANSWER_BYTES_MAX).read_to_string();
+        Err(format!("it answers {}: {}", answer.status().as_u16(), said.unwrap_or_default().escape_debug()))
+    });
+    sent.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn reason(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => format!("no answer within {} s", WEBHOOK_PATIENCE.as_secs()),
+        ureq::Error::HostNotFound => "its host is not known".to_owned(),
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Rustls(error) => error.to_string(),
+        _ => "it cannot be reached".to_owned(),
+    }
+}
+
+/// `t=SECONDS,v1=HEX`: HMAC-SHA256 over the seconds, a dot and the body, so that an old message cannot be sent again.
+fn signature(key: &str, body: &str, now: Wall) -> String {
+    let seconds = now.millis() / 1_000;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    let tag = hmac::sign(&key, format!("{seconds}.{body}").as_bytes());
+    format!("t={seconds},v1={}", HEXLOWER.encode(tag.as_ref()))
+}
+
+/// Version 4 of Alertmanager's webhook.
+fn message(news: &[News], instance: &str) -> Value {
+    let is_firing = news.iter().any(|one| !one.is_over);
+    json!({
+        "version": "4",
+        "groupKey": "tocsin",
+        "truncatedAlerts": 0,
+        "status": word(!is_firing),
+        "receiver": "webhook",
+        "groupLabels": {},
+        "commonLabels": { "instance": instance },
+        "commonAnnotations": {},
+        "externalURL": "",
+        "alerts": news.iter().map(|one| item(one, instance)).collect::<Vec<_>>(),
+    })
+}
+
+fn item(News { alert, is_over }: &News, instance: &str) -> Value {
+    let ends = alert.until.filter(|_| *is_over).map_or(json!(NEVER), |until| json!(until));
+    json!({
+        "status": word(*is_over),
+        "labels": { "alertname": alert.name, "severity": alert.severity.name(), "instance": instance },
+        "annotations": { "description": alert.detail },
+        "startsAt": alert.since,
+        "endsAt": ends,
+        "generatorURL": "",
+        "fingerprint": fingerprint(alert, instance),
+    })
+}
+
+fn word(is_over: bool) -> &'static str {
+    if is_over { "resolved" } else { "firing" }
+}
+
+/// The same for the beginning and the end of one alert.
+fn fingerprint(alert: &Alert, instance: &str) -> String {
+    let text = format!("{instance}\n{}", alert.name);
+    HEXLOWER.encode(&digest::digest(&digest::SHA256, text.as_bytes()).as_ref()[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::alerts::Severity;
+
+    fn raise(alerts: &mut Alerts, name: &str, at: i64) {
+        alerts.raise(name, Severity::Critical, "why".to_owned(), Wall(at));
+    }
+
+    fn names(news: &[News]) -> Vec<(&str, bool)> {
+        news.iter().map(|one| (one.alert.name.as_str(), one.is_over)).collect()
+    }
+
+    #[test]
+    fn each_beginning_and_each_end_is_told_once_and_in_that_order() {
+        let (mut alerts, mut told) = (Alerts::default(), Told::default());
+        raise(&mut alerts, "a", 1);
+        raise(&mut alerts, "b", 2);
+        alerts.clear("a", Wall(3));
+        let first = told.news(&alerts);
+        assert_eq!(names(&first), [("a", false), ("b", false)], "short as it was, it began");
+        assert_eq!(told.news(&alerts), first, "until somebody took it");
+        told.note(&first);
+        let second = told.news(&alerts);
+        assert_eq!(names(&second), [("a", true)]);
+        told.note(&second);
+        assert!(told.news(&alerts).is_empty());
+        raise(&mut alerts, "a", 9);
+        assert_eq!(names(&told.news(&alerts)), [("a", false)], "it began again");
+    }
+
+    #[test]
+    fn a_message_has_what_alertmanager_s_receivers_read() {
+        let (mut alerts, mut told) = (Alerts::default(), Told::default());
+        raise(&mut alerts, "kafka_down", 1_000_000);
+        let begun = told.news(&alerts);
+        told.note(&begun);
+        let begins = message(&begun, "r1");
+        let item = &begins["alerts"][0];
+        assert_eq!(
+            (&begins["version"], &begins["status"], &item["status"]),
+            (&"4".into(), &"firing".into(), &"firing".into())
+        );
+        assert_eq!(
+            item["labels"],
+            json!({"alertname": "kafka_down", "severity": "critical", "instance": "r1"})
+        );
+        assert_eq!((&item["annotations"]["description"], &item["endsAt"]), (&"why".into(), &NEVER.into()));
+        alerts.clear("kafka_down", Wall(2_000_000));
+        let ends = message(&told.news(&alerts), "r1");
+        assert_eq!(ends["status"], "resolved");
+        assert_eq!(ends["alerts"][0]["fingerprint"], item["fingerprint"]);
+        assert_eq!(ends["alerts"][0]["endsAt"], json!(Wall(2_000_000)));
+    }
+
+    #[test]
+    fn a_signature_is_over_the_time_and_the_body() {
+        let now = Wall(1_700_000_000_000_000);
+        let one = signature("key", "{}", now);
+        assert_eq!(one, signature("key", "{}", now));
+        let others = [
+            signature("other", "{}", now),
+            signature("key", "[]", now),
+            signature("key", "{}", now + Duration::from_secs(1)),
+        ];
+        assert!(others.iter().all(|other| *other != one));
+        assert!(one.starts_with("t=") && one.contains(",v1="), "{one}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Alerts reach somebody outside: the webhook's messages, in Alertmanager's format, and Prometheus's rules.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use ring::hmac;
+use serde_json::Value;
+use tests::deadline::PATIENCE;
+use tests::{Setup, Tocsin, until};
+
+use crate::support::shared;
+
+const KEY: &str = "a key for signatures";
+
+/// One message that came.
+struct Message {
+    signature: String,
+    body: String,
+}
+
+/// A receiver that answers with these statuses, and 200 from then on.
+fn receiver(statuses: &'static [u16]) -> (SocketAddr, Receiver<Message>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (sender, messages) = channel();
+    std::thread::spawn(move || {
+        let all = statuses.iter().copied().chain(std::iter::repeat(200));
+        for (stream, status) in listener.incoming().zip(all) {
+            if take(stream.expect("a connection"), status, &sender).is_none() {
+                return;
+            }
+        }
+    });
+    (address, messages)
+}
+
+/// Answers one request and closes. `None`: nobody listens any more.
+fn take(mut stream: TcpStream, status: u16, sender: &Sender<Message>) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
+    let (mut length, mut signature) = (0, String::new());
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            if line.trim_end().is_empty() {
+                break;
+            }
+            continue;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().expect("a number"),
+            "tocsin-signature" => value.clone_into(&mut signature),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("the body");
+    let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).expect("it waits for the answer");
+    if status != 200 {
+        return Some(());
+    }
+    sender.send(Message { signature, body: String::from_utf8(body).expect("text") }).ok()
+}
+
+fn next(messages: &Receiver<Message>) -> Message {
+    messages.recv_timeout(PATIENCE).expect("a message")
+}
+
+fn alert(message: &Message) -> (Value, Value) {
+    let shown: Value = serde_json::from_str(&message.body).expect("JSON");
+    assert_eq!(
+        (&shown["version"], &shown["alerts"].as_array().map(Vec::len)),
+        (&"4".into(), &Some(1)),
+        "{shown}"
+    );
+    (shown["alerts"][0]["labels"]["alertname"].clone(), shown["alerts"][0]["status"].clone())
+}
+
+fn is_signed(message: &Message) -> bool {
+    let (time, tag) = message.signature.split_once(",v1=").expect("t=…,v1=…");
+    let text = format!("{}.{}", time.strip_prefix("t=").expect("t="), message.body);
+    let tag = data_encoding::HEXLOWER.decode(tag.as_bytes()).expect("hex");
+    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, KEY.as_bytes()), text.as_bytes(), &tag).is_ok()
+}
+
+fn standing(tocsin: &Tocsin, name: &str) -> bool {
+    let alerts = tocsin.api().get("/v1/alerts").expect(200).json();
+    let items = alerts["items"].as_array().expect("a list");
+    items.iter().any(|alert| alert["name"] == name && alert["until"].is_null())
+}
+
+#[test]
+fn an_alert_is_told_when_it_begins_and_when_it_is_over_though_the_receiver_fails_at_first() {
+    let (address, messages) = receiver(&[500, 302]);
+    let key = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(key.path(), KEY).expect("the key");
+    let setup = Setup::split()
+        .set("alerts.webhook", format!("http://{address}/hooks/s3cret"))
+        .set("alerts.key_file", key.path().display().to_string());
+    let mut tocsin = setup.start();
+    tocsin.gateway().kill_9();
+    until("the failing receiver is an alert, too", || standing(&tocsin, "webhook_fails").then_some(()));
+    let begins = next(&messages);
+    assert!(is_signed(&begins), "{}", begins.signature);
+    let told: Value = serde_json::from_str(&begins.body).expect("JSON");
+    let alerts = told["alerts"].as_array().expect("a list");
+    let names: Vec<&str> = alerts.iter().filter_map(|one| one["labels"]["alertname"].as_str()).collect();
+    assert_eq!(names.first(), Some(&"no_gateway"), "{told}");
+    until("it is no alert any more", || (!standing(&tocsin, "webhook_fails")).then_some(()));
+    tocsin.start_gateway();
+    loop {
+        let (name, status) = alert(&next(&messages));
+        if name == "no_gateway" {
+            assert_eq!(status, "resolved");
+            break;
+        }
+        assert_eq!(name, "webhook_fails");
+    }
+    let status = tocsin.api().get("/v1/status").expect(200).text;
+    assert!(status.contains("\"webhook\"") && !status.contains("s3cret"), "{status}");
+}
+
+#[test]
+fn prometheus_s_rules_name_metrics_that_there_are() {
+    let tocsin = shared();
+    let pages = tocsin.gateway_admin().get("/metrics").expect(200).text
+        + &tocsin.router_admin().get("/metrics").expect(200).text;
+    let rules = include_str!("../../tuning/prometheus/tocsin.rules.yml");
+    let expressions = rules.lines().filter_map(|line| line.trim_start().strip_prefix("expr: "));
+    let names: BTreeSet<&str> = expressions
+        .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .filter(|word| word.starts_with("tocsin_"))
+        .collect();
+    // There is a row of it for each alert that stands, and none in calm.
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| **name != "tocsin_router_alert_standing" && !pages.contains(&format!("\n{name}")))
+        .collect();
+    assert!(names.len() > 4 && missing.is_empty(), "{missing:?} of {names:?}");
+}
