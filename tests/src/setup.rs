@@ -166,7 +166,7 @@ impl Setup {
                         .collect::<Table>()
                 };
                 write("gateway.toml", &only(&["gateway", "console"], &gateway));
-                write("router.toml", &only(&["router", "kafka", "cassandra", "retention"], &gateway));
+                write("router.toml", &only(&["router", "kafka", "cassandra", "retention", "alerts"], &gateway));
             }
         }
     }
