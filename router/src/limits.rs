@@ -133,8 +133,6 @@ pub const WEBHOOK_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const WEBHOOK_RETRY_MAX: Duration = Duration::from_secs(60);
 /// Alerts in one message.
 pub const WEBHOOK_ALERTS_MAX: usize = 64;
-/// Bytes of a refusal that are read.
-pub const WEBHOOK_ANSWER_BYTES_MAX: u64 = 256;
 /// How long a notification without a life of its own stays in an inbox: `[retention] inbox_days`.
 pub const INBOX_KEPT_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// How long it can be looked up what became of a notification: `[retention] ledger_days`.

@@ -232,7 +232,7 @@ fn compose(
             inputs: inputs.clone(),
             letters: Arc::new(OwnerBook::new(inputs.clone())),
             drain_per_s: config.limits.drain_per_s,
-            taken: taken.clone(),
+            taken,
             clock,
             watch: watch.clone(),
         })

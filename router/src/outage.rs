@@ -248,7 +248,9 @@ impl Journal for Buffered {
                         self.shared.tell(|outage, now| outage.handle_refusal(&why, now));
                     }
                     answer => {
-                        under_way.answered();
+                        if answer.is_ok() {
+                            under_way.answered();
+                        }
                         return answer;
                     }
                 },

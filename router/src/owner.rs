@@ -56,7 +56,7 @@ pub use words::{
 const DUE_PER_TURN_MAX: usize = 256;
 /// Unfinished calls of the run before that one call takes up again.
 const RESUMED_PER_TURN_MAX: usize = 128;
-/// Users of dead links that one call forgets: a link may have had half a million.
+/// Users of each dead link that one call forgets: a link may have had half a million.
 const FORGOTTEN_PER_TURN_MAX: usize = 256;
 
 #[derive(Debug)]
@@ -268,7 +268,7 @@ impl<S: Store> Owner<S> {
         self.meter.pause(now.mono)
     }
 
-    /// Users that are connected somewhere.
+    /// Users that are connected somewhere, and for a while those of dead links.
     pub fn users_present(&self) -> usize {
         self.presence.users()
     }

@@ -128,9 +128,9 @@ impl Presence {
         !self.gone.is_empty()
     }
 
-    /// Forgets up to `users_max` users of links that are down.
+    /// Forgets up to `users_max` users for each link that is down, so that links which come and go do not pile up.
     pub fn forget_gone(&mut self, users_max: usize) {
-        for _ in 0..users_max {
+        for _ in 0..users_max * self.gone.len() {
             let Some(Gone { link, users }) = self.gone.front_mut() else { return };
             let (link, user) = (*link, users.next());
             match user {

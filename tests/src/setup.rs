@@ -166,7 +166,10 @@ impl Setup {
                         .collect::<Table>()
                 };
                 write("gateway.toml", &only(&["gateway", "console"], &gateway));
-                write("router.toml", &only(&["router", "kafka", "cassandra", "retention", "alerts"], &gateway));
+                write(
+                    "router.toml",
+                    &only(&["router", "kafka", "cassandra", "retention", "alerts"], &gateway),
+                );
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Tells somebody outside of every alert: one message when it begins, one when it is over, in the format of Prometheus's
 //! Alertmanager, which pagers and chats understand.
 //!
-//! Owns what was told to whom. Never drops what was not taken: it is tried again, ever more slowly, in its order, until it
-//! is, or until the alert itself is no longer kept. A receiver that takes nothing is an alert of its own. Started by the
-//! router's start.
+//! Owns what was told, in memory: a restart tells what stands then. What was not taken is tried again, ever more slowly, in its
+//! order, until it is, or until the alert itself is no longer kept; only what the receiver calls wrong is left out. A receiver that
+//! takes nothing is an alert of its own, which is not sent. Started by the router's start.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,9 @@ use wire::time::Wall;
 use super::{Alert, Alerts};
 use crate::config::Webhook;
 use crate::limits::{
-    WEBHOOK_ALERTS_MAX, WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_LOOKED_EVERY, WEBHOOK_PATIENCE, WEBHOOK_RETRY_MAX,
-    WEBHOOK_RETRY_MIN,
+    WEBHOOK_ALERTS_MAX, WEBHOOK_LOOKED_EVERY, WEBHOOK_PATIENCE, WEBHOOK_RETRY_MAX, WEBHOOK_RETRY_MIN,
 };
-use crate::node::board::Watch;
+use crate::node::board::{WEBHOOK_FAILS, Watch};
 
 /// Alertmanager's word for "not yet".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -38,8 +37,8 @@ struct News {
 
 impl Told {
     /// What nobody was told yet, oldest first. The end of an alert comes after its beginning was told.
-    fn news(&mut self, alerts: &Alerts) -> Vec<News> {
-        let kept: Vec<&Alert> = alerts.all().collect();
+    fn news(&mut self, alerts: &Alerts, max: usize) -> Vec<News> {
+        let kept: Vec<&Alert> = alerts.all().filter(|alert| alert.name != WEBHOOK_FAILS).collect();
         self.0
             .retain(|(name, since), _| kept.iter().any(|alert| alert.since == *since && alert.name == *name));
         let news = kept.into_iter().rev().filter_map(|alert| {
@@ -50,7 +49,7 @@ impl Told {
             };
             is_over.map(|is_over| News { alert: alert.clone(), is_over })
         });
-        news.take(WEBHOOK_ALERTS_MAX).collect()
+        news.take(max).collect()
     }
 
     fn note(&mut self, news: &[News]) {
@@ -70,10 +69,10 @@ pub async fn run(webhook: Webhook, instance: String, watch: Watch, clock: Clock)
         .build();
     let agent = ureq::Agent::from(settings);
     let mut told = Told::default();
-    let mut wait = WEBHOOK_RETRY_MIN;
+    let (mut wait, mut alerts_max) = (WEBHOOK_RETRY_MIN, WEBHOOK_ALERTS_MAX);
     watch.add_webhook();
     loop {
-        let news = told.news(&watch.lock().alerts);
+        let news = told.news(&watch.lock().alerts, alerts_max);
         if news.is_empty() {
             sleep(WEBHOOK_LOOKED_EVERY).await;
             continue;
@@ -82,33 +81,56 @@ pub async fn run(webhook: Webhook, instance: String, watch: Watch, clock: Clock)
         match post(&agent, &webhook, body, clock.wall()).await {
             Ok(()) => {
                 told.note(&news);
-                wait = WEBHOOK_RETRY_MIN;
+                (wait, alerts_max) = (WEBHOOK_RETRY_MIN, WEBHOOK_ALERTS_MAX);
                 watch.webhook(None);
+                continue;
             }
-            Err(why) => {
+            // One of them is to blame: they go one by one, and it does not hold up the others.
+            Err(Refusal::Wrong(why)) if news.len() == 1 => {
+                tracing::warn!(
+                    alert = news[0].alert.name,
+                    why,
+                    "the webhook calls this alert wrong: it is not sent again"
+                );
+                told.note(&news);
                 watch.webhook(Some(&why));
-                sleep(wait).await;
-                wait = (wait * 2).min(WEBHOOK_RETRY_MAX);
             }
+            Err(Refusal::Wrong(why)) => {
+                alerts_max = 1;
+                watch.webhook(Some(&why));
+                continue;
+            }
+            Err(Refusal::Failed(why)) => watch.webhook(Some(&why)),
         }
+        sleep(wait).await;
+        wait = (wait * 2).min(WEBHOOK_RETRY_MAX);
     }
 }
 
-async fn post(agent: &ureq::Agent, webhook: &Webhook, body: String, now: Wall) -> Result<(), String> {
+/// Why a message was not taken. Neither holds the address, or what the receiver says, which may be the address: it may hold a key.
+enum Refusal {
+    /// The same message will be refused again.
+    Wrong(String),
+    Failed(String),
+}
+
+async fn post(agent: &ureq::Agent, webhook: &Webhook, body: String, now: Wall) -> Result<(), Refusal> {
     let mut request = agent.post(&webhook.url).header("Content-Type", "application/json");
     if let Some(key) = &webhook.key {
         request = request.header("Tocsin-Signature", signature(key, &body, now));
     }
-    let sent = tokio::task::spawn_blocking(move || {
-        // An error's own text may hold the address, and with it a secret.
-        let mut answer = request.send(body).map_err(|error| reason(&error))?;
-        if answer.status().is_success() {
-            return Ok(());
-        }
-        let said = answer.body_mut().with_config().limit(WEBHOOK_ANSWER_BYTES_MAX).read_to_string();
-        Err(format!("it answers {}: {}", answer.status().as_u16(), said.unwrap_or_default().escape_debug()))
-    });
-    sent.await.unwrap_or_else(|error| Err(error.to_string()))
+    let sent = tokio::task::spawn_blocking(move || request.send(body).map(|answer| answer.status()));
+    let status = match sent.await {
+        Ok(Ok(status)) => status,
+        Ok(Err(error)) => return Err(Refusal::Failed(reason(&error))),
+        Err(error) => return Err(Refusal::Failed(error.to_string())),
+    };
+    let why = format!("it answers {}", status.as_u16());
+    match status.as_u16() {
+        200..=299 => Ok(()),
+        400 | 413 | 422 => Err(Refusal::Wrong(why)),
+        _ => Err(Refusal::Failed(why)),
+    }
 }
 
 fn reason(error: &ureq::Error) -> String {
@@ -190,23 +212,23 @@ mod tests {
         raise(&mut alerts, "a", 1);
         raise(&mut alerts, "b", 2);
         alerts.clear("a", Wall(3));
-        let first = told.news(&alerts);
+        let first = told.news(&alerts, 9);
         assert_eq!(names(&first), [("a", false), ("b", false)], "short as it was, it began");
-        assert_eq!(told.news(&alerts), first, "until somebody took it");
+        assert_eq!(told.news(&alerts, 9), first, "until somebody took it");
         told.note(&first);
-        let second = told.news(&alerts);
+        let second = told.news(&alerts, 9);
         assert_eq!(names(&second), [("a", true)]);
         told.note(&second);
-        assert!(told.news(&alerts).is_empty());
+        assert!(told.news(&alerts, 9).is_empty());
         raise(&mut alerts, "a", 9);
-        assert_eq!(names(&told.news(&alerts)), [("a", false)], "it began again");
+        assert_eq!(names(&told.news(&alerts, 9)), [("a", false)], "it began again");
     }
 
     #[test]
     fn a_message_has_what_alertmanager_s_receivers_read() {
         let (mut alerts, mut told) = (Alerts::default(), Told::default());
         raise(&mut alerts, "kafka_down", 1_000_000);
-        let begun = told.news(&alerts);
+        let begun = told.news(&alerts, 9);
         told.note(&begun);
         let begins = message(&begun, "r1");
         let item = &begins["alerts"][0];
@@ -220,7 +242,7 @@ mod tests {
         );
         assert_eq!((&item["annotations"]["description"], &item["endsAt"]), (&"why".into(), &NEVER.into()));
         alerts.clear("kafka_down", Wall(2_000_000));
-        let ends = message(&told.news(&alerts), "r1");
+        let ends = message(&told.news(&alerts, 9), "r1");
         assert_eq!(ends["status"], "resolved");
         assert_eq!(ends["alerts"][0]["fingerprint"], item["fingerprint"]);
         assert_eq!(ends["alerts"][0]["endsAt"], json!(Wall(2_000_000)));

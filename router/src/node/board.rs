@@ -39,7 +39,7 @@ const CASSANDRA_UNFIT: &str = "cassandra_unfit";
 const PROJECTION_INCOMPLETE: &str = "projection_incomplete";
 /// Who is told of alerts, and the alert that nobody is.
 const WEBHOOK: &str = "webhook";
-const WEBHOOK_FAILS: &str = "webhook_fails";
+pub const WEBHOOK_FAILS: &str = "webhook_fails";
 
 /// Shared by all porches.
 #[derive(Debug, Clone)]

@@ -93,9 +93,14 @@ impl Drain {
             match self.pacer.take(wanted, &taken, self.shared.clock.mono()) {
                 0 => {
                     let wait = self.pacer.wait(&taken);
-                    let _later_or_sooner = timeout(wait, self.taken.changed()).await;
+                    if let Ok(Err(_ended)) = timeout(wait, self.taken.changed()).await {
+                        sleep(REST).await;
+                    }
                 }
                 count => {
+                    if is_asking {
+                        self.pacer.forget_sent();
+                    }
                     let tried = self.try_first(count, &mut waiting).await;
                     if is_asking && tried.is_ok() {
                         self.owner_reads().await;

@@ -31,7 +31,7 @@ pub struct Seen {
     pub calm: Duration,
 }
 
-/// Offsets by lane, as the owner tells how far it is.
+/// The last offset of each lane that the owner has taken.
 pub type Offsets = BTreeMap<(Priority, u32), u64>;
 
 /// What a drain sent and the owner has not taken.
@@ -40,15 +40,15 @@ struct Ahead(BTreeMap<(Priority, u32), Lane>);
 
 #[derive(Debug, Clone, Copy)]
 struct Lane {
-    /// The offset before the first that was sent.
-    before: u64,
+    first: u64,
     last: u64,
 }
 
 impl Ahead {
     fn records(&self, taken: &Offsets) -> u64 {
         let ahead = |(lane, sent): (&(Priority, u32), &Lane)| {
-            sent.last.saturating_sub(taken.get(lane).map_or(sent.before, |taken| sent.before.max(*taken)))
+            let next = taken.get(lane).map_or(sent.first, |taken| sent.first.max(taken + 1));
+            (sent.last + 1).saturating_sub(next)
         };
         self.0.iter().map(ahead).sum()
     }
@@ -98,9 +98,13 @@ impl Pacer {
 
     /// Kafka has a drained record at this offset of its lane.
     pub fn handle_sent(&mut self, lane: (Priority, u32), offset: u64) {
-        let fresh = Lane { before: offset.saturating_sub(1), last: offset };
-        let lane = self.ahead.0.entry(lane).or_insert(fresh);
-        lane.last = lane.last.max(offset);
+        let lane = self.ahead.0.entry(lane).or_insert(Lane { first: offset, last: offset });
+        *lane = Lane { first: lane.first.min(offset), last: lane.last.max(offset) };
+    }
+
+    /// What is sent from here on is all that counts: Kafka may have begun its offsets anew.
+    pub fn forget_sent(&mut self) {
+        self.ahead.0.clear();
     }
 
     /// Whether the owner has taken everything that was sent.
@@ -193,8 +197,8 @@ mod tests {
         let mut taken = Offsets::new();
         let mut now = Mono(1_000 * MS);
         assert_eq!(pacer.take(1_000, &taken, now), WINDOW as usize);
-        pacer.handle_sent(lane, 700);
         pacer.handle_sent(lane, 700 + WINDOW - 1);
+        pacer.handle_sent(lane, 700);
         let floor = (PER_S_MIN * 0.01) as usize;
         now = now + Duration::from_millis(10);
         assert_eq!(pacer.take(1_000, &taken, now), floor, "the window is full: it goes on slowly");
@@ -206,6 +210,18 @@ mod tests {
         now = now + Duration::from_millis(10);
         assert_eq!(pacer.take(1_000, &taken, now), WINDOW as usize, "never more than that");
         assert!(pacer.is_caught_up(&taken));
+    }
+
+    #[test]
+    fn a_lane_s_very_first_record_is_waited_for_too() {
+        let lane = (Priority::Critical, 0);
+        let mut pacer = Pacer::new(1_000, Mono(0));
+        pacer.handle_sent(lane, 0);
+        assert!(!pacer.is_caught_up(&Offsets::new()));
+        assert!(pacer.is_caught_up(&Offsets::from([(lane, 0)])));
+        pacer.handle_sent(lane, 9);
+        pacer.forget_sent();
+        assert!(pacer.is_caught_up(&Offsets::new()));
     }
 
     #[test]
