@@ -53,7 +53,9 @@ fn over(system: &OnKafka) {
     equation.check();
     let reconciled = system.tocsin.api().reconcile();
     assert_eq!(reconciled["missing"], 0, "no hole in a producer's sequence: {reconciled}");
-    assert!(!is_standing(&system.tocsin, "kafka_down"), "the alert is over");
+    until_within(PATIENCE, "the alert is over", || {
+        (!is_standing(&system.tocsin, "kafka_down")).then_some(())
+    });
 }
 
 /// The inbox of `user`, oldest first, by title.
