@@ -218,6 +218,7 @@ fn settings(address: &str, (cql, storage): (u16, u16), asks: bool, folder: &Path
     format!(
         "cluster_name: tests
 num_tokens: 1
+auto_bootstrap: false
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 authenticator: {authenticator}
 authorizer: AllowAllAuthorizer
