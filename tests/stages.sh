@@ -6,7 +6,7 @@ readonly TOTAL_BUDGET=3600
 # name:seconds, in the order in which they run.
 readonly STAGES=(
     prepare:240 build:900 fmt:10 clippy:300 alone:120 wasm:60 layering:20 deny:60
-    unit:420 sim:120 e2e:300 crash:300 hostile:150 haproxy:90 kafka:240 cassandra:200 browser:150 readme:180
+    unit:420 sim:120 e2e:300 crash:300 hostile:150 haproxy:90 kafka:240 redis:180 cassandra:200 browser:150 readme:180
 )
 
 all_stages() {
@@ -61,7 +61,7 @@ prepare_apt() {
     done
     python3 -c 'import venv, ensurepip' 2>/dev/null || wanted+=(python3-venv)
     # These are not on every user's PATH.
-    for pair in haproxy:haproxy nft:nftables; do
+    for pair in haproxy:haproxy nft:nftables redis-server:redis-server; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || wanted+=("${pair##*:}")
     done
     if [[ ! -d /usr/share/fonts/truetype/dejavu ]]; then wanted+=(fonts-dejavu-core); fi
@@ -227,6 +227,11 @@ stage_kafka() {
 stage_cassandra() {
     programs
     test_target cassandra --test-threads 1
+}
+
+stage_redis() {
+    programs
+    test_target redis --test-threads 4
 }
 
 stage_browser() {

@@ -16,10 +16,12 @@ pub mod service;
 
 pub use alerts::Webhook;
 pub use cassandra::{CassandraConfig, CassandraSection, Replication};
-pub use file::{KafkaSection, Limits, SECTIONS, Settings, SourceSection};
+pub use file::{KafkaSection, Limits, RedisSection, SECTIONS, Settings, SourceSection};
 pub use service::{Secret, Service};
 
 use file::{Buffer, ServiceSection};
+
+use crate::limits::REDIS_LIST_DEFAULT;
 
 /// Where a router listens when nothing else is said.
 pub const API_DEFAULT: &str = "127.0.0.1:8090";
@@ -47,6 +49,7 @@ pub struct Config {
     pub journal: JournalConfig,
     /// Where everything is that any router may be asked for; `None`: this router's store alone.
     pub cassandra: Option<CassandraConfig>,
+    pub redis: Option<RedisConfig>,
     pub idempotency: Duration,
     /// How long a notification without a life of its own stays in an inbox.
     pub inbox_kept: Duration,
@@ -80,6 +83,14 @@ pub struct BufferConfig {
     pub critical_reserve_bytes: u64,
 }
 
+/// The Redis that critical records of an outage are copied to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    pub section: RedisSection,
+    /// Records in its list.
+    pub records_max: u64,
+}
+
 /// Settings that cannot be used; one line for a person. Exit code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -91,6 +102,8 @@ pub enum ConfigError {
     NotBuiltYet(String),
     #[error("{0}")]
     Kafka(String),
+    #[error("{0}")]
+    Redis(String),
     #[error("{}: {why}", file.display())]
     Secret { file: PathBuf, why: String },
 }
@@ -139,6 +152,7 @@ impl Config {
             limits: router.limits.clone(),
             journal: journal(settings, &data),
             cassandra: settings.cassandra.as_ref().map(CassandraSection::checked).transpose()?,
+            redis: redis(settings),
             data,
             idempotency: Duration::from_secs(3_600 * u64::from(settings.retention.idempotency_h)),
             inbox_kept: days(settings.retention.inbox_days),
@@ -175,6 +189,7 @@ impl Config {
             ("[router] data", self.data != other.data),
             ("[router.buffer] or [kafka]", self.journal != other.journal),
             ("[cassandra]", self.cassandra != other.cassandra),
+            ("[redis]", self.redis != other.redis),
             ("[retention] idempotency_h", self.idempotency != other.idempotency),
             ("[retention] inbox_days", self.inbox_kept != other.inbox_kept),
             ("[retention] ledger_days", self.ledger_kept != other.ledger_kept),
@@ -243,6 +258,11 @@ fn services(sections: &[ServiceSection], standalone: bool) -> Result<Vec<Arc<Ser
         services.push(Arc::new(service));
     }
     Ok(services)
+}
+
+fn redis(settings: &Settings) -> Option<RedisConfig> {
+    let records_max = settings.router.buffer.redis_max.unwrap_or(REDIS_LIST_DEFAULT);
+    settings.redis.clone().map(|section| RedisConfig { section, records_max })
 }
 
 fn journal(settings: &Settings, data: &Path) -> JournalConfig {

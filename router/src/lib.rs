@@ -30,6 +30,8 @@ pub mod presence;
 pub mod projection;
 pub mod provider;
 pub mod record;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod route;
 pub mod status;
 pub mod store;

@@ -206,6 +206,30 @@ pub const HISTORY_SLACK: Duration = Duration::from_secs(600);
 /// How long an erasure's answer waits for Cassandra.
 pub const ERASED_THERE_WITHIN: Duration = Duration::from_secs(10);
 
+// Redis.
+
+/// How long a connection to Redis may take to be made, and the answer to one command.
+pub const REDIS_CONNECT_WITHIN: Duration = Duration::from_secs(3);
+pub const REDIS_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked at whether Redis takes writes.
+pub const REDIS_ASKED_EVERY: Duration = Duration::from_secs(1);
+/// Records in the list of critical records: `[router.buffer] redis_max`.
+pub const REDIS_LIST_DEFAULT: u64 = 1_000_000;
+/// Records, and bytes of them, that are copied to the list at once.
+pub const MIRRORED_AT_ONCE_MAX: usize = 256;
+pub const MIRRORED_AT_ONCE_BYTES: usize = 1024 * 1024;
+/// Values of the list that are processed at once, and bytes of them in one answer (and the value that crosses it).
+pub const LIST_TAKEN_MAX: usize = 512;
+pub const LIST_TAKEN_BYTES: usize = 8 * 1024 * 1024;
+/// How often it is looked at what is in the list, and how long a failed step rests.
+pub const LIST_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+pub const LIST_RETRY: Duration = Duration::from_millis(500);
+/// How long after the disk was drained a promise of it that the ledger does not know is had from the list.
+pub const RESCUE_PATIENCE: Duration = Duration::from_secs(3);
+/// Values of the list that are no records and are kept aside.
+pub const FOREIGN_KEPT_MAX: usize = 10_000;
+
+const _: () = assert!(RESCUE_PATIENCE.as_secs() < VERIFY_PATIENCE.as_secs());
 const _: () = assert!(TITLE_BYTES_MAX + BODY_BYTES_MAX + DATA_BYTES_MAX < NOTIFICATION_BYTES_MAX);
 const _: () = assert!(USERS_PER_REQUEST_MAX * (wire::limits::NAME_BYTES_MAX + 3) < REQUEST_BYTES_MAX);
 const _: () = assert!(LINK_QUEUE_BYTES_MAX > wire::limits::LINK_FRAME_BYTES_MAX);

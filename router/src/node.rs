@@ -23,6 +23,8 @@ use crate::api::access::Access;
 use crate::api::{self, App, Spans, WeakApp};
 use crate::backup::Backups;
 use crate::config::Config;
+#[cfg(feature = "redis")]
+use crate::config::RedisConfig;
 use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
 use crate::ingest::recent::Recent;
@@ -39,6 +41,8 @@ use crate::owner::{Now, Owner, OwnerConfig};
 use crate::projection::{self, Projection};
 use crate::provider::outbox::Outbox;
 use crate::provider::{Providers, Queues};
+#[cfg(feature = "redis")]
+use crate::redis::{CriticalList, Redis};
 use crate::store::{DiskStore, Store, StoreError};
 use board::Watch;
 use control::Control;
@@ -80,6 +84,8 @@ pub enum StartError {
     Kafka(String),
     #[error("Cassandra: {0}")]
     Cassandra(String),
+    #[error("{0}")]
+    Redis(String),
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
 }
@@ -224,6 +230,7 @@ fn compose(
         figures
     });
 
+    let mut mirror = mirror(config, &watch)?;
     let outage = parts.buffer.map(|disk| {
         outage::start(outage::Parts {
             kafka: Arc::clone(&parts.journal),
@@ -231,6 +238,7 @@ fn compose(
             store: store.clone(),
             inputs: inputs.clone(),
             letters: Arc::new(OwnerBook::new(inputs.clone())),
+            mirror: mirror.take(),
             drain_per_s: config.limits.drain_per_s,
             taken,
             clock,
@@ -306,6 +314,21 @@ fn project(
         })
     });
     Ok(Outward { queued, queued_out, safe_queued, projection })
+}
+
+/// Where critical records of an outage are copied to, if the settings name a Redis.
+#[cfg(feature = "redis")]
+fn mirror(config: &Config, watch: &Watch) -> Result<Option<Arc<dyn outage::mirror::List>>, StartError> {
+    let Some(RedisConfig { section, records_max }) = &config.redis else { return Ok(None) };
+    let target = section.target().map_err(|error| StartError::Redis(error.to_string()))?;
+    let redis = Redis::start(target, watch.clone());
+    Ok(Some(Arc::new(CriticalList::new(redis, *records_max))))
+}
+
+/// The settings name none: they would have been refused.
+#[cfg(not(feature = "redis"))]
+fn mirror(_config: &Config, _watch: &Watch) -> Result<Option<Arc<dyn outage::mirror::List>>, StartError> {
+    Ok(None)
 }
 
 fn spawn_reader(

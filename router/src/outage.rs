@@ -3,8 +3,8 @@
 //!
 //! Owns the journal that `ingest` sees ([`Buffered`]): Kafka, and behind it a segment log of our own. Never promises what
 //! neither has, never decides what becomes of a record. The decision whether Kafka is tried is `phase`'s; `watcher` tells
-//! it what is seen, `drain` carries what waits to Kafka at the pace of `pacer`, `verify` looks for every record of `book` in
-//! the ledger afterwards. Started by the router's start.
+//! it what is seen, `drain` carries what waits to Kafka at the pace of `pacer`, `mirror` keeps a copy of what is critical elsewhere,
+//! `verify` looks for every record of `book` in the ledger afterwards. Started by the router's start.
 //!
 //! ```text
 //! append ─▶ Kafka ──refused, silent──▶ disk, book ─▶ 202 ─ critical ─▶ owner
@@ -40,6 +40,7 @@ use watcher::Watcher;
 pub mod book;
 mod drain;
 mod live;
+pub mod mirror;
 pub mod pacer;
 pub mod phase;
 mod verify;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub inputs: mpsc::Sender<Input>,
     /// Where a record of the disk goes that nobody can read.
     pub letters: Arc<dyn LetterBook>,
+    /// Where critical records are copied to.
+    pub mirror: Option<Arc<dyn mirror::List>>,
     pub drain_per_s: u32,
     /// How far the owner is in each lane of Kafka.
     pub taken: watch::Receiver<Offsets>,
@@ -80,6 +83,7 @@ pub struct Buffered {
     book: Book,
     inputs: mpsc::Sender<Input>,
     shared: Arc<Shared>,
+    mirror: Option<Arc<mirror::Counts>>,
 }
 
 impl std::fmt::Debug for Buffered {
@@ -126,6 +130,8 @@ pub struct Shown {
     pub missing: u64,
     /// The first of them.
     pub missing_ids: Vec<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<mirror::Shown>,
 }
 
 impl Shared {
@@ -165,12 +171,24 @@ impl Shared {
 
 /// Joins the parts and starts what runs beside. Called inside the runtime.
 pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
-    let Parts { kafka, disk, store, inputs, letters, drain_per_s, taken, clock, watch } = parts;
+    let Parts { kafka, disk, store, inputs, letters, mirror, drain_per_s, taken, clock, watch } = parts;
     let Disk { journal, reader } = disk;
+    let lane = journal.follow(Priority::Critical);
     let (disk, book) = (Arc::new(journal) as Arc<dyn Journal>, Book::new(store));
     watch.add_kafka();
     let is_left = disk.status().lag > 0 || !book.is_empty()?;
     let shared = Arc::new(Shared::new(is_left, clock));
+    let mirror = mirror.map(|list| {
+        let (kafka, book, shared) = (Arc::clone(&kafka), book.clone(), Arc::clone(&shared));
+        let taken = taken.clone();
+        let pacer = Pacer::new(drain_per_s, clock.mono());
+        let counts = Arc::new(mirror::Counts::default());
+        let parts =
+            mirror::Parts { list, lane, kafka, book, pacer, taken, shared, counts, watch: watch.clone() };
+        let counts = Arc::clone(&parts.counts);
+        tokio::spawn(mirror::run(parts));
+        counts
+    });
     let watcher =
         Watcher { kafka: Arc::clone(&kafka), disk: Arc::clone(&disk), shared: Arc::clone(&shared), watch };
     tokio::spawn(watcher.run());
@@ -186,7 +204,7 @@ pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
     tokio::spawn(drain.run());
     let verify = Verify { kafka: Arc::clone(&kafka), book: book.clone(), shared: Arc::clone(&shared) };
     tokio::spawn(verify.run());
-    Ok(Arc::new(Buffered { kafka, disk, book, inputs, shared }))
+    Ok(Arc::new(Buffered { kafka, disk, book, inputs, shared, mirror }))
 }
 
 impl Buffered {
@@ -206,6 +224,7 @@ impl Buffered {
             drained: drained.get(),
             missing: missing.missing,
             missing_ids: missing.ids,
+            mirror: self.mirror.as_ref().map(|counts| counts.shown()),
         }
     }
 

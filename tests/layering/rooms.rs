@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "router/src/limit.rs",
     "router/src/limit/**",
     "router/src/links/queue.rs",
+    "router/src/outage/mirror/value.rs",
     "router/src/outage/pacer.rs",
     "router/src/outage/phase.rs",
     "router/src/journal/kafka/numbers.rs",

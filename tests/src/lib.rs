@@ -1,6 +1,6 @@
 //! The harness: starts the real programs and speaks to them from outside, as a service, a client or an operator would.
 //!
-//! Owns processes, free ports, settings files, and small clients for HTTP, WebSocket, SSE and Kafka. Never links code of
+//! Owns processes, free ports, settings files, and small clients for HTTP, WebSocket, SSE, Kafka and Redis. Never links code of
 //! gateway or router (the `sim` target does that on its own): what a test here sees is the contract. Called by the
 //! test targets beside it; started by `tests/run`, which builds the programs first.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod loadtest;
 pub mod paths;
 pub mod ports;
 pub mod process;
+pub mod redis;
 pub mod setup;
 pub mod sse;
 pub mod tocsin;

@@ -29,6 +29,8 @@ pub struct Setup {
     /// Whether clients prove who they are by a token.
     pub tokens: bool,
     pub service_key: String,
+    /// What the programs find in their environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -49,8 +51,8 @@ impl Setup {
     }
 
     fn new(shape: Shape) -> Setup {
-        let mut setup =
-            Setup { shape, table: Table::new(), tokens: false, service_key: SERVICE_KEY.to_owned() };
+        let (table, service_key) = (Table::new(), SERVICE_KEY.to_owned());
+        let mut setup = Setup { shape, table, tokens: false, service_key, environment: Vec::new() };
         for key in ["gateway.listen", "gateway.admin", "router.api", "router.admin", "router.links"] {
             setup = setup.set(key, ports::free().to_string());
         }
@@ -113,6 +115,12 @@ impl Setup {
         if let Some(table) = table {
             table.remove(last);
         }
+        self
+    }
+
+    #[must_use]
+    pub fn with_environment(mut self, name: &str, value: String) -> Setup {
+        self.environment.push((name.to_owned(), value));
         self
     }
 

@@ -73,7 +73,7 @@ impl Tocsin {
         Plan {
             program: paths::program(program),
             arguments,
-            environment: Vec::new(),
+            environment: self.setup.environment.clone(),
             folder: folder.to_path_buf(),
             log: folder.join(format!("{program}.log")),
         }

@@ -133,7 +133,10 @@ pub(super) async fn erase(
 
 fn remains(journal: &str) -> Vec<Remains> {
     let journal = match journal {
-        "kafka" => Remains { what: "records in Kafka's topics", until: "Kafka's retention is over" },
+        "kafka" => Remains {
+            what: "records in Kafka's topics, and those that wait for it on the disk and in Redis",
+            until: "Kafka's retention is over",
+        },
         _ => Remains { what: "records in the journal's files", until: "the files are trimmed" },
     };
     vec![

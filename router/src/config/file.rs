@@ -9,6 +9,8 @@ use crate::journal::import::Source;
 use crate::journal::kafka::{KafkaConfig, KafkaConfigError};
 
 use crate::limits::DRAIN_PER_S_DEFAULT;
+#[cfg(feature = "redis")]
+use crate::redis::Target;
 
 use super::alerts::AlertsSection;
 use super::cassandra::CassandraSection;
@@ -29,8 +31,8 @@ pub const SECTIONS: [&str; 21] = [
     "cassandra",
     "retention",
     "alerts",
-    // Known and not built yet: a variable is answered with that, too.
     "redis",
+    // Known and not built yet: a variable is answered with that, too.
     "provider.fcm",
     "provider.apns",
     "provider.webpush",
@@ -53,7 +55,7 @@ pub struct Settings {
     pub kafka: Option<KafkaSection>,
     pub cassandra: Option<CassandraSection>,
     pub retention: Retention,
-    redis: Option<toml::Table>,
+    pub redis: Option<RedisSection>,
     provider: Option<toml::Table>,
     pub(super) alerts: AlertsSection,
     otp: Option<toml::Table>,
@@ -152,7 +154,8 @@ pub struct Buffer {
     pub bytes_max: u64,
     /// The part of `bytes_max` that only critical may fill.
     pub critical_reserve_bytes: u64,
-    redis_max: Option<u64>,
+    /// Records in the list of critical records that Redis keeps; beyond, they stand on the disk alone.
+    pub redis_max: Option<u64>,
 }
 
 impl Default for Buffer {
@@ -200,6 +203,43 @@ impl Default for KafkaSection {
             properties: BTreeMap::new(),
             source: Vec::new(),
         }
+    }
+}
+
+/// `[redis]`. Its `Debug` hides the addresses: passwords may be in them.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisSection {
+    /// `redis://`, or `rediss://` for TLS.
+    pub url: Option<String>,
+    /// Instead of `url`: addresses of Sentinels, and the name of the master that they watch.
+    pub sentinels: Vec<String>,
+    pub master: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<String>,
+}
+
+impl std::fmt::Debug for RedisSection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisSection").field("master", &self.master).finish_non_exhaustive()
+    }
+}
+
+impl RedisSection {
+    #[cfg(feature = "redis")]
+    fn check(&self) -> Result<(), ConfigError> {
+        self.target().map(|_| ())
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn check(&self) -> Result<(), ConfigError> {
+        Err(ConfigError::Redis("this build is without Redis: leave [redis] out".to_owned()))
+    }
+
+    /// Address and password, as the connection takes them.
+    #[cfg(feature = "redis")]
+    pub fn target(&self) -> Result<Target, ConfigError> {
+        Target::new(self).map_err(|error| ConfigError::Redis(error.to_string()))
     }
 }
 
@@ -295,7 +335,6 @@ impl KafkaSection {
 impl Settings {
     pub(super) fn refuse_what_is_not_built(&self) -> Result<(), ConfigError> {
         let sections = [
-            ("redis", &self.redis),
             ("provider", &self.provider),
             ("otp", &self.otp),
             ("templates", &self.templates),
@@ -311,16 +350,11 @@ impl Settings {
             }
         }
         let router = &self.router;
-        let keys = [
-            ("router.buffer", "redis_max", router.buffer.redis_max.is_some()),
-            ("router", "routers", router.routers > 1),
-        ];
-        match keys.iter().find(|(_, _, present)| *present) {
-            Some((section, key, _)) => {
-                Err(ConfigError::wrong(section, key, "in the contract but not built yet: leave it out"))
-            }
-            None => Ok(()),
+        if router.routers > 1 {
+            let why = "in the contract but not built yet: leave it out";
+            return Err(ConfigError::wrong("router", "routers", why));
         }
+        Ok(())
     }
 
     pub(super) fn check_bounds(&self) -> Result<(), ConfigError> {
@@ -340,6 +374,7 @@ impl Settings {
             let why = "is where records wait while Kafka is away, and there is no [kafka]: leave it out";
             return Err(ConfigError::wrong("router.buffer", "dir", why));
         }
+        self.check_redis(has_kafka)?;
         self.retention.check_bounds()?;
         if let Some(kafka) = &self.kafka {
             within("kafka", "partitions", kafka.partitions.into(), 1, 10_000)?;
@@ -353,6 +388,28 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+impl Settings {
+    fn check_redis(&self, has_kafka: bool) -> Result<(), ConfigError> {
+        let wrong = |section, key, why: &str| Err(ConfigError::wrong(section, key, why));
+        if let Some(max) = self.router.buffer.redis_max {
+            if self.redis.is_none() {
+                return wrong(
+                    "router.buffer",
+                    "redis_max",
+                    "bounds a list in Redis, and there is no [redis]",
+                );
+            }
+            within("router.buffer", "redis_max", max, 1, 100_000_000)?;
+        }
+        let Some(redis) = &self.redis else { return Ok(()) };
+        if !has_kafka {
+            let why = "critical records are copied there while Kafka is away, and there is no [kafka]: leave it out";
+            return Err(ConfigError::Redis(format!("[redis] {why}")));
+        }
+        redis.check()
     }
 }
 
@@ -404,6 +461,14 @@ mod tests {
             ("[retention]\nledger_days = 1\nidempotency_h = 25\n", "longer than ledger_days"),
             ("[kafka]\nbrokers = [\"a:1\"]\npartitions = 0\n", "partitions"),
             ("[[kafka.source]]\ntopic = \"x\"\n", "needs brokers"),
+            ("[redis]\nurl = \"redis://h\"\n", "there is no [kafka]"),
+            ("[router.buffer]\nredis_max = 5\n", "there is no [redis]"),
+            ("[kafka]\nbrokers = [\"a:1\"]\n[redis]\n", "[redis] needs `url`, or `sentinels` and `master`"),
+            ("[kafka]\nbrokers = [\"a:1\"]\n[redis]\nurl = \"h\"\n", "[redis] url"),
+            (
+                "[kafka]\nbrokers = [\"a:1\"]\n[redis]\nurl = \"redis://h\"\n[router.buffer]\nredis_max = 0\n",
+                "redis_max: 0 is not in 1..=100000000",
+            ),
             ("[[router.service]]\nname = \"a\"\n", "key"),
             ("[[router.service]]\nname = \"\"\nkey = \"k\"\n", "name"),
             ("[[router.service]]\nname = \"a\"\nkey = \"k\"\nkey_file = \"f\"\n", "both"),
@@ -423,12 +488,12 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        for section in ["redis", "provider.fcm", "otp", "templates", "email"] {
+        for section in ["provider.fcm", "otp", "templates", "email"] {
             let error = config(&format!("[{section}]\n"), true).unwrap_err();
             assert_eq!(error, format!("[{section}] is in the contract but not built yet: leave it out"));
         }
         for (variable, section) in
-            [("TOCSIN_REDIS_URL", "redis"), ("TOCSIN_PROVIDER_TWILIO_ACCOUNT", "provider.twilio")]
+            [("TOCSIN_OTP_LADDER", "otp"), ("TOCSIN_PROVIDER_TWILIO_ACCOUNT", "provider.twilio")]
         {
             let environment = [(variable.to_owned(), "x".to_owned())].into_iter();
             let settings = ops::settings::parse("", "router.toml", &SECTIONS, environment);
@@ -436,8 +501,6 @@ mod tests {
             let error = Config::from_settings(&settings, None, true).unwrap_err().to_string();
             assert_eq!(error, format!("[{section}] is in the contract but not built yet: leave it out"));
         }
-        let text = "[router.buffer]\nredis_max = 5\n";
-        assert!(config(text, true).unwrap_err().contains("not built yet"));
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn key(section: &ServiceSection) -> Result<String, ConfigError> {
 }
 
 /// A secret from its file, without the line break that editors leave behind.
-pub(super) fn secret_from_file(file: &Path) -> Result<String, ConfigError> {
+pub(crate) fn secret_from_file(file: &Path) -> Result<String, ConfigError> {
     let fault = |why: String| ConfigError::Secret { file: PathBuf::from(file), why };
     let text = std::fs::read_to_string(file).map_err(|error| fault(error.to_string()))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())

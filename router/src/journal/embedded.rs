@@ -27,12 +27,14 @@ use queue::{Pending, Shared};
 use writer::Writer;
 
 mod commit;
+mod follow;
 mod hold;
 mod queue;
 mod reader;
 mod share;
 mod writer;
 
+pub use follow::Follower;
 pub use hold::{Hold, Part};
 pub use reader::EmbeddedReader;
 #[cfg(feature = "kafka")]
@@ -101,7 +103,7 @@ pub struct EmbeddedJournal {
     files: Arc<[LogFiles]>,
     partitions: u32,
     boot: u64,
-    _running: Arc<writer::Running>,
+    running: Arc<writer::Running>,
 }
 
 impl EmbeddedJournal {
@@ -139,6 +141,12 @@ impl EmbeddedJournal {
         seed: u64,
     ) -> Result<(EmbeddedJournal, EmbeddedReader, RecoveryReport), OpenError> {
         open_on(storage, None, partitions, limits, Seed { boot: seed, salt: seed as u32 ^ 0x5eed_5a17 })
+    }
+
+    /// Reads one lane from its commit on, beside its owner.
+    pub fn follow(&self, priority: Priority) -> Follower {
+        let lane = priority as usize;
+        Follower::new(lane, self.files[lane].clone(), Arc::clone(&self.shared), Arc::clone(&self.running))
     }
 
     /// The boot that this process's sequences run in.
@@ -196,7 +204,7 @@ fn open_on(
     let writer = Writer::new(logs, storage, Arc::clone(&shared), partitions, seed.boot, places);
     let running = Arc::new(writer::Running::start(writer, lock)?);
     let reader = EmbeddedReader::new(readers, Arc::clone(&shared), committed, Arc::clone(&running));
-    let journal = EmbeddedJournal { shared, files, partitions, boot: seed.boot, _running: running };
+    let journal = EmbeddedJournal { shared, files, partitions, boot: seed.boot, running };
     Ok((journal, reader, report))
 }
 

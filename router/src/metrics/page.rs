@@ -8,10 +8,11 @@ use crate::api::App;
 use crate::api::problem::Kind as ProblemKind;
 use crate::ledger::state::Kind;
 use crate::ledger::{Counters, Reason, Reconciliation};
-use crate::outage::Shown;
 use crate::outage::phase::Phase;
+use crate::outage::{Shown, mirror};
 use crate::projection::{self, Projection};
 use crate::record::Channel;
+use crate::status::State;
 
 pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconciliation>) -> String {
     let mut text = Text::new();
@@ -38,6 +39,18 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         None => (journal.name(), status.lag),
     };
     text.gauge("tocsin_router_buffer_depth", "Records that wait, by store.", &[("store", store)], waiting);
+    if let Some(mirror) = outage.as_ref().and_then(|outage| outage.mirror.as_ref()) {
+        let store = &[("store", "redis")];
+        text.gauge("tocsin_router_buffer_depth", "Records that wait, by store.", store, mirror.length);
+    }
+    for one in app.watch.lock().board.all() {
+        text.gauge(
+            "tocsin_router_dependency_up",
+            "1 while a dependency is up, 0 while it is degraded or down.",
+            &[("dependency", one.name)],
+            u64::from(one.state == State::Up),
+        );
+    }
     text.gauge("tocsin_router_buffer_bytes", "Bytes that wait, by store.", &[("store", store)], status.bytes);
     text.gauge(
         "tocsin_router_journal_damaged_places",
@@ -116,6 +129,9 @@ fn alerts(text: &mut Text, app: &App) {
 }
 
 fn outage(text: &mut Text, outage: &Shown) {
+    if let Some(mirror) = &outage.mirror {
+        self::mirror(text, mirror);
+    }
     for phase in Phase::ALL {
         text.gauge(
             "tocsin_router_outage_phase",
@@ -174,6 +190,24 @@ fn projection(text: &mut Text, shown: &projection::Shown, now: Wall) {
         ("away", shown.nodes_known.saturating_sub(shown.nodes_connected)),
     ] {
         text.gauge("tocsin_router_cassandra_nodes", "Nodes of Cassandra.", &[("state", state)], count as u64);
+    }
+}
+
+fn mirror(text: &mut Text, mirror: &mirror::Shown) {
+    let counts = [
+        ("mirrored", mirror.mirrored),
+        ("unmirrored", mirror.unmirrored),
+        ("rescued", mirror.rescued),
+        ("foreign", mirror.foreign),
+        ("foreign_dropped", mirror.foreign_dropped),
+    ];
+    for (what, count) in counts {
+        text.counter(
+            "tocsin_router_mirror_records_total",
+            "Critical records copied to Redis, left out because its list was full, had from there alone; values that are none.",
+            &[("what", what)],
+            count,
+        );
     }
 }
 

@@ -19,6 +19,9 @@ pub const STORE: &str = "store";
 /// With Kafka: the brokers, and the disk that stands in for them.
 const KAFKA: &str = "kafka";
 const BUFFER: &str = "buffer";
+/// Where the critical records of an outage are copied to.
+#[cfg(feature = "redis")]
+const REDIS: &str = "redis";
 /// The alert of a journal that is read too slowly.
 const LAG: &str = "journal_lag";
 /// The alert of a router that no gateway is linked to any more.
@@ -40,6 +43,8 @@ const PROJECTION_INCOMPLETE: &str = "projection_incomplete";
 /// Who is told of alerts, and the alert that nobody is.
 const WEBHOOK: &str = "webhook";
 pub const WEBHOOK_FAILS: &str = "webhook_fails";
+#[cfg(feature = "redis")]
+const REDIS_DOWN: &str = "redis_down";
 
 /// Shared by all porches.
 #[derive(Debug, Clone)]
@@ -214,6 +219,23 @@ impl Watch {
         let mut inner = self.lock();
         inner.board.set(WEBHOOK, state, fault.unwrap_or_default(), now);
         set_alert(&mut inner.alerts, WEBHOOK_FAILS, fault.map(str::to_owned), now);
+    }
+
+    /// There is a Redis to be watched.
+    #[cfg(feature = "redis")]
+    pub fn add_redis(&self) {
+        let now = self.clock.wall();
+        let suffers = "critical records that wait for Kafka stand on the disk alone";
+        self.lock().board.watch_replaceable(REDIS, suffers, now);
+    }
+
+    /// How Redis does; `None`: it takes writes.
+    #[cfg(feature = "redis")]
+    pub fn redis(&self, fault: Option<&str>) {
+        match fault {
+            Some(why) => self.fails(REDIS, REDIS_DOWN, why),
+            None => self.works(REDIS, REDIS_DOWN),
+        }
     }
 
     fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {

@@ -48,6 +48,11 @@ impl<S: Store> Book<S> {
         self.store.commit(&batch)
     }
 
+    /// Whether the disk took it and the ledger was not seen to know it since.
+    pub(super) fn has_promised(&self, id: Uuid) -> Result<bool, StoreError> {
+        Ok(self.store.get(Space::Buffered, id.as_bytes())?.is_some())
+    }
+
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         Ok(self.store.scan(Space::Buffered, &Range::all(), Order::Forward, 1)?.is_empty())
     }
@@ -79,7 +84,7 @@ impl<S: Store> Book<S> {
     }
 
     /// An erased person's notifications have no row of their own any more, but their deliveries do.
-    fn is_known(&self, id: Uuid) -> Result<bool, StoreError> {
+    pub(super) fn is_known(&self, id: Uuid) -> Result<bool, StoreError> {
         if self.store.get(Space::Notifications, id.as_bytes())?.is_some() {
             return Ok(true);
         }

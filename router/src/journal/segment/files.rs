@@ -1,10 +1,10 @@
-//! A look at the files of logs, for a backup. Reads what is durable and nothing else; never writes.
+//! A look at the files of logs, for a backup or a copy. Reads what is durable and nothing else; never writes.
 
 use std::io;
 use std::sync::Arc;
 
 use super::format::segment_name;
-use super::{Segment, Shared};
+use super::{LogReader, Segment, Shared};
 
 /// The durable bytes of one file, and the offset behind the last record in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl LogFiles {
             end: segment.end,
         };
         locked.iter().map(|segments| segments.iter().map(piece).collect()).collect()
+    }
+
+    /// Reads the log from `from` on.
+    pub fn reader(&self, from: u64) -> LogReader {
+        LogReader::new(Arc::clone(&self.shared), from)
     }
 
     /// As [`Storage::read`](crate::journal::storage::Storage::read).
