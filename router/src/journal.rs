@@ -5,6 +5,8 @@
 //! the same id, and then collapses in the owner's dedup).
 //! Never decides what becomes of a record.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -69,6 +71,9 @@ pub struct Position {
     pub partition: u32,
     pub offset: u64,
 }
+
+/// The last offset of each lane that somebody is through with.
+pub type Positions = BTreeMap<(Priority, u32), u64>;
 
 /// A record that was read.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
 use crate::ingest::recent::Recent;
 use crate::journal::embedded::OpenError;
-use crate::journal::{Entry, Journal, JournalReader};
+use crate::journal::{Entry, Journal, JournalReader, Positions};
 use crate::limits::{
     BLOCKING_THREADS_MAX, ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX,
     JOURNAL_LOOKED_AT_EVERY, SHUTDOWN_WITHIN,
@@ -50,7 +50,7 @@ use inputs::Input;
 use journal::JournalParts;
 use letters::OwnerBook;
 use persist::Persist;
-use reader::{Positions, ReaderTask};
+use reader::ReaderTask;
 use run::Run;
 
 pub mod board;

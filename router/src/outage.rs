@@ -24,7 +24,7 @@ use wire::time::Wall;
 
 use crate::journal::embedded::{EmbeddedJournal, EmbeddedReader};
 use crate::journal::import::LetterBook;
-use crate::journal::{AppendError, Appended, Draft, DurableIn, Fault, Journal, JournalStatus};
+use crate::journal::{AppendError, Appended, Draft, DurableIn, Fault, Journal, JournalStatus, Positions};
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
 use crate::record::{RECORD_VERSION, Record, Sequence};
@@ -32,7 +32,8 @@ use crate::store::{DiskStore, StoreError};
 use book::{Book, Look};
 use drain::Drain;
 use live::Live;
-use pacer::{Offsets, Pacer, Seen};
+use pace::Pace;
+use pacer::Seen;
 use phase::{Outage, Phase};
 use verify::Verify;
 use watcher::Watcher;
@@ -41,7 +42,8 @@ pub mod book;
 mod drain;
 mod live;
 pub mod mirror;
-pub mod pacer;
+mod pace;
+mod pacer;
 pub mod phase;
 mod verify;
 mod watcher;
@@ -65,7 +67,7 @@ pub struct Parts {
     pub mirror: Option<Arc<dyn mirror::List>>,
     pub drain_per_s: u32,
     /// How far the owner is in each lane of Kafka.
-    pub taken: watch::Receiver<Offsets>,
+    pub taken: watch::Receiver<Positions>,
     pub clock: Clock,
     pub watch: Watch,
 }
@@ -180,11 +182,9 @@ pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
     let shared = Arc::new(Shared::new(is_left, clock));
     let mirror = mirror.map(|list| {
         let (kafka, book, shared) = (Arc::clone(&kafka), book.clone(), Arc::clone(&shared));
-        let taken = taken.clone();
-        let pacer = Pacer::new(drain_per_s, clock.mono());
+        let pace = Pace::new(drain_per_s, taken.clone(), &shared);
         let counts = Arc::new(mirror::Counts::default());
-        let parts =
-            mirror::Parts { list, lane, kafka, book, pacer, taken, shared, counts, watch: watch.clone() };
+        let parts = mirror::Parts { list, lane, kafka, book, pace, shared, counts, watch: watch.clone() };
         let counts = Arc::clone(&parts.counts);
         tokio::spawn(mirror::run(parts));
         counts
@@ -197,8 +197,7 @@ pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
         disk: Arc::clone(&disk),
         reader: Box::new(reader),
         letters,
-        pacer: Pacer::new(drain_per_s, clock.mono()),
-        taken,
+        pace: Pace::new(drain_per_s, taken, &shared),
         shared: Arc::clone(&shared),
     };
     tokio::spawn(drain.run());

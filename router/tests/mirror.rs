@@ -11,10 +11,9 @@ use bytes::Bytes;
 use ops::clock::Clock;
 use router::journal::embedded::{EmbeddedJournal, EmbeddedLimits};
 use router::journal::import::{ForeignLetter, LetterBook};
-use router::journal::{AppendError, Appended, Draft, DurableIn, Fault, Journal, JournalStatus};
+use router::journal::{AppendError, Appended, Draft, DurableIn, Fault, Journal, JournalStatus, Positions};
 use router::node::board::Watch;
 use router::outage::mirror::{Aside, Away, List, Pushed, Taken};
-use router::outage::pacer::Offsets;
 use router::outage::phase::Phase;
 use router::outage::{Buffered, Disk, Parts, start};
 use router::record::{RECORD_VERSION, Record, Request, Sequence};
@@ -185,7 +184,7 @@ impl Node {
             letters: Arc::new(NoLetters),
             mirror: Some(Arc::new(list.clone())),
             drain_per_s: DRAIN_PER_S,
-            taken: watch::channel(Offsets::new()).1,
+            taken: watch::channel(Positions::new()).1,
             clock,
             watch: Watch::new(clock),
         });

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::board::Watch;
-use super::reader::Positions;
+use crate::journal::Positions;
 use crate::limits::{COMMIT_RETRY, PERSIST_EVERY};
 use crate::metrics::Metrics;
 use crate::store::{DiskStore, Store};

@@ -5,22 +5,17 @@
 //!
 //! [`ENTRIES_QUEUE_MAX`]: crate::limits::ENTRIES_QUEUE_MAX
 
-use std::collections::BTreeMap;
-
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
-use wire::message::Priority;
 
 use super::board::Watch;
-use crate::journal::{Entry, JournalReader, Position, ReadError};
+use crate::journal::{Entry, JournalReader, Position, Positions, ReadError};
 use crate::limits::{READ_ENTRIES_MAX, READ_RETRY};
-
-/// The last offset of each lane's partition that is safe in the owner's store.
-pub type Positions = BTreeMap<(Priority, u32), u64>;
 
 pub struct ReaderTask {
     pub reader: Box<dyn JournalReader>,
     pub entries: mpsc::Sender<Vec<Entry>>,
+    /// What is safe in the owner's store.
     pub committed: watch::Receiver<Positions>,
     pub down: watch::Receiver<bool>,
     pub watch: Watch,

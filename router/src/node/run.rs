@@ -15,9 +15,8 @@ use wire::link::{DeliveryResult, Frame};
 
 use super::board::Watch;
 use super::inputs::Input;
-use super::reader::Positions;
 use crate::ingest::recent::Recent;
-use crate::journal::Entry;
+use crate::journal::{Entry, Positions};
 use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
 use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;

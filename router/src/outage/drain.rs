@@ -13,7 +13,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{sleep, timeout};
 
 use super::Shared;
-use super::pacer::{Offsets, Pacer, Seen};
+use super::pace::Pace;
 use super::phase::{Outage, Phase};
 use crate::journal::import::{ForeignLetter, LetterBook};
 use crate::journal::{AppendError, Draft, Entry, Journal, JournalReader, Position};
@@ -31,9 +31,7 @@ pub(super) struct Drain {
     pub(super) disk: Arc<dyn Journal>,
     pub(super) reader: Box<dyn JournalReader>,
     pub(super) letters: Arc<dyn LetterBook>,
-    pub(super) pacer: Pacer,
-    /// How far the owner is in each lane.
-    pub(super) taken: watch::Receiver<Offsets>,
+    pub(super) pace: Pace,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -49,7 +47,7 @@ enum Tried {
 impl Drain {
     /// Runs until the runtime ends.
     pub(super) async fn run(mut self) {
-        let (mut outage, mut seen) = (self.shared.outage.subscribe(), self.shared.seen.subscribe());
+        let mut outage = self.shared.outage.subscribe();
         loop {
             if outage.wait_for(Outage::may_drain).await.is_err() {
                 return;
@@ -60,7 +58,7 @@ impl Drain {
                 continue;
             }
             match timeout(READ_WITHIN, self.reader.read(DRAINED_AT_ONCE_MAX)).await {
-                Ok(Ok(entries)) => self.carry(entries, &mut outage, &mut seen).await,
+                Ok(Ok(entries)) => self.carry(entries, &mut outage).await,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "what waits on the disk cannot be read");
                     sleep(READ_RETRY).await;
@@ -71,57 +69,37 @@ impl Drain {
     }
 
     /// Everything of one read, in its order, until Kafka has all of it.
-    async fn carry(
-        &mut self,
-        entries: Vec<Entry>,
-        outage: &mut watch::Receiver<Outage>,
-        seen: &mut watch::Receiver<Seen>,
-    ) {
+    async fn carry(&mut self, entries: Vec<Entry>, outage: &mut watch::Receiver<Outage>) {
         let positions: Vec<Position> = entries.iter().map(|entry| entry.position).collect();
         let mut waiting = VecDeque::from(entries);
         while !waiting.is_empty() {
             if outage.wait_for(Outage::may_drain).await.is_err() {
                 return;
             }
-            if seen.has_changed().unwrap_or(false) {
-                self.pacer.handle_seen(*seen.borrow_and_update());
-            }
             // As long as Kafka has taken nothing, one record is the question.
             let is_asking = outage.borrow().phase() == Phase::Buffering;
             let wanted = if is_asking { 1 } else { waiting.len() };
-            let taken = self.taken.borrow_and_update().clone();
-            match self.pacer.take(wanted, &taken, self.shared.clock.mono()) {
-                0 => {
-                    let wait = self.pacer.wait(&taken);
-                    if let Ok(Err(_ended)) = timeout(wait, self.taken.changed()).await {
-                        sleep(REST).await;
-                    }
-                }
-                count => {
-                    if is_asking {
-                        self.pacer.forget_sent();
-                    }
-                    let tried = self.try_first(count, &mut waiting).await;
-                    if is_asking && tried.is_ok() {
-                        self.owner_reads().await;
-                    }
-                    self.shared.tell(|outage, now| match tried {
-                        Ok(()) => outage.handle_drained(now),
-                        Err(why) => outage.handle_refusal(&why, now),
-                    });
-                }
+            let count = self.pace.take(wanted).await;
+            if count == 0 {
+                continue;
             }
+            if is_asking {
+                self.pace.begin_anew();
+            }
+            let tried = self.try_first(count, &mut waiting).await;
+            if is_asking && tried.is_ok() {
+                // Live records that go to Kafka before its consumer group has found together again would wait there, and critical
+                // ones with them.
+                self.pace.owner_reads(OWNER_READS_WITHIN).await;
+            }
+            self.shared.tell(|outage, now| match tried {
+                Ok(()) => outage.handle_drained(now),
+                Err(why) => outage.handle_refusal(&why, now),
+            });
         }
         if let Err(error) = self.reader.commit(&positions).await {
             tracing::warn!(%error, "the disk was not told that Kafka has its records; they go there again");
         }
-    }
-
-    /// Waits until the owner has taken what was sent: live records that go to Kafka before its consumer group has found
-    /// together again would wait there, and critical ones with them.
-    async fn owner_reads(&mut self) {
-        let Drain { taken, pacer, .. } = self;
-        let _or_never = timeout(OWNER_READS_WITHIN, taken.wait_for(|taken| pacer.is_caught_up(taken))).await;
     }
 
     /// Tries the first `count` at once, in their order; what was refused keeps its place. `Err`: why.
@@ -136,9 +114,7 @@ impl Drain {
                 Tried::Taken(offset) => {
                     self.shared.counts.drained.inc();
                     let Position { priority, partition, .. } = entry.position;
-                    if let Some(offset) = offset {
-                        self.pacer.handle_sent((priority, partition), offset);
-                    }
+                    self.pace.sent((priority, partition), offset);
                 }
                 Tried::Unfit(reason) => bury(&*self.letters, &entry, reason).await,
                 Tried::Refused(why) => {

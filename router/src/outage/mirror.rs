@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use super::Shared;
 use super::book::Book;
-use super::pacer::{Offsets, Pacer};
+use super::pace::Pace;
 use super::phase::{Outage, Phase};
 use crate::journal::Journal;
 use crate::journal::embedded::Follower;
@@ -124,9 +124,7 @@ pub(super) struct Parts {
     pub(super) lane: Follower,
     pub(super) kafka: Arc<dyn Journal>,
     pub(super) book: Book,
-    pub(super) pacer: Pacer,
-    /// How far the owner is in each lane.
-    pub(super) taken: watch::Receiver<Offsets>,
+    pub(super) pace: Pace,
     pub(super) shared: Arc<Shared>,
     pub(super) counts: Arc<Counts>,
     pub(super) watch: Watch,
@@ -141,12 +139,10 @@ enum Rest {
 
 /// Runs until the runtime ends.
 pub(super) async fn run(parts: Parts) {
-    let Parts { list, lane, kafka, book, pacer, taken, shared, counts, watch } = parts;
+    let Parts { list, lane, kafka, book, pace, shared, counts, watch } = parts;
     let mut outage = shared.outage.subscribe();
     let mut fill = Fill::new(Arc::clone(&list), lane, shared.clock, Arc::clone(&counts));
-    let seen = shared.seen.subscribe();
-    let mut empty =
-        Empty { list, kafka, book, pacer, seen, taken, shared, counts, watch, carried: HashMap::new() };
+    let mut empty = Empty { list, kafka, book, pace, shared, counts, watch, carried: HashMap::new() };
     loop {
         let is_buffering = outage.borrow_and_update().phase() == Phase::Buffering;
         let rest = if is_buffering { fill.step().await } else { empty.step().await };

@@ -2,13 +2,15 @@
 //!
 //! Pure. Two bounds: a rate that halves while live records suffer and grows again while they do not, and a window of
 //! records that Kafka has and the owner has not taken, since a live record waits behind them in its own topic. Neither
-//! keeps a drain below [`PER_S_MIN`]. Owns no clock. Called by `drain`.
+//! keeps a drain below [`PER_S_MIN`]. Owns no clock. Called by `pace`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wire::message::Priority;
 use wire::time::Mono;
+
+use crate::journal::Positions;
 
 /// Records a second that a drain never falls below: a million in under nine minutes.
 const PER_S_MIN: f64 = 2_000.0;
@@ -31,9 +33,6 @@ pub struct Seen {
     pub calm: Duration,
 }
 
-/// The last offset of each lane that the owner has taken.
-pub type Offsets = BTreeMap<(Priority, u32), u64>;
-
 /// What a drain sent and the owner has not taken.
 #[derive(Debug, Clone, Default)]
 struct Ahead(BTreeMap<(Priority, u32), Lane>);
@@ -45,7 +44,7 @@ struct Lane {
 }
 
 impl Ahead {
-    fn records(&self, taken: &Offsets) -> u64 {
+    fn records(&self, taken: &Positions) -> u64 {
         let ahead = |(lane, sent): (&(Priority, u32), &Lane)| {
             let next = taken.get(lane).map_or(sent.first, |taken| sent.first.max(taken + 1));
             (sent.last + 1).saturating_sub(next)
@@ -92,10 +91,6 @@ impl Pacer {
         Pacer { per_s_max, pace: least.clone(), least, ahead: Ahead::default(), at: now }
     }
 
-    pub fn per_s(&self) -> f64 {
-        self.pace.per_s
-    }
-
     /// Kafka has a drained record at this offset of its lane.
     pub fn handle_sent(&mut self, lane: (Priority, u32), offset: u64) {
         let lane = self.ahead.0.entry(lane).or_insert(Lane { first: offset, last: offset });
@@ -108,7 +103,7 @@ impl Pacer {
     }
 
     /// Whether the owner has taken everything that was sent.
-    pub fn is_caught_up(&self, taken: &Offsets) -> bool {
+    pub fn is_caught_up(&self, taken: &Positions) -> bool {
         self.ahead.records(taken) == 0
     }
 
@@ -121,7 +116,7 @@ impl Pacer {
     }
 
     /// How many of `wanted` may go now. `taken`: how far the owner is in each lane.
-    pub fn take(&mut self, wanted: usize, taken: &Offsets, now: Mono) -> usize {
+    pub fn take(&mut self, wanted: usize, taken: &Positions, now: Mono) -> usize {
         let passed = now.since(self.at);
         self.at = now;
         self.pace.gain(passed);
@@ -135,7 +130,7 @@ impl Pacer {
     }
 
     /// How long until one may go, unless the owner goes on before.
-    pub fn wait(&self, taken: &Offsets) -> Duration {
+    pub fn wait(&self, taken: &Positions) -> Duration {
         let is_open = self.ahead.records(taken) < WINDOW;
         if is_open { self.pace.wait().min(self.least.wait()) } else { self.least.wait() }
     }
@@ -152,7 +147,7 @@ mod tests {
     }
 
     fn taken_in(pacer: &mut Pacer, from: u64, ms: u64) -> usize {
-        (1..=ms).map(|at| pacer.take(1_000, &Offsets::new(), Mono((from + at) * MS))).sum()
+        (1..=ms).map(|at| pacer.take(1_000, &Positions::new(), Mono((from + at) * MS))).sum()
     }
 
     #[test]
@@ -160,18 +155,18 @@ mod tests {
         let mut pacer = Pacer::new(1_000, Mono(0));
         let taken = taken_in(&mut pacer, 0, 2_000);
         assert!((1_950..=2_000).contains(&taken), "{taken}");
-        let late = pacer.take(1_000, &Offsets::new(), Mono(3_600_000 * MS));
+        let late = pacer.take(1_000, &Positions::new(), Mono(3_600_000 * MS));
         assert_eq!(late, 50, "an hour's rest is no burst");
     }
 
     #[test]
     fn it_grows_in_calm_up_to_its_bound() {
         let mut pacer = Pacer::new(50_000, Mono(0));
-        let first = pacer.per_s();
+        let first = pacer.pace.per_s;
         pacer.handle_seen(calm());
-        assert!(pacer.per_s() > first);
+        assert!(pacer.pace.per_s > first);
         (0..400).for_each(|_| pacer.handle_seen(calm()));
-        assert!((pacer.per_s() - 50_000.0).abs() < 1.0, "{}", pacer.per_s());
+        assert!((pacer.pace.per_s - 50_000.0).abs() < 1.0, "{}", pacer.pace.per_s);
     }
 
     #[test]
@@ -180,13 +175,13 @@ mod tests {
         let mut pacer = Pacer::new(50_000, Mono(0));
         (0..400).for_each(|_| pacer.handle_seen(calm()));
         pacer.handle_seen(late);
-        assert!((pacer.per_s() - 25_000.0).abs() < 1.0);
+        assert!((pacer.pace.per_s - 25_000.0).abs() < 1.0);
         (0..20).for_each(|_| pacer.handle_seen(late));
-        assert!((pacer.per_s() - PER_S_MIN).abs() < 1.0, "it goes on");
+        assert!((pacer.pace.per_s - PER_S_MIN).abs() < 1.0, "it goes on");
         let within = Seen { live: Some(Duration::from_millis(6)), ..calm() };
         let mut pacer = Pacer::new(50_000, Mono(0));
         pacer.handle_seen(within);
-        assert!(pacer.per_s() > PER_S_MIN, "five milliseconds more are within the promise");
+        assert!(pacer.pace.per_s > PER_S_MIN, "five milliseconds more are within the promise");
     }
 
     #[test]
@@ -194,7 +189,7 @@ mod tests {
         let lane = (Priority::Normal, 3);
         let mut pacer = Pacer::new(1_000_000, Mono(0));
         (0..400).for_each(|_| pacer.handle_seen(calm()));
-        let mut taken = Offsets::new();
+        let mut taken = Positions::new();
         let mut now = Mono(1_000 * MS);
         assert_eq!(pacer.take(1_000, &taken, now), WINDOW as usize);
         pacer.handle_sent(lane, 700 + WINDOW - 1);
@@ -217,11 +212,11 @@ mod tests {
         let lane = (Priority::Critical, 0);
         let mut pacer = Pacer::new(1_000, Mono(0));
         pacer.handle_sent(lane, 0);
-        assert!(!pacer.is_caught_up(&Offsets::new()));
-        assert!(pacer.is_caught_up(&Offsets::from([(lane, 0)])));
+        assert!(!pacer.is_caught_up(&Positions::new()));
+        assert!(pacer.is_caught_up(&Positions::from([(lane, 0)])));
         pacer.handle_sent(lane, 9);
         pacer.forget_sent();
-        assert!(pacer.is_caught_up(&Offsets::new()));
+        assert!(pacer.is_caught_up(&Positions::new()));
     }
 
     #[test]

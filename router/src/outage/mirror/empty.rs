@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
-use tokio::time::sleep;
 use uuid::Uuid;
 use wire::message::Priority;
 use wire::time::Mono;
@@ -24,7 +22,7 @@ use crate::limits::{LIST_LOOKED_AT_EVERY, LIST_RETRY, LIST_TAKEN_MAX, RESCUE_PAT
 use crate::node::board::Watch;
 use crate::outage::Shared;
 use crate::outage::book::Book;
-use crate::outage::pacer::{Offsets, Pacer, Seen};
+use crate::outage::pace::Pace;
 use crate::outage::phase::Phase;
 
 /// How long what is on its way to the ledger is given before it is looked for again.
@@ -38,10 +36,7 @@ pub(super) struct Empty {
     pub(super) list: Arc<dyn List>,
     pub(super) kafka: Arc<dyn Journal>,
     pub(super) book: Book,
-    pub(super) pacer: Pacer,
-    pub(super) seen: watch::Receiver<Seen>,
-    /// How far the owner is in each lane.
-    pub(super) taken: watch::Receiver<Offsets>,
+    pub(super) pace: Pace,
     pub(super) shared: Arc<Shared>,
     pub(super) counts: Arc<Counts>,
     pub(super) watch: Watch,
@@ -171,18 +166,12 @@ impl Empty {
     /// To Kafka, in their order, behind live records. What it does not take stays where it is.
     async fn carry(&mut self, mut drafts: Vec<Draft>) {
         while !drafts.is_empty() {
-            if self.seen.has_changed().unwrap_or(false) {
-                self.pacer.handle_seen(*self.seen.borrow_and_update());
-            }
-            let taken = self.taken.borrow_and_update().clone();
-            match self.pacer.take(drafts.len(), &taken, self.shared.clock.mono()) {
-                0 => sleep(self.pacer.wait(&taken)).await,
-                count => {
-                    if let Err(error) = self.append(drafts.drain(..count).collect()).await {
-                        tracing::warn!(%error, "critical records that only the list has wait for Kafka");
-                        return;
-                    }
-                }
+            let count = self.pace.take(drafts.len()).await;
+            if count > 0
+                && let Err(error) = self.append(drafts.drain(..count).collect()).await
+            {
+                tracing::warn!(%error, "critical records that only the list has wait for Kafka");
+                return;
             }
         }
     }
@@ -196,9 +185,7 @@ impl Empty {
         for (id, appended) in ids.into_iter().zip(appended) {
             match appended {
                 Ok(Appended { partition, offset, .. }) => {
-                    if let Some(offset) = offset {
-                        self.pacer.handle_sent((Priority::Critical, partition), offset);
-                    }
+                    self.pace.sent((Priority::Critical, partition), offset);
                     self.carried.insert(id, now);
                     count += 1;
                 }
