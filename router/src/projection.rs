@@ -31,7 +31,7 @@ use crate::node::inputs::Input;
 use crate::status::State;
 use crate::store::{DiskStore, StoreError};
 use carrier::Carrier;
-use cluster::Cluster;
+use cluster::{Cluster, ConnectError};
 use queue::Erasure;
 use rows::Spans;
 
@@ -66,8 +66,8 @@ pub fn open(config: &Config, runtime: &Runtime) -> Result<Option<Opened>, StartE
     let Some(config) = config.cassandra.clone() else { return Ok(None) };
     let cluster = match runtime.block_on(connect(&config)) {
         Ok(cluster) => Ok(cluster),
-        Err(Refusal { why, is_final: true }) => return Err(StartError::Cassandra(why)),
-        Err(Refusal { why, .. }) => {
+        Err(ConnectError::Unfit(why)) => return Err(StartError::Cassandra(why)),
+        Err(ConnectError::Away(why)) => {
             tracing::warn!(why, "starting without Cassandra: what changes waits on the disk");
             Err(why)
         }
@@ -75,25 +75,15 @@ pub fn open(config: &Config, runtime: &Runtime) -> Result<Option<Opened>, StartE
     Ok(Some(Opened { config, cluster }))
 }
 
-/// Why there is no connection, and whether a person has to mend it.
-struct Refusal {
-    why: String,
-    is_final: bool,
-}
-
 #[cfg(feature = "cassandra")]
-async fn connect(config: &CassandraConfig) -> Result<Arc<dyn Cluster>, Refusal> {
-    use cassandra::{Cassandra, ConnectError};
-    match Cassandra::connect(config).await {
-        Ok(cluster) => Ok(Arc::new(cluster)),
-        Err(ConnectError::Away(why)) => Err(Refusal { why, is_final: false }),
-        Err(ConnectError::Unfit(why)) => Err(Refusal { why, is_final: true }),
-    }
+async fn connect(config: &CassandraConfig) -> Result<Arc<dyn Cluster>, ConnectError> {
+    let cluster = cassandra::Cassandra::connect(config).await?;
+    Ok(Arc::new(cluster))
 }
 
 #[cfg(not(feature = "cassandra"))]
-async fn connect(_config: &CassandraConfig) -> Result<Arc<dyn Cluster>, Refusal> {
-    Err(Refusal { why: "this build is without Cassandra".to_owned(), is_final: true })
+async fn connect(_config: &CassandraConfig) -> Result<Arc<dyn Cluster>, ConnectError> {
+    Err(ConnectError::Unfit("this build is without Cassandra".to_owned()))
 }
 
 /// What the projection is joined to.
@@ -142,6 +132,7 @@ struct Shared {
     /// Rows of the store that the rebuild under way has carried.
     rebuilt: Mutex<Option<u64>>,
     /// Cassandra took every change up to this number, all that the store had, and these erasures. Some of it is still held.
+    /// Only `carrier` changes it.
     done: AtomicU64,
     is_rebuilt: AtomicBool,
     erased: Mutex<Vec<Erasure>>,
@@ -235,9 +226,12 @@ async fn keep_connecting(
                 connected.send_replace(Some(cluster));
                 return;
             }
-            Err(Refusal { why, is_final }) => {
-                shared.tell(Err(&why), &watch);
-                watch.cassandra_unfit(is_final.then_some(why));
+            Err(error) => {
+                shared.tell(Err(&error.to_string()), &watch);
+                watch.cassandra_unfit(match error {
+                    ConnectError::Unfit(why) => Some(why),
+                    ConnectError::Away(_) => None,
+                });
             }
         }
     }

@@ -40,14 +40,11 @@ pub(super) struct Carrier {
     spans: Spans,
     clock: Clock,
     watch: Watch,
-    /// Cassandra took everything up to here, and the owner was told up to there.
-    done: u64,
+    /// The owner was told that Cassandra took everything up to here; `shared` knows how much it has taken since.
     told: u64,
     /// What the owner is told when it has been held for long enough.
     held: VecDeque<(Mono, Carried)>,
     rebuild: Option<Rebuild>,
-    /// The rebuild is over, and that is held.
-    is_rebuilt: bool,
 }
 
 /// Where the reading of the whole store stands.
@@ -98,11 +95,9 @@ impl Carrier {
             spans,
             clock,
             watch,
-            done: 0,
             told: 0,
             held: VecDeque::new(),
             rebuild: None,
-            is_rebuilt: false,
         }
     }
 
@@ -150,13 +145,13 @@ impl Carrier {
     async fn round(&mut self, cluster: &dyn Cluster) -> Result<bool, Hindrance> {
         self.let_go().await?;
         let safe = *self.safe.borrow();
-        let (store, done) = (self.store.clone(), self.done);
+        let (store, done) = (self.store.clone(), self.shared.done.load(Ordering::Relaxed));
         let changes = blocking(move || queue::read(&store, done, PROJECTION_COMMITS_MAX)).await?;
         let changes = bounded(changes.into_iter().take_while(|changes| changes.number <= safe));
         if let Some(last) = changes.last() {
             let through = last.number;
             self.carry(cluster, names(&changes)).await?;
-            self.at_number(through);
+            self.shared.done.store(through, Ordering::Relaxed);
             self.hold(Carried { through, ..Carried::default() });
             return Ok(true);
         }
@@ -202,7 +197,7 @@ impl Carrier {
     /// A bounded part of it. False: there is none, or it is done.
     async fn rebuild(&mut self, cluster: &dyn Cluster) -> Result<bool, Hindrance> {
         let state = queue::State::load(&self.store)?.unwrap_or_default();
-        if state.incomplete.is_none() || self.is_rebuilt {
+        if state.incomplete.is_none() || self.shared.is_rebuilt.load(Ordering::Relaxed) {
             self.at(None);
             return Ok(false);
         }
@@ -210,7 +205,7 @@ impl Carrier {
         let mut rebuild = self.rebuild.clone().unwrap_or(beginning);
         let Some(space) = queue::SPACES.get(rebuild.space).copied() else {
             self.at(None);
-            self.set_rebuilt(true);
+            self.shared.is_rebuilt.store(true, Ordering::Relaxed);
             self.hold(Carried { rebuilt: Some(rebuild.until), ..Carried::default() });
             tracing::info!(rows = rebuild.rows, "Cassandra has all that the store has");
             return Ok(false);
@@ -263,7 +258,7 @@ impl Carrier {
         if is_rebuilt {
             // The owner takes that over before another one may begin.
             sleep(PROJECTION_IDLE).await;
-            self.set_rebuilt(false);
+            self.shared.is_rebuilt.store(false, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -272,18 +267,8 @@ impl Carrier {
     fn begin_anew(&mut self) {
         self.held.clear();
         self.erased().clear();
-        self.set_rebuilt(false);
-        self.at_number(self.told);
-    }
-
-    fn at_number(&mut self, done: u64) {
-        self.done = done;
-        self.shared.done.store(done, Ordering::Relaxed);
-    }
-
-    fn set_rebuilt(&mut self, is_rebuilt: bool) {
-        self.is_rebuilt = is_rebuilt;
-        self.shared.is_rebuilt.store(is_rebuilt, Ordering::Relaxed);
+        self.shared.is_rebuilt.store(false, Ordering::Relaxed);
+        self.shared.done.store(self.told, Ordering::Relaxed);
     }
 
     fn erased(&self) -> MutexGuard<'_, Vec<Erasure>> {

@@ -21,7 +21,7 @@ use scylla::statement::Consistency;
 use uuid::Uuid;
 use wire::time::Wall;
 
-use super::cluster::{Away, Cluster};
+use super::cluster::{Away, Cluster, ConnectError};
 use super::queue::Erasure;
 use super::rows::Write;
 use super::schema::{self, Column};
@@ -37,17 +37,6 @@ use statements::Statements;
 mod reads;
 mod statements;
 mod writes;
-
-/// Why there is no session.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectError {
-    /// Nobody answers; later somebody may.
-    #[error("{0}")]
-    Away(String),
-    /// Somebody answers, and it cannot be used; a person has to mend it.
-    #[error("{0}")]
-    Unfit(String),
-}
 
 pub struct Cassandra {
     session: Session,

@@ -21,6 +21,17 @@ use crate::sync::history::Older;
 #[error("{0}")]
 pub struct Away(pub String);
 
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody answers; later somebody may.
+    #[error("{0}")]
+    Away(String),
+    /// Somebody answers, and it cannot be used; a person has to mend it.
+    #[error("{0}")]
+    Unfit(String),
+}
+
 /// A cluster that was connected to and has the right tables.
 #[async_trait]
 pub trait Cluster: Send + Sync {

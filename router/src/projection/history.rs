@@ -178,9 +178,7 @@ impl Asker {
         });
         Ok(())
     }
-}
 
-impl Asker {
     /// Marks what Cassandra has of it, as soon as Cassandra takes that. Too many that wait are told to people.
     pub fn act(&self, acted: ActElsewhere) {
         let Ok(place) = Arc::clone(&self.acts.waiting).try_acquire_owned() else {
