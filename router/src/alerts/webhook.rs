@@ -5,7 +5,7 @@
 //! order, until it is, or until the alert itself is no longer kept; only what the receiver calls wrong is left out. A receiver that
 //! takes nothing is an alert of its own, which is not sent. Started by the router's start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
 use ops::clock::Clock;
@@ -38,10 +38,11 @@ struct News {
 impl Told {
     /// What nobody was told yet, oldest first. The end of an alert comes after its beginning was told.
     fn news(&mut self, alerts: &Alerts, max: usize) -> Vec<News> {
-        let kept: Vec<&Alert> = alerts.all().filter(|alert| alert.name != WEBHOOK_FAILS).collect();
-        self.0
-            .retain(|(name, since), _| kept.iter().any(|alert| alert.since == *since && alert.name == *name));
-        let news = kept.into_iter().rev().filter_map(|alert| {
+        let told_of: Vec<&Alert> = alerts.all().filter(|alert| alert.name != WEBHOOK_FAILS).collect();
+        let kept: BTreeSet<(&str, Wall)> =
+            told_of.iter().map(|alert| (alert.name.as_str(), alert.since)).collect();
+        self.0.retain(|(name, since), _| kept.contains(&(name.as_str(), *since)));
+        let news = told_of.into_iter().rev().filter_map(|alert| {
             let is_over = match self.0.get(&(alert.name.clone(), alert.since)) {
                 None => Some(false),
                 Some(false) => alert.until.map(|_| true),

@@ -212,13 +212,9 @@ impl Watch {
         self.lock().board.watch_replaceable(WEBHOOK, "alerts are only shown here", now);
     }
 
-    /// What the webhook made of the last message.
+    /// What the webhook made of the last message. `None`: it took it.
     pub fn webhook(&self, fault: Option<&str>) {
-        let now = self.clock.wall();
-        let state = if fault.is_some() { State::Down } else { State::Up };
-        let mut inner = self.lock();
-        inner.board.set(WEBHOOK, state, fault.unwrap_or_default(), now);
-        set_alert(&mut inner.alerts, WEBHOOK_FAILS, fault.map(str::to_owned), now);
+        self.heard(WEBHOOK, WEBHOOK_FAILS, fault);
     }
 
     /// There is a Redis to be watched.
@@ -232,10 +228,7 @@ impl Watch {
     /// How Redis does; `None`: it takes writes.
     #[cfg(feature = "redis")]
     pub fn redis(&self, fault: Option<&str>) {
-        match fault {
-            Some(why) => self.fails(REDIS, REDIS_DOWN, why),
-            None => self.works(REDIS, REDIS_DOWN),
-        }
+        self.heard(REDIS, REDIS_DOWN, fault);
     }
 
     fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {
@@ -309,6 +302,13 @@ impl Watch {
     pub fn over(&self, name: &str) {
         let now = self.clock.wall();
         set_alert(&mut self.lock().alerts, name, None, now);
+    }
+
+    fn heard(&self, dependency: &'static str, alert: &str, fault: Option<&str>) {
+        match fault {
+            Some(why) => self.fails(dependency, alert, why),
+            None => self.works(dependency, alert),
+        }
     }
 
     fn fails(&self, dependency: &'static str, alert: &str, why: &str) {
