@@ -11,8 +11,8 @@ use std::time::Duration;
 use router::backup::{BackupError, Backups, restore, write_offline};
 use router::journal::embedded::{EmbeddedJournal, EmbeddedLimits, EmbeddedReader};
 use router::journal::{Draft, Entry, Journal, JournalReader};
-use router::record::{Channel, Request, Target};
 use router::store::{Batch, DiskStore, Order, Range, Row, Space, Store};
+use serde_json::json;
 use tempfile::TempDir;
 use uuid::Uuid;
 use wire::message::Priority;
@@ -22,19 +22,9 @@ const PARTITIONS: u32 = 2;
 const NOW: Wall = Wall(1_767_225_600_000_000);
 
 fn draft(n: u128) -> Draft {
-    let request = Request {
-        to: Target::User("ada".to_owned()),
-        priority: Priority::ALL[n as usize % Priority::ALL.len()],
-        category: None,
-        title: Some("Title".to_owned()),
-        body: None,
-        data: None,
-        channels: vec![Channel::Inapp],
-        fallback: Vec::new(),
-        ack_within_s: None,
-        ttl_s: None,
-        collapse_key: None,
-    };
+    let priority = Priority::ALL[n as usize % Priority::ALL.len()];
+    let request = json!({ "to": { "user": "ada" }, "priority": priority, "title": "Title" });
+    let request = serde_json::from_value(request).expect("a request");
     Draft { id: Uuid::from_u128(n), service: "test".to_owned(), accepted_at: NOW, request }
 }
 

@@ -111,7 +111,7 @@ pub(crate) struct ConsumerOptions {
 pub(crate) fn consume(options: &ConsumerOptions) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
     let mut sockets: HashMap<Vec<u8>, TcpStream> = HashMap::new();
-    // One more than there are clients: the first only looks whether somebody listens.
+    // Who says no name only looked whether somebody listens.
     while sockets.len() < options.clients {
         let (mut stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;

@@ -19,7 +19,7 @@ pub(crate) enum Greeting {
     Name,
 }
 
-/// Connects, and adds every text frame of a notification's size to `counted` until the server closes.
+/// Connects, and adds every notification that comes to `counted` until the server closes.
 pub(crate) async fn connect(
     address: SocketAddr,
     user: String,
@@ -69,8 +69,7 @@ async fn upgraded(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Resul
     }
 }
 
-/// Takes whole frames off and counts notifications: the frames that are longer than `welcome` could be mistaken for are told by
-/// their text.
+/// Takes whole frames off and counts those that carry a notification: text that is neither `welcome` nor `gap`.
 fn take_frames(buffer: &mut Vec<u8>) -> u64 {
     let (mut place, mut count) = (0, 0);
     while let Some(head) = buffer.get(place..place + 2) {
