@@ -18,6 +18,7 @@ use crate::owner::{Outcome, ProviderCall};
 use crate::record::Channel;
 
 pub mod kept;
+pub mod letter;
 pub mod outbox;
 
 /// One way out. Called again under the same delivery after a crash, so it is idempotent by delivery where it can be,
