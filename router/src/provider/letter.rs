@@ -1,11 +1,12 @@
 //! What a real provider is asked to carry, and what it can answer.
 //!
-//! Pure. One [`Letter`] is one delivery to one address; a push to three phones is three of them. An [`Answer`] says what
+//! Decides nothing. One [`Letter`] is one delivery to one address; a push to three phones is three of them. An [`Answer`] says what
 //! is known and nothing about what to do: whether it is tried again, whether the provider is thought broken and whether
 //! the address is given up all follow from its [`Class`], in one table.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::value::RawValue;
 use wire::message::Priority;
 use wire::time::Wall;
@@ -105,4 +106,14 @@ pub enum Class {
     Spent,
     /// Broken or not to be reached, and certainly nothing was sent.
     Fault,
+}
+
+/// One provider account. Sends one letter and says what is known; tries nothing again, remembers nothing about people.
+#[async_trait]
+pub trait Carrier: Send + Sync {
+    /// For logs, metrics and the breaker: `twilio`, `fcm`.
+    fn name(&self) -> &'static str;
+
+    /// Ends within the provider's own time-out, whatever the network does.
+    async fn send(&self, letter: &Letter) -> Answer;
 }
