@@ -181,7 +181,7 @@ fn unavailable(why: &str) -> Problem {
 
 /// What was asked for may be in Cassandra, and only there.
 fn away(why: &Away) -> Problem {
-    tracing::warn!(%why, "Cassandra does not answer a reader");
+    tracing::debug!(%why, "Cassandra does not answer a reader");
     unavailable("Cassandra does not answer, and what is older is only there")
 }
 

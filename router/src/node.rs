@@ -188,7 +188,11 @@ fn compose(
     let outbox = Arc::new(Outbox::open(store.clone(), clock)?);
     let seed = ops::random::seed();
     let epoch = epoch::next(&store, clock.wall())?;
-    let owner = Owner::open(store.clone(), owner_config(config, epoch), seed, now(clock))?;
+    let owner_config = OwnerConfig {
+        projected_from_nothing: cassandra.as_ref().is_some_and(projection::Opened::is_empty),
+        ..owner_config(config, epoch)
+    };
+    let owner = Owner::open(store.clone(), owner_config, seed, now(clock))?;
     let view = owner.view();
 
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
@@ -240,6 +244,7 @@ fn compose(
             letters: Arc::new(OwnerBook::new(inputs.clone())),
             mirror: mirror.take(),
             drain_per_s: config.limits.drain_per_s,
+            ledger_kept: config.ledger_kept,
             taken,
             clock,
             watch: watch.clone(),

@@ -12,6 +12,7 @@
 //! ```
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ops::clock::Clock;
@@ -66,6 +67,8 @@ pub struct Parts {
     /// Where critical records are copied to.
     pub mirror: Option<Arc<dyn mirror::List>>,
     pub drain_per_s: u32,
+    /// How long the ledger knows what it had.
+    pub ledger_kept: Duration,
     /// How far the owner is in each lane of Kafka.
     pub taken: watch::Receiver<Positions>,
     pub clock: Clock,
@@ -173,7 +176,8 @@ impl Shared {
 
 /// Joins the parts and starts what runs beside. Called inside the runtime.
 pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
-    let Parts { kafka, disk, store, inputs, letters, mirror, drain_per_s, taken, clock, watch } = parts;
+    let Parts { kafka, disk, store, inputs, letters, mirror, drain_per_s, ledger_kept, taken, clock, watch } =
+        parts;
     let Disk { journal, reader } = disk;
     let lane = journal.follow(Priority::Critical);
     let (disk, book) = (Arc::new(journal) as Arc<dyn Journal>, Book::new(store));
@@ -184,7 +188,8 @@ pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
         let (kafka, book, shared) = (Arc::clone(&kafka), book.clone(), Arc::clone(&shared));
         let pace = Pace::new(drain_per_s, taken.clone(), &shared);
         let counts = Arc::new(mirror::Counts::default());
-        let parts = mirror::Parts { list, lane, kafka, book, pace, shared, counts, watch: watch.clone() };
+        let watch = watch.clone();
+        let parts = mirror::Parts { list, lane, kafka, book, pace, shared, ledger_kept, counts, watch };
         let counts = Arc::clone(&parts.counts);
         tokio::spawn(mirror::run(parts));
         counts

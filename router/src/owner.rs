@@ -36,6 +36,7 @@ mod logs;
 mod marks;
 mod outage;
 mod outcomes;
+mod parked;
 mod projected;
 mod retention;
 mod tickets;
@@ -49,7 +50,7 @@ pub use retention::{Kept, Removed};
 pub use view::View;
 pub use words::{
     ActElsewhere, Answer, Carried, Command, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output,
-    OwnerConfig, OwnerLimits, Ownership, ProviderCall,
+    OwnerConfig, OwnerLimits, Ownership, ProviderCall, Wish,
 };
 
 /// Things that are due and done in one call of [`Owner::handle_timeout`].
@@ -344,7 +345,7 @@ impl<S: Store> Owner<S> {
                 desk.say(Output::Answer { token: *token, answer });
             }
             Input::LinkFrame(link, Frame::ClientMessage { session, .. })
-            | Input::History(HistoryAsked { link, page: Some((session, _)), .. }, _) => {
+            | Input::History(HistoryAsked { link, wish: Wish::Page(session, _), .. }, _) => {
                 clients::refuse_for_damage(desk, *link, *session);
             }
             Input::LinkFrame(link, Frame::Redeem { request, .. }) => {

@@ -60,6 +60,13 @@ impl std::fmt::Debug for Opened {
     }
 }
 
+impl Opened {
+    /// Whether Cassandra certainly has nothing of before.
+    pub fn is_empty(&self) -> bool {
+        self.cluster.as_ref().is_ok_and(|cluster| cluster.is_empty())
+    }
+}
+
 /// Connects, makes and checks the tables. A cluster that is not there is waited for while the router runs; one that
 /// cannot be used is a mistake.
 pub fn open(config: &Config, runtime: &Runtime) -> Result<Option<Opened>, StartError> {

@@ -27,6 +27,9 @@ const NOW: Wall = Wall(1_767_225_600_000_000);
 const LIST_MAX: u64 = 1_000;
 /// So slow that the list is looked through while most of it stands on the disk.
 const DRAIN_PER_S: u32 = 40;
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// Longer than any of it is old.
+const ALWAYS: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 fn request() -> Request {
     serde_json::from_str(r#"{"to":{"user":"ada"},"priority":"critical"}"#).expect("a request")
@@ -83,6 +86,7 @@ struct Lists {
     processing: Vec<Bytes>,
     /// Pushes that are carried out and not answered.
     unanswered: u32,
+    aside: Vec<Bytes>,
 }
 
 #[derive(Clone, Default)]
@@ -138,8 +142,11 @@ impl List for InMemory {
         Ok(())
     }
 
-    async fn set_aside(&self, _values: &[Bytes]) -> Result<Aside, Away> {
-        panic!("all of it is ours");
+    async fn set_aside(&self, values: &[Bytes]) -> Result<Aside, Away> {
+        self.finish(values).await?;
+        let mut lists = self.lists();
+        lists.aside.extend_from_slice(values);
+        Ok(Aside { kept: values.len() as u64, dropped: 0 })
     }
 }
 
@@ -164,6 +171,10 @@ struct Node {
 impl Node {
     /// `before`: what an earlier run left behind.
     fn start(before: impl FnOnce(&DiskStore, &InMemory)) -> Node {
+        Node::remembering(ALWAYS, before)
+    }
+
+    fn remembering(ledger_kept: Duration, before: impl FnOnce(&DiskStore, &InMemory)) -> Node {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(dir.path().join("store")).expect("a folder");
         let store = DiskStore::open(&dir.path().join("store")).expect("a store");
@@ -184,6 +195,7 @@ impl Node {
             letters: Arc::new(NoLetters),
             mirror: Some(Arc::new(list.clone())),
             drain_per_s: DRAIN_PER_S,
+            ledger_kept,
             taken: watch::channel(Positions::new()).1,
             clock,
             watch: Watch::new(clock),
@@ -264,4 +276,14 @@ async fn what_the_disk_has_is_copied_again_when_it_is_gone_and_not_drained_twice
             .expect("readable")
             .is_empty()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ledger_may_have_forgotten_is_set_aside_and_not_sent_again() {
+    let node = Node::remembering(DAY, |_, list| list.lists().list.push_back(value(1)));
+    node.until("it stands aside", |node| node.list.lists().aside == [value(1)]).await;
+    node.over().await;
+    assert!(node.taken().is_empty());
+    let mirror = node.buffered.shown().mirror.expect("it is there");
+    assert_eq!((mirror.foreign, mirror.rescued), (1, 0));
 }

@@ -20,7 +20,7 @@ use crate::journal::{Entry, Positions};
 use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
 use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;
-use crate::owner::{Answer, HistoryAsked, LinkId, Now, Output, Owner, ProviderCall};
+use crate::owner::{Answer, HistoryAsked, LinkId, Now, Output, Owner, ProviderCall, Wish};
 use crate::projection::history::Asker;
 use crate::provider::Queues;
 use crate::record::{Channel, Target};
@@ -277,13 +277,14 @@ impl State {
         self.provide();
     }
 
-    /// Where too many wait already, a client is told to ask again, and a user's topics come with its next sync.
+    /// Where too many wait already, a client is told to ask again, and the topics of a user who came come with its next
+    /// sync.
     fn look_elsewhere(&mut self, asked: HistoryAsked) {
         let refused = match &self.run.history {
             Some(history) => history.ask(asked).err(),
             None => Some(asked),
         };
-        if let Some(asked) = refused.filter(|asked| asked.page.is_some()) {
+        if let Some(asked) = refused.filter(|asked| asked.wish != Wish::Topics) {
             self.unanswered.push(asked);
         }
     }

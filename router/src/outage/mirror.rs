@@ -126,6 +126,8 @@ pub(super) struct Parts {
     pub(super) book: Book,
     pub(super) pace: Pace,
     pub(super) shared: Arc<Shared>,
+    /// How long the ledger knows what it had.
+    pub(super) ledger_kept: Duration,
     pub(super) counts: Arc<Counts>,
     pub(super) watch: Watch,
 }
@@ -139,10 +141,11 @@ enum Rest {
 
 /// Runs until the runtime ends.
 pub(super) async fn run(parts: Parts) {
-    let Parts { list, lane, kafka, book, pace, shared, counts, watch } = parts;
+    let Parts { list, lane, kafka, book, pace, shared, ledger_kept, counts, watch } = parts;
     let mut outage = shared.outage.subscribe();
     let mut fill = Fill::new(Arc::clone(&list), lane, shared.clock, Arc::clone(&counts));
-    let mut empty = Empty { list, kafka, book, pace, shared, counts, watch, carried: HashMap::new() };
+    let mut empty =
+        Empty { list, kafka, book, pace, shared, ledger_kept, counts, watch, carried: HashMap::new() };
     loop {
         let is_buffering = outage.borrow_and_update().phase() == Phase::Buffering;
         let rest = if is_buffering { fill.step().await } else { empty.step().await };

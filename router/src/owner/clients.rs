@@ -12,7 +12,8 @@ use wire::time::Wall;
 use super::clock::Tick;
 use super::desk::Desk;
 use super::marks::{self, Act};
-use super::words::{HistoryAsked, Output};
+use super::parked::{Full, Message};
+use super::words::{HistoryAsked, Output, Wish};
 use super::{outcomes, tickets};
 use crate::classify::Recipient;
 use crate::inbox::RecipientRow;
@@ -25,7 +26,7 @@ use crate::sync::topics::Subscriptions;
 use crate::sync::{self, SyncError};
 
 /// When a client may ask again for what Cassandra does not give.
-const SYNC_AGAIN_AFTER_MS: u64 = 2_000;
+const ASK_AGAIN_AFTER_MS: u64 = 2_000;
 
 /// A link came up.
 pub(super) fn link_up<S: Store>(
@@ -172,6 +173,31 @@ impl Client<'_> {
             ServerMessage::Error { code: code.to_owned(), message: message.into(), retry_after_ms: None };
         self.reply(desk, error.to_json());
     }
+
+    /// What this needs lies in Cassandra, and that does not answer.
+    fn ask_again<S: Store>(&self, desk: &mut Desk<S>) {
+        let message = "what is older cannot be read now".to_owned();
+        let retry_after_ms = Some(ASK_AGAIN_AFTER_MS);
+        let error = ServerMessage::Error { code: "unavailable".to_owned(), message, retry_after_ms };
+        self.reply(desk, error.to_json());
+    }
+}
+
+/// What changes a user's topics waits for those that this store never had: it would take their place. True: it waits, or
+/// was refused.
+fn waits_for_topics<S: Store>(desk: &mut Desk<S>, from: Client<'_>, text: &[u8]) -> Result<bool, StoreError> {
+    if Subscriptions::load(&desk.turn, from.user)?.is_some() || !lies_elsewhere(desk, from.user)? {
+        return Ok(false);
+    }
+    let message = Message { link: from.link, session: from.session, text: text.to_vec() };
+    match desk.parked.park(from.user, message) {
+        Ok(()) => {
+            let user = from.user.to_owned();
+            desk.say(Output::History(HistoryAsked { link: from.link, user, wish: Wish::TopicsNow }));
+        }
+        Err(Full) => from.ask_again(desk),
+    }
+    Ok(true)
 }
 
 fn message<S: Store>(
@@ -189,6 +215,11 @@ fn message<S: Store>(
             return Ok(());
         }
     };
+    let is_about_topics =
+        matches!(message, ClientMessage::Subscribe { .. } | ClientMessage::Unsubscribe { .. });
+    if is_about_topics && waits_for_topics(desk, from, text.as_bytes())? {
+        return Ok(());
+    }
     match message {
         ClientMessage::Sync(request) => page(desk, from, &request, now),
         ClientMessage::Ack { ids } => act(desk, presence, from, &ids, Act::Acknowledge, now),
@@ -206,11 +237,11 @@ fn page<S: Store>(
     request: &SyncRequest,
     now: Tick,
 ) -> Result<(), StoreError> {
-    match history::wanted(&desk.turn, from.user, request, desk.history_until()) {
+    match history::wanted(&desk.turn, from.user, request, desk.lack()) {
         Ok(None) => return page_of(desk, from, request, History::default(), now),
         Ok(Some(_)) => {
-            let page = Some((from.session, request.clone()));
-            let asked = HistoryAsked { link: from.link, user: from.user.to_owned(), page };
+            let wish = Wish::Page(from.session, request.clone());
+            let asked = HistoryAsked { link: from.link, user: from.user.to_owned(), wish };
             desk.say(Output::History(asked));
         }
         Err(SyncError::BadCursor(bad)) => from.refuse(desk, "bad_cursor", bad.to_string()),
@@ -241,13 +272,15 @@ fn look_elsewhere<S: Store>(
     user: &str,
     is_unknown: bool,
 ) -> Result<(), StoreError> {
-    if is_unknown
-        && desk.history_until().is_some()
-        && queue::waits_for_erasure(desk.turn.store(), user)?.is_none()
-    {
-        desk.say(Output::History(HistoryAsked { link, user: user.to_owned(), page: None }));
+    if is_unknown && lies_elsewhere(desk, user)? {
+        desk.say(Output::History(HistoryAsked { link, user: user.to_owned(), wish: Wish::Topics }));
     }
     Ok(())
+}
+
+/// Whether what this store never had of a user may be in Cassandra, and may be shown.
+fn lies_elsewhere<S: Store>(desk: &Desk<S>, user: &str) -> Result<bool, StoreError> {
+    Ok(desk.lack().is_some() && !queue::is_being_erased(&desk.turn, user)?)
 }
 
 /// What was looked for elsewhere is there, or cannot be had.
@@ -258,7 +291,10 @@ pub(super) fn history<S: Store>(
     found: Result<&Option<History>, &String>,
     now: Tick,
 ) -> Result<(), StoreError> {
-    let HistoryAsked { link, user, page } = asked;
+    let HistoryAsked { link, user, wish } = asked;
+    // It was read before its person was erased.
+    let is_late = queue::is_being_erased(&desk.turn, user)?;
+    let found = found.map(|found| found.as_ref().filter(|_| !is_late));
     if let Ok(Some(History { subscriptions: Some(topics), .. })) = found
         && Subscriptions::load(&desk.turn, user)?.is_none()
     {
@@ -267,19 +303,42 @@ pub(super) fn history<S: Store>(
             desk.send(link, Frame::Topics { user: user.clone(), topics: topics.names() });
         }
     }
-    let Some((session, request)) = page else { return Ok(()) };
-    let from = Client { link: *link, session: *session, user };
-    match found {
-        Ok(history) => page_of(desk, from, request, history.clone().unwrap_or_default(), now),
-        Err(why) => {
+    match (wish, found) {
+        (Wish::Page(session, request), Ok(history)) => {
+            let from = Client { link: *link, session: *session, user };
+            page_of(desk, from, request, history.cloned().unwrap_or_default(), now)?;
+        }
+        (Wish::Page(session, _), Err(why)) => {
             tracing::debug!(why, "a sync cannot be answered");
-            let message = "what is older cannot be read now".to_owned();
-            let retry_after_ms = Some(SYNC_AGAIN_AFTER_MS);
-            let error = ServerMessage::Error { code: "unavailable".to_owned(), message, retry_after_ms };
-            from.reply(desk, error.to_json());
-            Ok(())
+            Client { link: *link, session: *session, user }.ask_again(desk);
+        }
+        (Wish::Topics | Wish::TopicsNow, _) => {}
+    }
+    let is_known = is_late || Subscriptions::load(&desk.turn, user)?.is_some();
+    if is_known || *wish == Wish::TopicsNow {
+        release(desk, presence, user, is_known, now)?;
+    }
+    Ok(())
+}
+
+/// What waited for a user's topics is done now, or refused.
+fn release<S: Store>(
+    desk: &mut Desk<S>,
+    presence: &Presence,
+    user: &str,
+    is_known: bool,
+    now: Tick,
+) -> Result<(), StoreError> {
+    for Message { link, session, text } in desk.parked.of(user) {
+        let from = Client { link, session, user };
+        if is_known {
+            message(desk, presence, from, &text, now)?;
+        } else {
+            from.ask_again(desk);
         }
     }
+    desk.parked.release(user);
+    Ok(())
 }
 
 fn act<S: Store>(

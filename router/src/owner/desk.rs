@@ -15,6 +15,7 @@ use wire::time::Wall;
 use super::cancellations;
 use super::flights::Flights;
 use super::logs::{self, LogRow};
+use super::parked::Parked;
 use super::retention::{self, Progress, Sweep};
 use super::tickets::Revocations;
 use super::words::{Output, OwnerConfig};
@@ -23,14 +24,15 @@ use crate::inbox::Stamps;
 use crate::journal::Position;
 use crate::ledger::sequences::{self, Sequences};
 use crate::ledger::{Counters, LedgerRow};
-use crate::limits::HISTORY_SLACK;
 use crate::presence::LinkId;
-use crate::projection::queue::{self, Queue};
+use crate::projection::queue::{self, Past, Queue};
+use crate::projection::rows::inbox_kept_there;
 use crate::record::{Channel, RECORD_VERSION, Record, Sequence, Target};
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
 use crate::store::turn::Turn;
 use crate::store::{Order, Range, Space, Store, StoreError};
+use crate::sync::history::{self, Lack};
 
 const VERSION: u8 = 1;
 pub(super) const COUNTERS_KEY: &[u8] = b"counters";
@@ -99,6 +101,7 @@ pub(super) struct Desk<S> {
     pub(super) due_from: Option<Wall>,
     pub(super) sweep: Sweep,
     pub(super) revocations: Revocations,
+    pub(super) parked: Parked,
     /// Something may have been taken back that the journal still holds.
     pub(super) has_cancellations: bool,
     /// What was accepted later meets nobody who was erased.
@@ -132,7 +135,12 @@ impl<S: Store> Desk<S> {
         sequences::forget(&mut turn, now)?;
         put_meta(&mut turn, BOOTS_KEY, boot);
         let bytes_max = config.projected_bytes_max;
-        let open = |bytes_max| Queue::open(turn.store(), bytes_max, boot == 1, now);
+        let past = match (boot, config.projected_from_nothing) {
+            (1, true) => Past::None,
+            (1, false) => Past::Elsewhere,
+            _ => Past::Here,
+        };
+        let open = |bytes_max| Queue::open(turn.store(), bytes_max, past, now);
         let mut queue = bytes_max.map(open).transpose()?;
         match &mut queue {
             Some(queue) => queue.stage(&mut turn, now),
@@ -156,6 +164,7 @@ impl<S: Store> Desk<S> {
             due_from: Some(Wall(i64::MIN)),
             sweep,
             revocations: Revocations::default(),
+            parked: Parked::default(),
             has_cancellations,
             erased_until: Wall(i64::MIN),
             must_persist: false,
@@ -243,9 +252,10 @@ impl<S: Store> Desk<S> {
         self.reached
     }
 
-    /// How far back this store does not reach: what is older is looked for in Cassandra.
-    pub(super) fn history_until(&self) -> Option<Wall> {
-        self.queue.as_ref().and_then(|queue| queue.state().history_until).map(|until| until + HISTORY_SLACK)
+    /// What of the past this store does not have: it is looked for in Cassandra.
+    pub(super) fn lack(&self) -> Option<Lack> {
+        let kept = inbox_kept_there(self.config.inbox_kept);
+        history::lack(self.queue.as_ref()?.state(), kept, self.steady)
     }
 
     pub(super) fn poll(&mut self) -> Option<Output> {

@@ -26,6 +26,7 @@ use super::words::{Answer, DeliveryKey, Output};
 use crate::classify::Recipient;
 use crate::ledger::{Event, LedgerRow, Reason};
 use crate::presence::Presence;
+use crate::projection::queue;
 use crate::provider::kept;
 use crate::record::{Channel, Record};
 use crate::store::codec::{Decoder, Encoder};
@@ -385,8 +386,9 @@ fn finish<S: Store>(desk: &mut Desk<S>, mut work: Work, now: Tick) -> Result<(),
     put(desk, &work.user, &Stone { until: now.wall, over_at, unfinished: None });
     desk.schedule(over_at, Due::Erased, subject(&work.user).as_bytes());
     desk.erased_until = work.before.max(now.wall);
-    if let Desk { queue: Some(queue), turn, .. } = desk {
-        queue.erase(turn, &work.user, now.wall);
+    match desk {
+        Desk { queue: Some(queue), turn, .. } => queue.erase(turn, &work.user, now.wall),
+        Desk { turn, .. } => queue::erase_later(turn, &work.user, now.wall)?,
     }
     // What a timer had sent before its row was reached.
     desk.say(Output::Recall { user: work.user });

@@ -50,7 +50,7 @@ pub(super) fn act<S: Store>(
     let unread = recipient.unread;
     for id in ids {
         let Some((key, mut row, to)) = find(desk, &own, *id)? else {
-            done.elsewhere.extend(desk.history_until().map(|_| *id));
+            done.elsewhere.extend(desk.lack().filter(|lack| !lack.rows_are_over).map(|_| *id));
             continue;
         };
         let mut mark = Mark::load(&desk.turn, user, *id)?;

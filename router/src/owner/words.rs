@@ -49,6 +49,8 @@ pub struct OwnerConfig {
     pub sweep_rows_max: usize,
     /// With Cassandra: bytes of names that may wait for it.
     pub projected_bytes_max: Option<u64>,
+    /// Its tables were empty at this start: nothing of before is there.
+    pub projected_from_nothing: bool,
 }
 
 impl Default for OwnerConfig {
@@ -66,6 +68,7 @@ impl Default for OwnerConfig {
             ledger_kept: crate::limits::LEDGER_KEPT_DEFAULT,
             sweep_rows_max: crate::limits::SWEEP_ROWS_MAX,
             projected_bytes_max: None,
+            projected_from_nothing: false,
         }
     }
 }
@@ -135,8 +138,18 @@ pub struct Carried {
 pub struct HistoryAsked {
     pub link: LinkId,
     pub user: String,
-    /// Who wants a page of it, and which. `None`: the user came, and nobody here knows its topics.
-    pub page: Option<(SessionKey, SyncRequest)>,
+    pub wish: Wish,
+}
+
+/// What of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// For this session.
+    Page(SessionKey, SyncRequest),
+    /// The user came, and nobody here knows its topics: they are asked for until they are there.
+    Topics,
+    /// A message waits for them: now or not at all.
+    TopicsNow,
 }
 
 /// What a user did with notifications that only Cassandra has, if it has them.

@@ -8,6 +8,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ops::clock::Clock;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +30,8 @@ use crate::store::{DiskStore, Order, Range, Space, Store, StoreError};
 
 /// People that are erased in one round.
 const ERASURES_MAX: usize = 16;
+/// How often it is noted where a rebuild stands.
+const REBUILD_NOTED_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Carrier {
     store: DiskStore,
@@ -45,6 +48,7 @@ pub(super) struct Carrier {
     /// What the owner is told when it has been held for long enough.
     held: VecDeque<(Mono, Carried)>,
     rebuild: Option<Rebuild>,
+    stood: Stood,
 }
 
 /// Where the reading of the whole store stands.
@@ -55,6 +59,31 @@ struct Rebuild {
     space: usize,
     after: Option<Vec<u8>>,
     rows: u64,
+}
+
+/// Where a rebuild stood, now and then: where it goes on when a node may have forgotten what came since.
+#[derive(Debug, Default)]
+struct Stood {
+    /// The newest one that no killed node has forgotten, and those that came since.
+    places: VecDeque<(Mono, Rebuild)>,
+}
+
+impl Stood {
+    fn note(&mut self, rebuild: &Rebuild, now: Mono) {
+        let is_due = self.places.back().is_none_or(|(at, _)| now.since(*at) >= REBUILD_NOTED_EVERY);
+        if is_due {
+            self.places.push_back((now, rebuild.clone()));
+        }
+        while self.places.get(1).is_some_and(|(at, _)| now.since(*at) >= PROJECTION_HELD_FOR) {
+            self.places.pop_front();
+        }
+    }
+
+    /// `None`: from the beginning.
+    fn go_back(&mut self, now: Mono) -> Option<Rebuild> {
+        self.places.retain(|(at, _)| now.since(*at) >= PROJECTION_HELD_FOR);
+        self.places.back().map(|(_, rebuild)| rebuild.clone())
+    }
 }
 
 /// Why a round ended early.
@@ -98,6 +127,7 @@ impl Carrier {
             told: 0,
             held: VecDeque::new(),
             rebuild: None,
+            stood: Stood::default(),
         }
     }
 
@@ -133,6 +163,9 @@ impl Carrier {
                     sleep(CASSANDRA_ASKED_EVERY).await;
                 }
                 Err(Hindrance::Store(error)) => {
+                    if let StoreError::Damaged { .. } = error {
+                        self.watch.alert("store_row_damaged", true, &error.to_string());
+                    }
                     tracing::warn!(%error, "the store cannot be read for Cassandra");
                     sleep(CASSANDRA_ASKED_EVERY).await;
                 }
@@ -146,8 +179,11 @@ impl Carrier {
         self.let_go().await?;
         let safe = *self.safe.borrow();
         let (store, done) = (self.store.clone(), self.shared.done.load(Ordering::Relaxed));
-        let changes = blocking(move || queue::read(&store, done, PROJECTION_COMMITS_MAX)).await?;
-        let changes = bounded(changes.into_iter().take_while(|changes| changes.number <= safe));
+        let waiting = blocking(move || queue::read(&store, done, PROJECTION_COMMITS_MAX)).await?;
+        if let Some(damage) = waiting.damage {
+            self.watch.alert("store_row_damaged", true, &damage.to_string());
+        }
+        let changes = bounded(waiting.changes.into_iter().take_while(|changes| changes.number <= safe));
         if let Some(last) = changes.last() {
             let through = last.number;
             self.carry(cluster, names(&changes)).await?;
@@ -156,7 +192,9 @@ impl Carrier {
             return Ok(true);
         }
         let store = self.store.clone();
-        let waiting = blocking(move || queue::erasures(&store, ERASURES_MAX)).await?;
+        // Those that are held still stand in the queue.
+        let most = ERASURES_MAX + self.erased().len();
+        let waiting = blocking(move || queue::erasures(&store, most)).await?;
         for erasure in waiting {
             if !self.shared.has_erased(&erasure) {
                 cluster.erase(&erasure).await?;
@@ -223,6 +261,7 @@ impl Carrier {
         rebuild.space += usize::from(rebuild.after.is_none());
         rebuild.rows += rows.len() as u64;
         self.carry(cluster, rows.into_iter().map(|(key, _)| (space, key)).collect()).await?;
+        self.stood.note(&rebuild, self.clock.mono());
         self.at(Some(rebuild));
         Ok(true)
     }
@@ -257,6 +296,7 @@ impl Carrier {
         self.inputs.send(Input::Carried(due)).await.map_err(|_| Hindrance::Over)?;
         if is_rebuilt {
             // The owner takes that over before another one may begin.
+            self.stood = Stood::default();
             sleep(PROJECTION_IDLE).await;
             self.shared.is_rebuilt.store(false, Ordering::Relaxed);
         }
@@ -269,6 +309,8 @@ impl Carrier {
         self.erased().clear();
         self.shared.is_rebuilt.store(false, Ordering::Relaxed);
         self.shared.done.store(self.told, Ordering::Relaxed);
+        let goes_on = self.stood.go_back(self.clock.mono());
+        self.at(goes_on);
     }
 
     fn erased(&self) -> MutexGuard<'_, Vec<Erasure>> {
@@ -315,4 +357,30 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     let looked = tokio::task::spawn_blocking(look).await;
     looked.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> Mono {
+        Mono(second * 1_000_000)
+    }
+
+    #[test]
+    fn a_rebuild_goes_back_behind_what_a_killed_node_may_have_forgotten() {
+        let mut stood = Stood::default();
+        let held = PROJECTION_HELD_FOR.as_secs();
+        for second in 0..100 {
+            let rebuild = Rebuild { until: 9, space: 0, after: None, rows: second };
+            stood.note(&rebuild, at(second));
+            stood.note(&Rebuild { rows: 1_000, ..rebuild }, at(second));
+            assert!(stood.places.len() as u64 <= held + 2, "{}", stood.places.len());
+        }
+        assert_eq!(stood.go_back(at(99)).map(|rebuild| rebuild.rows), Some(99 - held));
+        assert_eq!(stood.go_back(at(500)).map(|rebuild| rebuild.rows), Some(99 - held), "still away");
+        let mut young = Stood::default();
+        young.note(&Rebuild { until: 9, space: 0, after: None, rows: 5 }, at(3));
+        assert!(young.go_back(at(4)).is_none(), "all of it may be forgotten");
+    }
 }

@@ -41,6 +41,8 @@ mod writes;
 pub struct Cassandra {
     session: Session,
     statements: Statements,
+    /// There was not one row when it was connected to.
+    is_empty: bool,
 }
 
 impl std::fmt::Debug for Cassandra {
@@ -89,8 +91,9 @@ async fn connect(config: &CassandraConfig) -> Result<Cassandra, ConnectError> {
     let session = builder.build().await.map_err(|error| refused(&error))?;
     make_keyspace(&session, config).await?;
     make_tables(&session, &config.keyspace).await?;
+    let is_empty = is_empty(&session, &config.keyspace).await;
     let statements = Statements::prepare(&session, &config.keyspace).await.map_err(unanswered)?;
-    Ok(Cassandra { session, statements })
+    Ok(Cassandra { session, statements, is_empty })
 }
 
 /// A wrong password is told from a cluster that is not there.
@@ -143,6 +146,18 @@ async fn make_tables(session: &Session, keyspace: &str) -> Result<(), ConnectErr
         None => Ok(()),
         Some(what) => Err(ConnectError::Unfit(what)),
     }
+}
+
+/// What cannot be read may hold something.
+async fn is_empty(session: &Session, keyspace: &str) -> bool {
+    for table in schema::wanted().keys() {
+        let any = session.query_unpaged(format!("SELECT * FROM {keyspace}.{table} LIMIT 1"), ()).await;
+        let rows = any.ok().and_then(|answer| answer.into_rows_result().ok());
+        if rows.is_none_or(|rows| rows.rows_num() > 0) {
+            return false;
+        }
+    }
+    true
 }
 
 /// What the server refuses is for a person; what it did not answer may be answered later.
@@ -212,6 +227,10 @@ impl Cluster for Cassandra {
 
     async fn subscriptions(&self, user: &str) -> Result<Vec<(String, Wall)>, Away> {
         reads::subscriptions(self, user).await
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     fn nodes(&self) -> (usize, usize) {

@@ -35,7 +35,7 @@ pub enum ConnectError {
 /// A cluster that was connected to and has the right tables.
 #[async_trait]
 pub trait Cluster: Send + Sync {
-    /// Makes these rows what they are now. Rows of one partition in their order; given again, it changes nothing.
+    /// Makes these rows what they are now; of a mark, what is set is added. Rows of one partition in their order; given again, it changes nothing.
     /// `number`: the time that the writes have; what has a later one wins.
     async fn write(&self, writes: Vec<Write>, number: u64) -> Result<(), Away>;
 
@@ -61,6 +61,9 @@ pub trait Cluster: Send + Sync {
 
     /// Topics, each with the stamp that its subscription began behind.
     async fn subscriptions(&self, user: &str) -> Result<Vec<(String, Wall)>, Away>;
+
+    /// Whether it had not one row when it was connected to.
+    fn is_empty(&self) -> bool;
 
     /// Nodes that the driver is connected to, and all that it knows.
     fn nodes(&self) -> (usize, usize);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::sleep;
 use uuid::Uuid;
 use wire::message::SyncRequest;
@@ -16,17 +16,16 @@ use super::cluster::{Away, Cluster};
 use super::queue;
 use super::rows::{self, Write};
 use crate::classify::Recipient;
-use crate::inbox::Mark;
 use crate::limits::{CASSANDRA_ASKED_EVERY, HISTORY_AT_ONCE_MAX, HISTORY_SLACK, HISTORY_WAITING_MAX};
 use crate::node::inputs::Input;
 use crate::owner::view::Timeline;
-use crate::owner::{ActElsewhere, HistoryAsked};
+use crate::owner::{ActElsewhere, HistoryAsked, Wish};
 use crate::store::StoreError;
 use crate::store::keys::Place;
 use crate::store::turn::Turn;
 use crate::sync::SyncError;
 use crate::sync::cursor::BadCursor;
-use crate::sync::history::{self, History, Wanted};
+use crate::sync::history::{self, History, Lack, Wanted};
 use crate::sync::topics::Subscriptions;
 
 /// The alert of an act that nobody could keep.
@@ -76,21 +75,22 @@ impl Projection {
         shows: Shows,
     ) -> Result<Option<History>, HistoryError> {
         let (store, name, asked) = (self.store.clone(), user.to_owned(), request.clone());
+        let (kept, now) = (rows::inbox_kept_there(self.spans.inbox), self.clock.wall());
         let looked = tokio::task::spawn_blocking(move || {
-            let until = history::until(&store)?
+            let lack = queue::State::load(&store)?
+                .and_then(|state| history::lack(&state, kept, now))
                 .filter(|_| !matches!(queue::waits_for_erasure(&store, &name), Ok(Some(_))));
-            let wanted = history::wanted(&Turn::new(store), &name, &asked, until)?;
-            Ok::<_, HistoryError>((until, wanted))
+            let wanted = history::wanted(&Turn::new(store), &name, &asked, lack)?;
+            Ok::<_, HistoryError>((lack, wanted))
         });
-        let (until, wanted) = looked.await.map_err(|error| StoreError::Io(error.to_string()))??;
-        let Some(until) = until.filter(|_| wanted.is_some() || shows == Shows::Marks) else {
-            return Ok(None);
-        };
+        let (lack, wanted) = looked.await.map_err(|error| StoreError::Io(error.to_string()))??;
+        let counts = |lack: &Lack| shows == Shows::Marks && !lack.rows_are_over;
+        let Some(lack) = lack.filter(|lack| wanted.is_some() || counts(lack)) else { return Ok(None) };
         let cluster = self.reachable()?;
         let mut found = History::default();
-        if shows == Shows::Marks {
+        if counts(&lack) {
             // Not the rows that this store has itself.
-            found.unread = cluster.unread(user, until - HISTORY_SLACK).await?;
+            found.unread = cluster.unread(user, lack.until - HISTORY_SLACK).await?;
         }
         let Some(mut wanted) = wanted else { return Ok(Some(found)) };
         if wanted.subscriptions {
@@ -166,15 +166,15 @@ pub struct Asker {
 impl Asker {
     /// Gives it back when too many wait.
     pub fn ask(&self, asked: HistoryAsked) -> Result<(), HistoryAsked> {
-        let lot = if asked.page.is_some() { &self.pages } else { &self.topics };
+        let lot = if asked.wish == Wish::Topics { &self.topics } else { &self.pages };
         let Ok(place) = Arc::clone(&lot.waiting).try_acquire_owned() else { return Err(asked) };
         let (projection, inputs, at_once) =
             (self.projection.clone(), self.inputs.clone(), Arc::clone(&lot.at_once));
         self.projection.runtime.spawn(async move {
-            let found = answer(&projection, &asked, &at_once, &inputs).await;
+            let (found, one_of_them) = answer(&projection, &asked, &at_once, &inputs).await;
             // Without an owner nobody waits for it.
             let _owner_gone = inputs.send(Input::History { asked, found }).await;
-            drop(place);
+            drop((one_of_them, place));
         });
         Ok(())
     }
@@ -204,24 +204,25 @@ impl Asker {
     }
 }
 
-async fn answer(
+/// With the place among those who are asked: a page stands in memory until the owner takes it.
+async fn answer<'a>(
     projection: &Projection,
     asked: &HistoryAsked,
-    at_once: &Semaphore,
+    at_once: &'a Semaphore,
     inputs: &mpsc::Sender<Input>,
-) -> Result<Option<History>, String> {
+) -> (Result<Option<History>, String>, Option<SemaphorePermit<'a>>) {
     loop {
-        let one_of_them = at_once.acquire().await;
-        let found = match &asked.page {
-            Some((_, request)) => projection.history(&asked.user, request, Shows::Rows).await,
-            None => projection.topics(&asked.user).await,
+        let one_of_them = at_once.acquire().await.ok();
+        let found = match &asked.wish {
+            Wish::Page(_, request) => projection.history(&asked.user, request, Shows::Rows).await,
+            Wish::Topics | Wish::TopicsNow => projection.topics(&asked.user).await,
         };
-        drop(one_of_them);
         match found {
-            Err(HistoryError::Away(_)) if asked.page.is_none() && !inputs.is_closed() => {
+            Err(HistoryError::Away(_)) if asked.wish == Wish::Topics && !inputs.is_closed() => {
+                drop(one_of_them);
                 sleep(CASSANDRA_ASKED_EVERY).await;
             }
-            found => return found.map_err(|error| error.to_string()),
+            found => return (found.map_err(|error| error.to_string()), one_of_them),
         }
     }
 }
@@ -231,15 +232,17 @@ impl Projection {
     async fn mark(&self, acted: &ActElsewhere) -> Result<(), HistoryError> {
         let ActElsewhere { user, ids, mark } = acted;
         let cluster = self.reachable()?;
-        let known = cluster.known_to(user, ids).await?;
-        let before = cluster.marks(user, &known).await?;
+        // Taken before anything is looked at: an erasure that comes meanwhile has a later one, and takes the marks along.
         let state = queue::State::load(&self.store)?.unwrap_or_default();
-        let writes = known.into_iter().map(|id| {
-            let Mark { acknowledged, read } = before.get(&id).copied().unwrap_or_default();
-            let mark = Mark { acknowledged: acknowledged || mark.acknowledged, read: read || mark.read };
-            Write::Mark { user: user.clone(), id, mark: Some(mark), ttl_s: rows::mark_seconds(self.spans) }
-        });
-        cluster.write(writes.collect(), state.last.max(self.clock.wall().0.cast_unsigned())).await?;
+        let number = state.last.max(self.clock.wall().0.cast_unsigned());
+        if queue::waits_for_erasure(&self.store, user)?.is_some() {
+            return Ok(());
+        }
+        let ttl_s = rows::mark_seconds(self.spans);
+        let known = cluster.known_to(user, ids).await?;
+        let writes =
+            known.into_iter().map(|id| Write::Mark { user: user.clone(), id, mark: Some(*mark), ttl_s });
+        cluster.write(writes.collect(), number).await?;
         Ok(())
     }
 

@@ -49,12 +49,15 @@ pub struct Incomplete {
 
 impl State {
     pub fn load<S: Store>(store: &S) -> Result<Option<State>, StoreError> {
-        let Some(row) = store.get(Space::Meta, STATE_KEY)? else { return Ok(None) };
+        store.get(Space::Meta, STATE_KEY)?.map(State::decode).transpose()
+    }
+
+    fn decode(row: Bytes) -> Result<State, StoreError> {
         let mut row = Decoder::new(Space::Meta, row, VERSION)?;
         let (last, bytes, history_until) = (row.u64()?, row.u64()?, row.optional_wall()?);
         let (since, until, deletions_lost) = (row.optional_wall()?, row.u64()?, row.u64()?);
         let incomplete = since.map(|since| Incomplete { since, until, deletions_lost });
-        Ok(Some(State { last, bytes, history_until, incomplete }))
+        Ok(State { last, bytes, history_until, incomplete })
     }
 
     fn keep<S: Store>(&self, turn: &mut Turn<S>) {
@@ -77,10 +80,15 @@ pub struct Changes {
     pub names: Vec<(Space, Vec<u8>)>,
 }
 
+fn number_of(key: &[u8]) -> Result<u64, StoreError> {
+    let damaged = |_| StoreError::Damaged { space: Space::Projected, what: "a key of another layout".into() };
+    key.try_into().map(u64::from_be_bytes).map_err(damaged)
+}
+
 impl Changes {
     fn decode(key: &[u8], row: Bytes) -> Result<Changes, StoreError> {
+        let number = number_of(key)?;
         let mut row = Decoder::new(Space::Projected, row, VERSION)?;
-        let number = key.try_into().map_err(|_| row.damaged("a key of another layout"))?;
         let (bytes_before, count) = (row.u64()?, row.count(5)?);
         let mut names = Vec::with_capacity(count);
         for _ in 0..count {
@@ -88,7 +96,7 @@ impl Changes {
             let space = SPACES.get(usize::from(space)).ok_or_else(|| row.damaged("an unknown space"))?;
             names.push((*space, row.bytes()?));
         }
-        Ok(Changes { number: u64::from_be_bytes(number), bytes_before, names })
+        Ok(Changes { number, bytes_before, names })
     }
 }
 
@@ -100,10 +108,29 @@ pub struct Erasure {
     pub number: u64,
 }
 
-/// Rows of commits behind `after`, the oldest first.
-pub fn read<S: Store>(store: &S, after: u64, limit: usize) -> Result<Vec<Changes>, StoreError> {
+/// Commits behind `after`, the oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Waiting {
+    pub changes: Vec<Changes>,
+    /// The last row that could not be read. It stands among the changes without a name; the owner has the whole store
+    /// carried when it strikes it out.
+    pub damage: Option<StoreError>,
+}
+
+pub fn read<S: Store>(store: &S, after: u64, limit: usize) -> Result<Waiting, StoreError> {
     let rows = store.scan(Space::Projected, &numbers().after(&after.to_be_bytes()), Order::Forward, limit)?;
-    rows.into_iter().map(|(key, row)| Changes::decode(&key, row)).collect()
+    let mut waiting = Waiting::default();
+    for (key, row) in rows {
+        let changes = match Changes::decode(&key, row) {
+            Ok(changes) => changes,
+            Err(damage) => {
+                waiting.damage = Some(damage);
+                Changes { number: number_of(&key)?, bytes_before: u64::MAX, names: Vec::new() }
+            }
+        };
+        waiting.changes.push(changes);
+    }
+    Ok(waiting)
 }
 
 /// People who wait to be erased.
@@ -121,6 +148,11 @@ pub fn erasures<S: Store>(store: &S, limit: usize) -> Result<Vec<Erasure>, Store
 pub fn waits_for_erasure<S: Store>(store: &S, user: &str) -> Result<Option<u64>, StoreError> {
     let row = store.get(Space::Projected, &erasure_key(user))?;
     row.map(|row| Decoder::new(Space::Projected, row, VERSION)?.u64()).transpose()
+}
+
+/// The same, with what the turn under way has done.
+pub fn is_being_erased<S: Store>(turn: &Turn<S>, user: &str) -> Result<bool, StoreError> {
+    Ok(turn.get(Space::Projected, &erasure_key(user))?.is_some())
 }
 
 fn erasure_key(user: &str) -> Vec<u8> {
@@ -148,11 +180,32 @@ pub fn neglected<S: Store>(turn: &mut Turn<S>, now: Wall) -> Result<(), StoreErr
     Ok(())
 }
 
+/// The same run erases a person: the rows go from Cassandra once there is one again.
+pub fn erase_later<S: Store>(turn: &mut Turn<S>, user: &str, now: Wall) -> Result<(), StoreError> {
+    let Some(row) = turn.get(Space::Meta, STATE_KEY)? else { return Ok(()) };
+    let mut state = State::decode(row)?;
+    state.last = u64::try_from(now.0).unwrap_or(0).max(state.last + 1);
+    turn.put(Space::Projected, erasure_key(user), Encoder::new(VERSION).u64(state.last).finish());
+    state.keep(turn);
+    Ok(())
+}
+
 /// What waits behind `done`: its bytes, and the number of the oldest commit among it.
 pub fn waiting<S: Store>(store: &S, done: u64) -> Result<(u64, Option<u64>), StoreError> {
-    let Some(oldest) = read(store, done, 1)?.pop() else { return Ok((0, None)) };
+    let Some(oldest) = read(store, done, 1)?.changes.pop() else { return Ok((0, None)) };
     let bytes = State::load(store)?.map_or(0, |state| state.bytes);
     Ok((bytes.saturating_sub(oldest.bytes_before), Some(oldest.number)))
+}
+
+/// Where that is what came before this queue was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    /// In the store.
+    Here,
+    /// In Cassandra, if anywhere: the store is new.
+    Elsewhere,
+    /// There is none: the store is new and Cassandra is empty.
+    None,
 }
 
 /// The owner's end of the queue.
@@ -169,17 +222,19 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// `is_new`: nothing was in this store before. What an older store holds has to be carried as a whole.
-    pub fn open<S: Store>(store: &S, bytes_max: u64, is_new: bool, now: Wall) -> Result<Queue, StoreError> {
+    /// `past`: where it is when the store has had no Cassandra yet. What an older store holds has to be carried as a whole.
+    pub fn open<S: Store>(store: &S, bytes_max: u64, past: Past, now: Wall) -> Result<Queue, StoreError> {
+        let incomplete = Incomplete { since: now, until: 0, deletions_lost: 0 };
         let first_time = || State {
-            history_until: is_new.then_some(now),
-            incomplete: (!is_new).then_some(Incomplete { since: now, until: 0, deletions_lost: 0 }),
+            history_until: (past == Past::Elsewhere).then_some(now),
+            incomplete: (past == Past::Here).then_some(incomplete),
             ..State::default()
         };
         let state = State::load(store)?.unwrap_or_else(first_time);
-        let oldest = read(store, 0, 1)?.pop();
-        let (first, bytes_carried) =
-            oldest.map_or((state.last, state.bytes), |oldest| (oldest.number, oldest.bytes_before));
+        let oldest = read(store, 0, 1)?.changes.pop();
+        let (first, bytes_carried) = oldest.map_or((state.last, state.bytes), |oldest| {
+            (oldest.number, oldest.bytes_before.min(state.bytes))
+        });
         Ok(Queue { bytes_max, state, bytes_carried, first, staged: None })
     }
 
@@ -270,12 +325,26 @@ impl Queue {
         let rows = turn.scan(Space::Projected, &range, Order::Forward, limit)?;
         let more = rows.len() == limit;
         for (key, row) in rows {
-            let changes = Changes::decode(&key, row.clone())?;
-            self.first = changes.number + 1;
-            self.bytes_carried = changes.bytes_before + row.len() as u64;
+            self.first = number_of(&key)? + 1;
+            match Changes::decode(&key, row.clone()) {
+                Ok(changes) => self.bytes_carried = changes.bytes_before + row.len() as u64,
+                Err(_) => self.carry_all(turn),
+            }
             turn.delete(Space::Projected, key);
         }
         Ok(more)
+    }
+
+    /// Names were lost: the store has to be read from end to end.
+    fn carry_all<S: Store>(&mut self, turn: &mut Turn<S>) {
+        let State { last, incomplete, .. } = &mut self.state;
+        let since = incomplete.take().unwrap_or(Incomplete {
+            since: Wall(last.cast_signed()),
+            until: 0,
+            deletions_lost: 0,
+        });
+        *incomplete = Some(Incomplete { until: *last, ..since });
+        self.state.keep(turn);
     }
 
     /// This person's rows are gone from Cassandra.
@@ -313,10 +382,10 @@ mod tests {
     }
 
     /// A store that had a first commit, and the owner's end of its queue.
-    fn opened(bytes_max: u64, is_new: bool) -> (MemoryStore, Turn<MemoryStore>, Queue) {
+    fn opened(bytes_max: u64, past: Past) -> (MemoryStore, Turn<MemoryStore>, Queue) {
         let store = MemoryStore::new();
         let mut turn = Turn::new(store.clone());
-        let mut queue = Queue::open(&store, bytes_max, is_new, NOW).expect("memory");
+        let mut queue = Queue::open(&store, bytes_max, past, NOW).expect("memory");
         commit(&mut turn, &mut queue);
         (store, turn, queue)
     }
@@ -332,13 +401,13 @@ mod tests {
     }
 
     fn names(store: &MemoryStore) -> Vec<Vec<u8>> {
-        let changes = read(store, 0, 100).expect("memory");
-        changes.into_iter().flat_map(|changes| changes.names).map(|(_, key)| key).collect()
+        let waiting = read(store, 0, 100).expect("memory");
+        waiting.changes.into_iter().flat_map(|changes| changes.names).map(|(_, key)| key).collect()
     }
 
     #[test]
     fn a_commit_s_changes_are_queued_with_it_and_go_when_they_were_carried() {
-        let (store, mut turn, mut queue) = opened(ROOM, true);
+        let (store, mut turn, mut queue) = opened(ROOM, Past::Elsewhere);
         put(&mut turn, Space::Inbox, "a");
         put(&mut turn, Space::Due, "nobody's business");
         turn.delete(Space::Ledger, key("b"));
@@ -361,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_is_tried_again_is_queued_once_with_all_that_it_has_by_then() {
-        let (store, mut turn, mut queue) = opened(ROOM, true);
+        let (store, mut turn, mut queue) = opened(ROOM, Past::Elsewhere);
         put(&mut turn, Space::Inbox, "a");
         queue.stage(&mut turn, NOW);
         store.fail_commits(1);
@@ -377,7 +446,7 @@ mod tests {
 
     #[test]
     fn numbers_rise_whatever_the_clock_does() {
-        let (store, mut turn, mut queue) = opened(ROOM, true);
+        let (store, mut turn, mut queue) = opened(ROOM, Past::Elsewhere);
         let mut last = 0;
         for wall in [5, -7, 2_000_000, 3] {
             put(&mut turn, Space::Inbox, "a");
@@ -387,13 +456,13 @@ mod tests {
             assert!(number > last);
             last = number;
         }
-        let reopened = Queue::open(&store, ROOM, false, NOW).expect("memory");
+        let reopened = Queue::open(&store, ROOM, Past::Here, NOW).expect("memory");
         assert_eq!((reopened.state().last, reopened.waiting_bytes()), (last, queue.waiting_bytes()));
     }
 
     #[test]
     fn when_it_is_full_rows_come_from_the_store_later_and_deletions_have_room_of_their_own() {
-        let (store, mut turn, mut queue) = opened(200, true);
+        let (store, mut turn, mut queue) = opened(200, Past::Elsewhere);
         let mut number = 0;
         while queue.state().incomplete.is_none() {
             number += 1;
@@ -420,22 +489,25 @@ mod tests {
 
     #[test]
     fn a_new_store_has_its_history_elsewhere_and_an_older_one_is_carried_as_a_whole() {
-        let (store, ..) = opened(ROOM, true);
+        let (store, ..) = opened(ROOM, Past::Elsewhere);
         let state = State::load(&store).expect("memory").expect("there is one");
         assert_eq!((state.history_until, state.incomplete), (Some(NOW), None));
-        let (store, ..) = opened(ROOM, false);
+        let (store, ..) = opened(ROOM, Past::Here);
         let state = State::load(&store).expect("memory").expect("there is one");
         assert_eq!((state.history_until, state.incomplete.map(|it| it.until)), (None, Some(0)));
+        let (store, ..) = opened(ROOM, Past::None);
+        let state = State::load(&store).expect("memory").expect("there is one");
+        assert_eq!((state.history_until, state.incomplete), (None, None));
     }
 
     #[test]
     fn a_store_that_was_put_back_has_what_came_since_elsewhere() {
-        let (store, mut turn, mut queue) = opened(ROOM, false);
+        let (store, mut turn, mut queue) = opened(ROOM, Past::Here);
         put(&mut turn, Space::Inbox, "a");
         commit(&mut turn, &mut queue);
         let later = Wall(NOW.0 + 9);
         put_back(&store, later).expect("memory");
-        let queue = Queue::open(&store, ROOM, false, later).expect("memory");
+        let queue = Queue::open(&store, ROOM, Past::Here, later).expect("memory");
         assert_eq!((queue.state().history_until, names(&store)), (Some(later), vec![key("a")]));
         let other = MemoryStore::new();
         put_back(&other, later).expect("memory");
@@ -444,19 +516,39 @@ mod tests {
 
     #[test]
     fn after_a_run_without_cassandra_the_store_is_carried_as_a_whole() {
-        let (store, mut turn, mut queue) = opened(ROOM, true);
+        let (store, mut turn, mut queue) = opened(ROOM, Past::Elsewhere);
         put(&mut turn, Space::Inbox, "a");
         let number = commit(&mut turn, &mut queue).expect("a number");
         neglected(&mut turn, NOW).expect("memory");
         turn.commit().expect("memory");
-        let mut queue = Queue::open(&store, ROOM, false, NOW).expect("memory");
+        let mut queue = Queue::open(&store, ROOM, Past::Here, NOW).expect("memory");
         assert_eq!(queue.state().incomplete.as_ref().map(|incomplete| incomplete.until), Some(number));
         assert_eq!((names(&store), queue.rebuilt(&mut turn, number)), (vec![key("a")], true));
     }
 
     #[test]
+    fn a_row_that_cannot_be_read_holds_nothing_up_and_has_the_whole_store_carried() {
+        let (store, mut turn, mut queue) = opened(ROOM, Past::None);
+        put(&mut turn, Space::Inbox, "a");
+        let broken = commit(&mut turn, &mut queue).expect("a number");
+        put(&mut turn, Space::Inbox, "b");
+        let last = commit(&mut turn, &mut queue).expect("a number");
+        turn.put(Space::Projected, broken.to_be_bytes().to_vec(), Bytes::from_static(b"\xff"));
+        turn.commit().expect("memory");
+        let waiting = read(&store, 0, 10).expect("memory");
+        assert!(matches!(waiting.damage, Some(StoreError::Damaged { .. })));
+        assert_eq!(waiting.changes.iter().map(|one| one.number).collect::<Vec<_>>(), [broken, last]);
+        assert_eq!(names(&store), [key("b")]);
+        assert_eq!(queue.carried(&mut turn, last, 10), Ok(false));
+        commit(&mut turn, &mut queue);
+        let state = State::load(&store).expect("memory").expect("there is one");
+        assert_eq!(state.incomplete.map(|incomplete| incomplete.until), Some(last));
+        assert_eq!(queue.waiting_bytes(), 0);
+    }
+
+    #[test]
     fn an_erasure_waits_apart_and_goes_by_its_own_number() {
-        let (store, mut turn, mut queue) = opened(0, true);
+        let (store, mut turn, mut queue) = opened(0, Past::Elsewhere);
         queue.erase(&mut turn, "ada", NOW);
         turn.delete(Space::Inbox, key("a"));
         let number = commit(&mut turn, &mut queue).expect("a number");

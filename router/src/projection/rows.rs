@@ -119,7 +119,12 @@ pub fn of<S: Store>(
 
 /// A mark stays for as long as anything can that it may stand on.
 pub fn mark_seconds(spans: Spans) -> i32 {
-    seconds(spans.inbox.max(Duration::from_secs(TTL_S_MAX.into())) + GRACE)
+    seconds(inbox_kept_there(spans.inbox))
+}
+
+/// How long a row of an inbox can be in Cassandra, if the store keeps it for `inbox`.
+pub fn inbox_kept_there(inbox: Duration) -> Duration {
+    inbox.max(Duration::from_secs(TTL_S_MAX.into())) + GRACE
 }
 
 fn inbox_row(key: &[u8], row: bytes::Bytes, spans: Spans, now: Wall) -> Result<InboxRow, StoreError> {

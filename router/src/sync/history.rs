@@ -1,9 +1,10 @@
 //! What a store does not have, because it is younger than its Cassandra: which rows those are, and rows that were brought.
 //!
 //! Pure. A store that was made beside a Cassandra knows when; rows of before, and for a while after it, are looked for
-//! there. One that is older than its Cassandra needs nothing. Asked by `owner` and by the API; answered by `projection`.
+//! there, for as long as Cassandra keeps them. One that is older than its Cassandra needs nothing. Asked by `owner` and by the API; answered by `projection`.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 use wire::limits::SYNC_PAGE_MAX;
@@ -17,9 +18,9 @@ use crate::classify::Recipient;
 use crate::inbox::{Item, Mark};
 use crate::limits::HISTORY_SLACK;
 use crate::projection::queue::{self, State};
+use crate::store::Store;
 use crate::store::keys::Place;
 use crate::store::turn::Turn;
-use crate::store::{Store, StoreError};
 
 /// Rows of one stream, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,26 +55,36 @@ pub struct Wanted {
     pub limit: usize,
 }
 
-/// How far back this store reaches. `None`: it has all there is.
-pub fn until<S: Store>(store: &S) -> Result<Option<Wall>, StoreError> {
-    let state = State::load(store)?;
-    Ok(state.and_then(|state| state.history_until).map(|until| until + HISTORY_SLACK))
+/// What a store does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lack {
+    /// Rows up to here.
+    pub until: Wall,
+    /// Cassandra does not have them any more, either: what is left there are topics.
+    pub rows_are_over: bool,
 }
 
-/// `Ok(None)`: the store has it all. `until`: [`until`].
+/// `None`: it has all there is. `kept`: how long rows stay in Cassandra.
+pub fn lack(state: &State, kept: Duration, now: Wall) -> Option<Lack> {
+    let until = state.history_until? + HISTORY_SLACK;
+    Some(Lack { until, rows_are_over: until + kept < now })
+}
+
+/// `Ok(None)`: the store has it all.
 pub fn wanted<S: Store>(
     turn: &Turn<S>,
     user: &str,
     request: &SyncRequest,
-    until: Option<Wall>,
+    lack: Option<Lack>,
 ) -> Result<Option<Wanted>, SyncError> {
-    let Some(until) = until else { return Ok(None) };
+    let Some(Lack { until, rows_are_over }) = lack else { return Ok(None) };
     // What Cassandra still has of somebody who was erased is nobody's to see.
-    if queue::waits_for_erasure(turn.store(), user)?.is_some() {
+    if queue::is_being_erased(turn, user)? {
         return Ok(None);
     }
     let known = Subscriptions::load(turn, user)?;
     let limit = request.limit.unwrap_or(SYNC_PAGE_MAX).clamp(1, SYNC_PAGE_MAX) + 1;
+    let until = if rows_are_over { Wall(i64::MIN) } else { until };
     let mut wanted = Wanted { until, subscriptions: known.is_none(), streams: Vec::new(), limit };
     wanted.with(user, &known.unwrap_or_default(), request)?;
     Ok((wanted.subscriptions || !wanted.streams.is_empty()).then_some(wanted))

@@ -7,7 +7,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use router::classify::Recipient;
 use router::inbox::Item;
-use router::owner::{Command, HistoryAsked, OwnerConfig};
+use router::owner::{Command, HistoryAsked, OwnerConfig, Wish};
+use router::projection::queue::{self, State};
+use router::projection::rows;
 use router::store::keys::Place;
 use router::store::turn::Turn;
 use router::sync::history::{self, History, Older};
@@ -20,11 +22,13 @@ use wire::time::Wall;
 use crate::world::{PARTITIONS, START, World, id_of};
 
 const SECOND_US: i64 = 1_000_000;
+const KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 
 fn world() -> World {
     World::with(OwnerConfig {
         partitions: PARTITIONS,
         projected_bytes_max: Some(1 << 30),
+        inbox_kept: KEPT,
         ..OwnerConfig::default()
     })
 }
@@ -61,12 +65,15 @@ impl Elsewhere {
     fn answer(&self, world: &mut World) {
         for asked in std::mem::take(&mut world.seen.asked) {
             let topics = Subscriptions { topics: self.topics.clone() };
-            let found = match &asked.page {
-                None => Some(History { subscriptions: Some(topics), ..History::default() }),
-                Some((_, request)) => {
+            let found = match &asked.wish {
+                Wish::Topics | Wish::TopicsNow => {
+                    Some(History { subscriptions: Some(topics), ..History::default() })
+                }
+                Wish::Page(_, request) => {
                     let turn = Turn::new(world.store.clone());
-                    let until = history::until(&world.store).expect("memory");
-                    history::wanted(&turn, &asked.user, request, until).expect("memory").map(|mut wanted| {
+                    let state = State::load(&world.store).expect("memory").expect("there is one");
+                    let lack = history::lack(&state, rows::inbox_kept_there(KEPT), Wall(world.wall));
+                    history::wanted(&turn, &asked.user, request, lack).expect("memory").map(|mut wanted| {
                         let mut found = History::default();
                         if wanted.subscriptions {
                             wanted.with(&asked.user, &topics, request).expect("a cursor of ours");
@@ -223,4 +230,98 @@ fn nobody_is_shown_what_waits_to_be_erased() {
     let link = world.link(1, &[]);
     let page = world.ask(link, 1, "ann", &json!({ "type": "sync" }));
     assert_eq!((&page["notifications"], world.seen.asked.len()), (&json!([]), 0));
+}
+
+#[test]
+fn what_changes_topics_waits_for_the_older_ones_and_takes_nothing_from_them() {
+    let mut world = world();
+    let link = world.link(1, &["ann"]);
+    world.seen.asked.clear();
+    world.says(link, 1, "ann", &json!({ "type": "subscribe", "topics": ["new"] }));
+    world.says(link, 1, "ann", &json!({ "type": "unsubscribe", "topics": ["old"] }));
+    assert!(world.replies(link, 1).is_empty(), "nothing is said before it is known");
+    let elsewhere = Elsewhere {
+        topics: vec![("old".into(), Wall(1)), ("older".into(), Wall(2))],
+        ..Elsewhere::default()
+    };
+    elsewhere.answer(&mut world);
+    let replies = world.replies(link, 1);
+    assert_eq!(replies.last().expect("a reply")["topics"], json!(["older", "new"]), "{replies:?}");
+    assert_eq!(replies.len(), 2, "each is answered once");
+    let kept = Subscriptions::load(&Turn::new(world.store.clone()), "ann").expect("memory").expect("a row");
+    assert_eq!((kept.topics[0].clone(), kept.topics[1].0.as_str()), (("older".to_owned(), Wall(2)), "new"));
+}
+
+#[test]
+fn what_changes_topics_is_refused_while_the_older_ones_cannot_be_had() {
+    let mut world = world();
+    let link = world.link(1, &[]);
+    let subscribe = json!({ "type": "subscribe", "topics": ["new"] });
+    world.says(link, 1, "bob", &subscribe);
+    let asked = world.seen.asked.remove(0);
+    world.owner.handle_history(asked, Err("it is away".to_owned()), world.now());
+    world.turn();
+    let refused = world.replies(link, 1);
+    assert_eq!((refused.len(), &refused[0]["code"]), (1, &json!("unavailable")), "{refused:?}");
+    assert_eq!(Subscriptions::load(&Turn::new(world.store.clone()), "bob"), Ok(None));
+    world.says(link, 1, "bob", &subscribe);
+    Elsewhere::default().answer(&mut world);
+    assert_eq!(world.replies(link, 1).pop().expect("a reply")["topics"], json!(["new"]));
+}
+
+#[test]
+fn an_answer_from_before_an_erasure_brings_nothing_back() {
+    let mut world = world();
+    let link = world.link(1, &["ann"]);
+    world.says(link, 1, "ann", &json!({ "type": "sync" }));
+    let asked = std::mem::take(&mut world.seen.asked);
+    assert_eq!(asked.len(), 2, "the user came, and asks for a page");
+    world.owner.handle_command(5, Command::Erase { user: "ann".to_owned() }, world.now());
+    world.turn();
+    world.pass(Duration::from_secs(1));
+    let own = Recipient::User("ann".into());
+    let late = History {
+        subscriptions: Some(Subscriptions { topics: vec![("old".into(), Wall(1))] }),
+        streams: vec![(
+            own.clone(),
+            Older { items: vec![row(&own, Wall(START - 5), 77, None).1], more: false },
+        )],
+        ..History::default()
+    };
+    for one in asked {
+        world.owner.handle_history(one, Ok(Some(late.clone())), world.now());
+        world.turn();
+    }
+    assert_eq!(Subscriptions::load(&Turn::new(world.store.clone()), "ann"), Ok(None));
+    let page = world.replies(link, 1).pop().expect("a reply");
+    assert_eq!(page["notifications"], json!([]), "{page}");
+}
+
+#[test]
+fn an_erasure_of_a_run_without_cassandra_is_made_good_later() {
+    let mut world = world();
+    world.to("ann");
+    let with = std::mem::replace(&mut world.config.projected_bytes_max, None);
+    world.crash();
+    world.owner.handle_command(5, Command::Erase { user: "ann".to_owned() }, world.now());
+    world.turn();
+    world.pass(Duration::from_secs(1));
+    world.config.projected_bytes_max = with;
+    world.crash();
+    let waiting = queue::erasures(&world.store, 9).expect("memory");
+    let state = State::load(&world.store).expect("memory").expect("there is one");
+    assert_eq!(waiting.iter().map(|one| one.user.as_str()).collect::<Vec<_>>(), ["ann"]);
+    assert!(waiting[0].number <= state.last, "what comes later is younger");
+}
+
+#[test]
+fn rows_that_cassandra_cannot_have_any_more_are_not_asked_for() {
+    let mut world = world();
+    let link = world.link(1, &["ann"]);
+    Elsewhere::default().answer(&mut world);
+    world.pass(KEPT + Duration::from_secs(4 * 24 * 3_600));
+    let page = world.ask(link, 1, "ann", &json!({ "type": "sync" }));
+    assert_eq!((&page["notifications"], world.seen.asked.len()), (&json!([]), 0));
+    world.says(link, 1, "ann", &json!({ "type": "ack", "ids": [Uuid::from_u128(5)] }));
+    assert!(world.seen.acted.is_empty());
 }

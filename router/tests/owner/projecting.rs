@@ -34,7 +34,7 @@ struct Mirror {
 impl Mirror {
     /// Carries at most so many commits. Without telling, the owner keeps them and they come again.
     fn carry(&mut self, world: &mut World, limit: usize, tells: bool) {
-        let changes = queue::read(&world.store, self.done, limit).expect("memory");
+        let changes = queue::read(&world.store, self.done, limit).expect("memory").changes;
         for one in &changes {
             for name in &one.names {
                 self.write(
@@ -79,6 +79,7 @@ fn world(bytes_max: u64) -> World {
         inbox_kept: DAY,
         ledger_kept: DAY,
         projected_bytes_max: Some(bytes_max),
+        projected_from_nothing: true,
         ..OwnerConfig::default()
     })
 }

@@ -38,6 +38,7 @@ pub(super) struct Empty {
     pub(super) book: Book,
     pub(super) pace: Pace,
     pub(super) shared: Arc<Shared>,
+    pub(super) ledger_kept: Duration,
     pub(super) counts: Arc<Counts>,
     pub(super) watch: Watch,
     /// Records of the list that Kafka took, until the ledger has them.
@@ -115,6 +116,7 @@ impl Empty {
         let ids: BTreeSet<Uuid> = read.iter().flatten().map(|draft| draft.id).collect();
         let standing = self.look_up(ids).await?;
         let (now, disk_is_done) = (self.shared.clock.mono(), self.disk_is_done());
+        let remembered = self.shared.clock.wall() - self.ledger_kept;
         let mut carried_now = BTreeSet::new();
         let verdicts = read.into_iter().map(|read| match read {
             Err(reason) => Verdict::Foreign(reason),
@@ -123,6 +125,9 @@ impl Empty {
                 Verdict::Known
             }
             Ok(Draft { id, .. }) if standing.contains_key(&id) && !disk_is_done => Verdict::Waits,
+            Ok(Draft { accepted_at, .. }) if accepted_at < remembered => Verdict::Foreign(
+                "a record of before what the ledger remembers: it may have gone out".to_owned(),
+            ),
             Ok(draft) => match self.carried.get(&draft.id) {
                 Some(at) if now.since(*at) > KAFKA_S_WORD => Verdict::Known,
                 None if carried_now.insert(draft.id) => Verdict::OnlyHere(Box::new(draft)),

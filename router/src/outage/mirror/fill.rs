@@ -86,6 +86,8 @@ impl Fill {
         self.looked_at = Some(now);
         self.counts.length.store(length, Ordering::Relaxed);
         let (next, committed) = (self.lane.next_offset(), self.lane.committed());
+        // An outage that is over has taken these from the disk.
+        self.ahead.retain(|record| record.offset >= committed);
         let given = next.saturating_sub(committed).saturating_sub(self.ahead.len() as u64);
         if given == 0 {
             self.unheld = 0;

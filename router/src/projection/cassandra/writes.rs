@@ -114,9 +114,13 @@ fn bound<'a>(cassandra: &'a Cassandra, write: &Write, number: i64) -> Vec<Bound<
             vec![(&of.mark_gone, all_of([at, text(user), CqlValue::Uuid(*id)]))]
         }
         Write::Mark { user, id, mark: Some(mark), ttl_s } => {
-            let flags = [CqlValue::Boolean(mark.acknowledged), CqlValue::Boolean(mark.read)];
-            let row = [text(user), CqlValue::Uuid(*id)].into_iter().chain(flags);
-            vec![(&of.mark, all_of(row.chain([at, CqlValue::Int(*ttl_s)])))]
+            // Only what is set: another act, written beside this one, keeps what it set.
+            let flags = [(&of.mark_acknowledged, mark.acknowledged), (&of.mark_read, mark.read)];
+            let row = || {
+                let set = [text(user), CqlValue::Uuid(*id), CqlValue::Boolean(true)];
+                all_of(set.into_iter().chain([at.clone(), CqlValue::Int(*ttl_s)]))
+            };
+            flags.into_iter().filter(|(_, is_set)| *is_set).map(|(statement, _)| (statement, row())).collect()
         }
         Write::Subscriptions { user, topics } => {
             let gone = (&of.subscriptions_gone, all_of([CqlValue::BigInt(number - 1), text(user)]));
