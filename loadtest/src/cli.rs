@@ -16,6 +16,7 @@ use crate::compare::args::CompareArgs;
 use crate::config::{DrainPlan, HoldPlan, Job, Scenario};
 use crate::expect;
 use crate::limits::{MESSAGES_MAX, MESSAGES_TO_ALL_MAX};
+use crate::providers::args::ProvidersArgs;
 
 use checks::{duration, name};
 use common::Common;
@@ -66,6 +67,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Shows a kept report again, as a page or as one HTML file with plots.
     Report(ReportArgs),
+    /// Simulates the providers that carry letters, with their errors, faults and callbacks, until it is told to end.
+    Providers(ProvidersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +209,7 @@ impl Command {
             }
             Command::Merge(args) => return args.settle().map(Job::Merge),
             Command::Report(args) => return Ok(Job::Draw(args.settle())),
+            Command::Providers(args) => return args.settle().map(Job::Providers),
         };
         common.settle(connect_rate, scenario, now, seed, command).map(|config| Job::Run(Box::new(config)))
     }

@@ -10,6 +10,7 @@ use wire::time::Wall;
 use crate::api::To;
 use crate::compare::config::CompareConfig;
 use crate::expect::Expectation;
+use crate::providers::ProvidersConfig;
 use crate::sources::Sources;
 use crate::target::Target;
 use crate::tls::TlsPlan;
@@ -25,6 +26,8 @@ pub enum Job {
     Merge(MergeConfig),
     /// Shows a kept report again.
     Draw(DrawConfig),
+    /// Simulates the providers.
+    Providers(ProvidersConfig),
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! Pure rooms: `fleet` (the clients), `schedule`, `tally`, `receipts`, `returns`, `posts`, `counts`, `series`, `percentiles`,
 //! `phases`, `marker`, `plan`, `expect`, `report`, `units`, `target`, `sources`, `tls`, `users`, `config`.
 //! Porches: `run` (the walk), `engine` (sockets), `api` (posts), `machine` (/proc), `victim` (the server that dies), `cli`, `progress`,
-//! `interrupt`, `kept` (reports on disk).
+//! `interrupt`, `kept` (reports on disk), `providers` (simulators of those who carry letters).
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -28,6 +28,7 @@ pub mod phases;
 pub mod plan;
 pub mod posts;
 pub mod progress;
+pub mod providers;
 pub mod receipts;
 pub mod report;
 pub mod returns;

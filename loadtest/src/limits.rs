@@ -100,3 +100,21 @@ pub const COMPARE_ROUNDS_MAX: u32 = 100;
 pub const COMPARE_SOCKETS_MAX: u32 = 1_000_000;
 /// Copies of one closed part of a comparison.
 pub const COMPARE_COPIES_MAX: u64 = 100_000_000;
+
+// Simulated providers.
+
+/// Rules of all simulators.
+pub const SIMULATED_RULES_MAX: usize = 1_000;
+/// The longest that a rule lets wait.
+pub const SIMULATED_WAIT_MS_MAX: u64 = 600_000;
+/// Letters that are kept, and their bytes.
+pub const SIMULATED_KEPT_MAX: usize = 20_000;
+pub const SIMULATED_KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one request.
+pub const SIMULATED_REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of an answer that is far too long.
+pub const SIMULATED_HUGE_BYTES: usize = 8 * 1024 * 1024;
+/// Connections of one simulator; more wait.
+pub const SIMULATED_CONNECTIONS_MAX: usize = 1_024;
+/// Access tokens that are remembered.
+pub const SIMULATED_TOKENS_MAX: usize = 1_000;

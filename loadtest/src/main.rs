@@ -13,6 +13,7 @@ use loadtest::compare::table;
 use loadtest::config::{DrawConfig, Job, MergeConfig, RunConfig};
 use loadtest::interrupt::Interrupt;
 use loadtest::kept::{self, Outputs};
+use loadtest::providers::ProvidersConfig;
 use loadtest::report::Report;
 use loadtest::report::merge::merge;
 use loadtest::run::{RunError, run};
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Job::Compare(config) => side_by_side(&config, clock),
         Job::Merge(config) => add_up(&config),
         Job::Draw(config) => draw(&config),
+        Job::Providers(config) => providers(config, clock),
     };
     done.map_or_else(end, |passed| ExitCode::from(if passed { 0 } else { FAILED }))
 }
@@ -95,6 +97,14 @@ fn draw(config: &DrawConfig) -> Result<bool, End> {
     let report = kept::read(&config.file).map_err(usage)?;
     let outputs = Outputs::open(None, config.html.as_deref()).map_err(usage)?;
     tell(outputs, &report).map(|_| true)
+}
+
+fn providers(config: ProvidersConfig, clock: Clock) -> Result<bool, End> {
+    use loadtest::providers::ProvidersError;
+    loadtest::providers::serve(config, clock).map(|()| true).map_err(|error| match error {
+        ProvidersError::Listen(..) => (USAGE, error.to_string()),
+        ProvidersError::Start(_) => (FAILED, error.to_string()),
+    })
 }
 
 fn tell(outputs: Outputs, report: &Report) -> Result<bool, End> {

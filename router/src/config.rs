@@ -12,11 +12,16 @@ use std::time::Duration;
 pub mod alerts;
 pub mod cassandra;
 pub mod file;
+pub mod provider;
 pub mod service;
 
 pub use alerts::Webhook;
 pub use cassandra::{CassandraConfig, CassandraSection, Replication};
 pub use file::{KafkaSection, Limits, RedisSection, SECTIONS, Settings, SourceSection};
+pub use provider::{
+    ApnsConfig, FcmConfig, Hidden, ProviderConfig, Sender, SesConfig, SmtpConfig, SmtpSecurity, TwilioConfig,
+    WebPushConfig,
+};
 pub use service::{Secret, Service};
 
 use file::{Buffer, ServiceSection};
@@ -55,6 +60,8 @@ pub struct Config {
     pub inbox_kept: Duration,
     /// How long it can be looked up what became of a notification.
     pub ledger_kept: Duration,
+    /// The accounts with those who carry letters out.
+    pub providers: ProviderConfig,
     /// Who is told of alerts.
     pub webhook: Option<Webhook>,
     /// Whether this is the `dev` set-up: a known key, so loopback only.
@@ -142,6 +149,11 @@ impl Config {
         let router = &settings.router;
         let services = services(&router.service, standalone)?;
         let data = data.map_or_else(|| PathBuf::from(&router.data), Path::to_path_buf);
+        let providers = settings.provider.checked()?;
+        // Until the owner's calls go to them: an account that nobody asks would be silence.
+        if let Some(name) = providers.names().first() {
+            return Err(ConfigError::NotBuiltYet(format!("provider.{name}")));
+        }
         let config = Config {
             api: address("api", &router.api)?,
             admin: address("admin", &router.admin)?,
@@ -157,6 +169,7 @@ impl Config {
             idempotency: Duration::from_secs(3_600 * u64::from(settings.retention.idempotency_h)),
             inbox_kept: days(settings.retention.inbox_days),
             ledger_kept: days(settings.retention.ledger_days),
+            providers,
             webhook: settings.alerts.checked()?,
         };
         config.check_exposure()?;

@@ -118,6 +118,30 @@ pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Threads for looking things up in the store and for the disk.
 pub const BLOCKING_THREADS_MAX: usize = 32;
 
+// Real providers.
+
+/// How long a connection to a provider may take, and its TLS as long again.
+pub const CARRIER_CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long one letter may take; FCM asks for ten seconds at least.
+pub const CARRIER_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a connection that nobody uses is kept: less than providers do, so that none closes while a request is on its way.
+pub const CARRIER_IDLE: Duration = Duration::from_secs(20);
+/// How often a connection of many streams is asked whether it lives while requests wait, and how long it may take to say so.
+pub const CARRIER_PING_EVERY: Duration = Duration::from_secs(5);
+pub const CARRIER_PING_WITHIN: Duration = Duration::from_secs(5);
+/// Connections that may say in turn that they did not process a request.
+pub const CARRIER_REFUSED_TRIES: u32 = 3;
+/// What is read of an answer.
+pub const CARRIER_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// What is repeated of a provider's words.
+pub const CARRIER_DETAIL_CHARS: usize = 200;
+/// The longest that a provider may ask us to wait.
+pub const CARRIER_RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Segments of one short message; what is longer is cut.
+pub const SMS_SEGMENTS_MAX: usize = 10;
+/// What is read out of a letter.
+pub const VOICE_CHARS_MAX: usize = 600;
+
 // What is kept.
 
 /// What the outbox provider keeps of each channel.

@@ -17,9 +17,22 @@ use crate::node::inputs::Input;
 use crate::owner::{Outcome, ProviderCall};
 use crate::record::Channel;
 
+pub mod carriers;
+pub mod classify;
+pub mod delivery;
+pub mod fcm;
+mod google;
+pub mod http;
+mod jwt;
 pub mod kept;
+pub mod keys;
 pub mod letter;
 pub mod outbox;
+mod payload;
+pub mod reply;
+pub mod segments;
+pub mod twilio;
+pub mod words;
 
 /// One way out. Called again under the same delivery after a crash, so it is idempotent by delivery where it can be,
 /// and answers [`Outcome::Unknown`] where it cannot know.

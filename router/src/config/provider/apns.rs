@@ -1,0 +1,51 @@
+//! `[provider.apns]`: Apple's push service, by a signing key.
+
+use serde::Deserialize;
+
+use super::{Endpoint, Hidden, id, needed, secret};
+use crate::config::ConfigError;
+use crate::provider::keys;
+
+const SECTION: &str = "provider.apns";
+const ENDPOINT: &str = "https://api.push.apple.com";
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApnsSection {
+    /// The `.p8` file.
+    key: Option<String>,
+    key_id: Option<String>,
+    team_id: Option<String>,
+    /// The app's bundle id.
+    topic: Option<String>,
+    /// Absent: production; the sandbox is `https://api.sandbox.push.apple.com`.
+    endpoint: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApnsConfig {
+    /// PEM.
+    pub key: Hidden,
+    pub key_id: String,
+    pub team_id: String,
+    pub topic: String,
+    pub endpoint: Endpoint,
+}
+
+impl ApnsSection {
+    pub(super) fn checked(&self) -> Result<ApnsConfig, ConfigError> {
+        let key = secret(SECTION, "key", self.key.as_ref())?;
+        keys::p256(key.reveal()).map_err(|why| ConfigError::wrong(SECTION, "key", why))?;
+        let topic = needed(SECTION, "topic", self.topic.as_ref())?;
+        if !topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte)) {
+            return Err(ConfigError::wrong(SECTION, "topic", format!("{topic:?} is not a bundle id")));
+        }
+        Ok(ApnsConfig {
+            key,
+            key_id: id(SECTION, "key_id", self.key_id.as_ref(), 10)?.to_owned(),
+            team_id: id(SECTION, "team_id", self.team_id.as_ref(), 10)?.to_owned(),
+            topic: topic.to_owned(),
+            endpoint: Endpoint::parse(SECTION, self.endpoint.as_deref(), ENDPOINT)?,
+        })
+    }
+}

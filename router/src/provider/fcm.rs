@@ -1,0 +1,237 @@
+//! Push by Firebase Cloud Messaging's HTTP v1 API: one message a request, many at once on one connection of HTTP/2.
+//!
+//! A second copy takes the first one's place on the device (the same `tag`), so what may have been taken is told as a fault and
+//! may be sent again.
+//! Source: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages and …/docs/cloud-messaging/scale-fcm
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::{Request, StatusCode};
+use ops::clock::Clock;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use wire::message::Priority;
+
+use super::classify::Speaker;
+use super::google::Tokens;
+use super::http::{Http, Lost, Reply, Version};
+use super::letter::{Address, Answer, Carrier, Class, Letter, Refusal};
+use super::payload::{self, Shown};
+use super::reply::{self, Said};
+use crate::config::FcmConfig;
+use crate::limits::CARRIER_PATIENCE;
+
+/// Seconds that FCM keeps a message.
+const TTL_S_MAX: u64 = 28 * 24 * 3_600;
+/// How long to wait where it says nothing: its own advice.
+const QUOTA_WAIT: Duration = Duration::from_secs(60);
+const FAULT_WAIT: Duration = Duration::from_secs(10);
+
+/// One project.
+#[derive(Debug)]
+pub struct Fcm {
+    http: Http,
+    tokens: Tokens,
+    url: String,
+    clock: Clock,
+}
+
+impl Fcm {
+    pub fn new(config: &FcmConfig, clock: Clock) -> Fcm {
+        let path = format!("/v1/projects/{}/messages:send", config.project);
+        Fcm {
+            http: Http::new(Version::Http2, CARRIER_PATIENCE),
+            tokens: Tokens::new(config, clock),
+            url: config.endpoint.at(&path),
+            clock,
+        }
+    }
+
+    async fn post(&self, token: &str, message: Bytes) -> Result<Reply, Lost> {
+        let request = Request::post(&self.url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(AUTHORIZATION, reply::hidden(&format!("Bearer {token}")))
+            .body(Full::new(message))
+            .expect("an endpoint and a path are an address");
+        self.http.send(request).await
+    }
+
+    fn read(&self, answer: &Reply, letter: &Letter) -> Answer {
+        if answer.status.is_success() {
+            let sent: Sent = serde_json::from_slice(&answer.body).unwrap_or_default();
+            return Answer::Taken { reference: sent.name };
+        }
+        let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let answer = reply::refused(Speaker::Fcm, answer, problem.said(), letter, self.clock.wall());
+        patient(answer)
+    }
+}
+
+#[async_trait]
+impl Carrier for Fcm {
+    fn name(&self) -> &'static str {
+        "fcm"
+    }
+
+    async fn send(&self, letter: &Letter) -> Answer {
+        let Address::Fcm(address) = &letter.to else {
+            return reply::unfit(Class::Content, "address", "it is not one of FCM's");
+        };
+        let Some(message) = payload::fit(letter, payload::BYTES_MAX, |shown| document(letter, shown)) else {
+            return reply::unfit(Class::Content, "too large", "its data alone are longer than a push may be");
+        };
+        let message = Bytes::from(addressed(address, &message));
+        let mut token = match self.tokens.token().await {
+            Ok(token) => token,
+            Err(refusal) => return Answer::Refused(refusal),
+        };
+        let mut answer = self.post(&token, message.clone()).await;
+        if answer.as_ref().is_ok_and(|reply| reply.status == StatusCode::UNAUTHORIZED) {
+            // Once, with another token: this one may have been taken back.
+            token = match self.tokens.another_than(&token).await {
+                Ok(token) => token,
+                Err(refusal) => return Answer::Refused(refusal),
+            };
+            answer = self.post(&token, message).await;
+        }
+        match answer {
+            Ok(answer) => self.read(&answer, letter),
+            Err(lost) => reply::lost_harmlessly(lost),
+        }
+    }
+}
+
+/// The message without its address: what its size is counted of.
+fn document(letter: &Letter, shown: Shown<'_>) -> Vec<u8> {
+    let id = letter.delivery.id.to_string();
+    let is_urgent = matches!(letter.priority, Priority::Critical | Priority::High);
+    // What replaces what: everything of one collapse key, and otherwise a second copy of itself.
+    let tag = letter.collapse_key.as_deref().unwrap_or(&id);
+    let mut android = json!({
+        "priority": if is_urgent { "HIGH" } else { "NORMAL" },
+        "notification": { "tag": tag },
+    });
+    if let Some(ttl) = letter.ttl {
+        android["ttl"] = format!("{}s", ttl.as_secs().min(TTL_S_MAX)).into();
+    }
+    if let Some(key) = &letter.collapse_key {
+        android["collapse_key"] = key.as_str().into();
+    }
+    let mut data = Map::from_iter([("id".to_owned(), Value::from(id.as_str()))]);
+    // Only texts may stand here.
+    data.extend(letter.category.clone().map(|category| ("category".to_owned(), category.into())));
+    data.extend(letter.data.as_ref().map(|json| ("data".to_owned(), json.get().into())));
+    let mut message = json!({ "data": data, "android": android });
+    if shown.title.is_some() || shown.body.is_some() {
+        let pairs = [("title", shown.title), ("body", shown.body)];
+        let pairs = pairs.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?))));
+        message["notification"] = Value::Object(pairs.collect());
+    }
+    message.to_string().into_bytes()
+}
+
+/// `{"message": {"token": …, …}}`.
+fn addressed(token: &str, document: &[u8]) -> Vec<u8> {
+    let token = Value::from(token).to_string();
+    [b"{\"message\":{\"token\":", token.as_bytes(), b",", &document[1..], b"}"].concat()
+}
+
+/// FCM asks for a wait also where it names none.
+fn patient(answer: Answer) -> Answer {
+    match answer {
+        Answer::Refused(mut refusal) => {
+            let wait = match refusal.class {
+                Class::Quota => Some(QUOTA_WAIT),
+                Class::Fault => Some(FAULT_WAIT),
+                _ => None,
+            };
+            refusal.retry_after = refusal.retry_after.or(wait);
+            Answer::Refused(Refusal { ..refusal })
+        }
+        answer => answer,
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Sent {
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// google.rpc.Status in JSON.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    error: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    message: String,
+    status: Option<String>,
+    details: Vec<Detail>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Detail {
+    error_code: Option<String>,
+    field_violations: Vec<Violation>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Violation {
+    field: String,
+}
+
+impl Problem {
+    fn said(self) -> Said {
+        let details = &self.error.details;
+        let code = details.iter().find_map(|detail| detail.error_code.clone()).or(self.error.status);
+        // One name for both: an argument of ours that is wrong, and a token that is none.
+        let names_token = details
+            .iter()
+            .flat_map(|detail| &detail.field_violations)
+            .any(|one| one.field == "message.token");
+        let code = match code.as_deref() {
+            Some("INVALID_ARGUMENT") if names_token => Some("INVALID_TOKEN".to_owned()),
+            _ => code,
+        };
+        Said { code, message: self.error.message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::provider::words::tests::letter;
+    use crate::record::Channel;
+
+    #[test]
+    fn a_message_is_what_fcm_s_reference_has() {
+        let mut letter = letter(Channel::Push, Address::Fcm("tok\"en".to_owned()));
+        letter.data = RawValue::from_string("{\"a\":1}".to_owned()).ok();
+        letter.ttl = Some(Duration::from_secs(300));
+        let shown = Shown { title: Some("T"), body: None };
+        let message: Value =
+            serde_json::from_slice(&addressed("tok\"en", &document(&letter, shown))).unwrap();
+        let id = letter.delivery.id.to_string();
+        assert_eq!(
+            message,
+            json!({ "message": {
+                "token": "tok\"en",
+                "notification": { "title": "T" },
+                "data": { "id": id, "data": "{\"a\":1}" },
+                "android": { "priority": "HIGH", "ttl": "300s", "notification": { "tag": id } },
+            } })
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! How a provider is spoken to by HTTP: one pool of connections an account, time-outs, bounded answers.
+//!
+//! Owns the difference between a request that nobody can have acted on ([`Lost::Before`]) and one of which nothing is known
+//! ([`Lost::After`]): whether a message may be sent again hangs on it. Follows no redirect, reads no more of an answer
+//! than it must. Called by the carriers; tries again by itself only what was certainly not processed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower_service::Service;
+
+use crate::limits::{
+    CARRIER_ANSWER_BYTES_MAX, CARRIER_CONNECT_WITHIN, CARRIER_IDLE, CARRIER_PING_EVERY, CARRIER_PING_WITHIN,
+    CARRIER_REFUSED_TRIES,
+};
+
+type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is spoken. Both over TLS, or in plain text with a simulator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    Http1,
+    /// Many requests on one connection.
+    Http2,
+}
+
+/// A provider's answer as it came.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// As much as came, and as much as is read.
+    pub body: Bytes,
+}
+
+/// No answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// Certainly nobody acted on it.
+    Before(String),
+    /// The request was on its way: it may have been acted on.
+    After(String),
+}
+
+/// A pool of connections.
+#[derive(Clone)]
+pub struct Http<R = GaiResolver> {
+    client: Client<Within<HttpsConnector<HttpConnector<R>>>, Full<Bytes>>,
+    /// How long one request may take, connection and answer included.
+    patience: Duration,
+}
+
+impl<R> std::fmt::Debug for Http<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+impl Http {
+    pub fn new(version: Version, patience: Duration) -> Http {
+        Http::over(HttpConnector::new(), version, patience)
+    }
+}
+
+impl<R> Http<R>
+where
+    R: Clone + Send + Sync + 'static,
+    Within<HttpsConnector<HttpConnector<R>>>:
+        hyper_util::client::legacy::connect::Connect + Clone + Send + Sync + 'static,
+    HttpConnector<R>: Service<Uri>,
+{
+    /// With a connector of the caller's: whom it reaches is its business.
+    pub fn over(mut connector: HttpConnector<R>, version: Version, patience: Duration) -> Http<R> {
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CARRIER_CONNECT_WITHIN));
+        let secured = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http();
+        let connector = match version {
+            Version::Http1 => secured.enable_http1().wrap_connector(connector),
+            Version::Http2 => secured.enable_http2().wrap_connector(connector),
+        };
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(CARRIER_IDLE)
+            .http1_max_headers(100)
+            .http2_only(version == Version::Http2)
+            // No assumption about how many streams a server takes: it says so first.
+            .http2_initial_max_send_streams(1)
+            .http2_keep_alive_interval(CARRIER_PING_EVERY)
+            .http2_keep_alive_timeout(CARRIER_PING_WITHIN);
+        Http { client: builder.build(Within(connector)), patience }
+    }
+
+    /// One request. A connection that says it did not process it is replaced, and it is sent on the next one.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, Lost> {
+        match tokio::time::timeout(self.patience, self.until_processed(request)).await {
+            Ok(done) => done,
+            Err(_) => Err(Lost::After(format!("no answer within {} s", self.patience.as_secs()))),
+        }
+    }
+
+    async fn until_processed(&self, request: Request<Full<Bytes>>) -> Result<Reply, Lost> {
+        let mut tries = 0;
+        loop {
+            let error = match self.client.request(request.clone()).await {
+                Ok(response) => return Ok(read(response).await),
+                Err(error) => error,
+            };
+            tries += 1;
+            if error.is_connect() {
+                return Err(Lost::Before(reason(&error)));
+            }
+            if !was_refused(&error) {
+                return Err(Lost::After(reason(&error)));
+            }
+            if tries == CARRIER_REFUSED_TRIES {
+                return Err(Lost::Before(reason(&error)));
+            }
+        }
+    }
+}
+
+/// Whatever of the body comes; a status counts also when its body breaks off.
+async fn read(response: Response<Incoming>) -> Reply {
+    let (head, mut body) = response.into_parts();
+    let mut read = Vec::with_capacity(body.size_hint().lower().min(4_096) as usize);
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        let room = CARRIER_ANSWER_BYTES_MAX - read.len();
+        read.extend_from_slice(&data[..data.len().min(room)]);
+        if read.len() == CARRIER_ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    Reply { status: head.status, headers: head.headers, body: read.into() }
+}
+
+/// The connection says that it was not processed: it was never written, or the server refused the stream, or it
+/// closes and the stream is behind the last one that it looks at (RFC 9113, sections 6.8 and 8.7).
+fn was_refused(error: &hyper_util::client::legacy::Error) -> bool {
+    causes(error).any(|cause| {
+        let unsent = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+        let refused = cause.downcast_ref::<h2::Error>().is_some_and(|error| {
+            error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+        });
+        unsent || refused
+    })
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The innermost cause: the others only say that there is one.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn tls() -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks TLS 1.2 and 1.3")
+        .with_webpki_roots()
+        .with_no_client_auth()
+}
+
+/// A connector that ends: the time-out of hyper's own covers TCP alone, and a server may hang in the handshake of TLS.
+#[derive(Clone, Debug)]
+pub struct Within<C>(C);
+
+impl<C> Service<Uri> for Within<C>
+where
+    C: Service<Uri, Error = Boxed>,
+    C::Future: Send + 'static,
+    C::Response: 'static,
+{
+    type Response = C::Response;
+    type Error = Boxed;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, Boxed>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Boxed>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let connecting = self.0.call(to);
+        Box::pin(async move {
+            let connected = tokio::time::timeout(2 * CARRIER_CONNECT_WITHIN, connecting).await;
+            connected.map_err(|_| Boxed::from("no connection in time"))?
+        })
+    }
+}

@@ -1,0 +1,7 @@
+//! The router's carriers against the simulated providers of `loadtest providers`, each in its own process: what goes out, what is
+//! known after each fault, and that nothing secret shows. The carriers are linked from the router's library.
+#![forbid(unsafe_code)]
+
+mod fcm;
+mod support;
+mod twilio;

@@ -1,0 +1,84 @@
+//! The simulated providers as a process: started, told what to do wrong, and asked what came.
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::api::{Api, Response};
+use crate::deadline::until;
+use crate::paths;
+use crate::process::{Plan, Process};
+
+/// `loadtest providers`, on free ports.
+#[derive(Debug)]
+pub struct Simulators {
+    pub process: Process,
+    addresses: Value,
+    control: Api,
+    folder: TempDir,
+}
+
+impl Simulators {
+    /// # Panics
+    /// When they do not start.
+    pub fn start() -> Simulators {
+        let folder = paths::scratch("providers-");
+        let plan = Plan {
+            program: paths::program("loadtest"),
+            arguments: vec!["providers".into()],
+            environment: Vec::new(),
+            folder: folder.path().to_path_buf(),
+            log: folder.path().join("providers.log"),
+        };
+        let mut process = Process::start("providers", &plan);
+        let addresses: Value = until("the simulators listen", || {
+            assert!(process.ended().is_none(), "they ended: {}", process.log());
+            process.log().lines().find_map(|line| serde_json::from_str(line).ok())
+        });
+        let control = Api::new(addresses["control"].as_str().expect("an address"), "");
+        Simulators { process, addresses, control, folder }
+    }
+
+    /// What `loadtest providers` says of one of them.
+    ///
+    /// # Panics
+    /// When it says nothing of that name.
+    pub fn of(&self, provider: &str, key: &str) -> String {
+        let found = self.addresses[provider][key].as_str();
+        found.unwrap_or_else(|| panic!("{provider}.{key} is not in {}", self.addresses)).to_owned()
+    }
+
+    /// # Panics
+    /// When the rules are not taken.
+    pub fn faults(&self, rules: &Value) {
+        self.control.send("PUT", "/faults", rules).expect(200);
+    }
+
+    /// Nothing wrong, and nothing received.
+    ///
+    /// # Panics
+    /// When the simulators are gone.
+    pub fn calm(&self) {
+        self.faults(&serde_json::json!({}));
+        let cleared = self.control.request("DELETE", "/received", &[], None);
+        cleared.expect("the simulators answer").expect(200);
+    }
+
+    /// What came to one of them, oldest first.
+    ///
+    /// # Panics
+    /// When the simulators are gone.
+    pub fn received(&self, provider: &str) -> Vec<Value> {
+        let answer: Response = self.control.get(&format!("/received?provider={provider}")).expect(200);
+        answer.json()["letters"].as_array().expect("a list").clone()
+    }
+
+    /// Writes a file that settings name, and gives its path.
+    ///
+    /// # Panics
+    /// When the disk cannot be written.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("the folder can be written");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+}
