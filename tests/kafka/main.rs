@@ -2,7 +2,9 @@
 //! restart. Each test has a broker of its own, so that consumer groups of one never wait for members of another.
 #![forbid(unsafe_code)]
 
+mod brokers;
 mod foreign;
+mod hostile;
 mod journal;
 mod lag;
 mod outage;

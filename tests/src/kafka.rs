@@ -1,4 +1,4 @@
-//! A real Kafka of one node, from the jars that `tests/run prepare` fetched, and kcat to speak to it.
+//! A real Kafka of one node or of several, from the jars that `tests/run prepare` fetched, and kcat to speak to it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -38,18 +38,39 @@ impl Kafka {
     /// # Panics
     /// When it does not start.
     pub fn start() -> Kafka {
-        let folder = paths::scratch("kafka-");
-        let (broker, controller) = (ports::free(), ports::free());
-        let properties = folder.path().join(SETTINGS);
-        std::fs::write(&properties, settings(broker, controller, folder.path())).expect("a file");
-        let id =
-            BASE64URL_NOPAD.encode(uuid::Uuid::from_u128(1 << 100 | u128::from(broker.port())).as_bytes());
-        let file = properties.display().to_string();
-        tool("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &file]);
-        let process = launch(folder.path());
-        let kafka = Kafka { broker, process, folder };
-        kafka.answers();
-        kafka
+        Kafka::start_with(&[])
+    }
+
+    /// With settings of the broker's own.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_with(more: &[(&str, &str)]) -> Kafka {
+        Kafka::start_nodes(1, more).remove(0)
+    }
+
+    /// A cluster of so many nodes, each a broker and a controller. With three, each record is on all of them and two have
+    /// to be there for one to be taken.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub fn start_nodes(count: usize, more: &[(&str, &str)]) -> Vec<Kafka> {
+        let addresses: Vec<_> = (0..count).map(|_| (ports::free(), ports::free())).collect();
+        let id = uuid::Uuid::from_u128(1 << 100 | u128::from(addresses[0].0.port()));
+        let id = BASE64URL_NOPAD.encode(id.as_bytes());
+        let nodes = (0..count).map(|node| {
+            let folder = paths::scratch("kafka-");
+            let properties = folder.path().join(SETTINGS);
+            let text = settings(&addresses, node, folder.path(), more);
+            std::fs::write(&properties, text).expect("a file");
+            let file = properties.display().to_string();
+            tool("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &file]);
+            let process = launch(folder.path());
+            Kafka { broker: addresses[node].0, process, folder }
+        });
+        let nodes: Vec<Kafka> = nodes.collect();
+        nodes.iter().for_each(Kafka::answers);
+        nodes
     }
 
     /// The same broker after its end, with what it had on its disk.
@@ -103,6 +124,16 @@ impl Kafka {
         self.kcat(&arguments, Some(lines));
     }
 
+    /// Each file is one record, whatever is in it.
+    #[track_caller]
+    pub fn produce_files(&self, topic: &str, partition: u32, files: &[PathBuf]) {
+        let partition = partition.to_string();
+        let mut arguments = vec!["-P", "-t", topic, "-p", &partition, "-X", "message.max.bytes=100000000"];
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        arguments.extend(files.iter().map(String::as_str));
+        self.kcat(&arguments, None);
+    }
+
     /// All records of a topic, by a format of kcat's.
     #[track_caller]
     pub fn consume(&self, topic: &str, format: &str) -> Vec<String> {
@@ -141,29 +172,41 @@ fn tool(class: &str, arguments: &[&str]) -> String {
     text
 }
 
-fn settings(broker: SocketAddr, controller: SocketAddr, folder: &Path) -> String {
+fn settings(
+    addresses: &[(SocketAddr, SocketAddr)],
+    node: usize,
+    folder: &Path,
+    more: &[(&str, &str)],
+) -> String {
     let logs = folder.join("logs").display().to_string();
-    let listeners = format!("PLAINTEXT://{broker},CONTROLLER://{controller}");
-    let pairs: [(&str, &str); 17] = [
+    let (broker, controller) = addresses[node];
+    let voters: Vec<String> =
+        addresses.iter().enumerate().map(|(i, (_, controller))| format!("{}@{controller}", i + 1)).collect();
+    let copies = addresses.len().to_string();
+    let in_sync = (addresses.len() / 2 + 1).to_string();
+    let pairs: [(&str, &str); 20] = [
         ("process.roles", "broker,controller"),
-        ("node.id", "1"),
-        ("controller.quorum.voters", &format!("1@{controller}")),
-        ("listeners", &listeners),
+        ("node.id", &(node + 1).to_string()),
+        ("controller.quorum.voters", &voters.join(",")),
+        ("listeners", &format!("PLAINTEXT://{broker},CONTROLLER://{controller}")),
         ("advertised.listeners", &format!("PLAINTEXT://{broker}")),
         ("controller.listener.names", "CONTROLLER"),
         ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
         ("log.dirs", &logs),
         ("num.partitions", "3"),
-        ("offsets.topic.replication.factor", "1"),
+        ("default.replication.factor", &copies),
+        ("min.insync.replicas", &in_sync),
+        ("offsets.topic.replication.factor", &copies),
         ("offsets.topic.num.partitions", "4"),
-        ("transaction.state.log.replication.factor", "1"),
-        ("transaction.state.log.min.isr", "1"),
+        ("transaction.state.log.replication.factor", &copies),
+        ("transaction.state.log.min.isr", &in_sync),
         ("transaction.state.log.num.partitions", "4"),
-        ("share.coordinator.state.topic.replication.factor", "1"),
-        ("share.coordinator.state.topic.min.isr", "1"),
+        ("share.coordinator.state.topic.replication.factor", &copies),
+        ("share.coordinator.state.topic.min.isr", &in_sync),
         ("group.initial.rebalance.delay.ms", "0"),
+        ("broker.session.timeout.ms", "9000"),
     ];
-    pairs.iter().fold(String::new(), |mut text, (key, value)| {
+    pairs.iter().chain(more).fold(String::new(), |mut text, (key, value)| {
         let _ = writeln!(text, "{key}={value}");
         text
     })
