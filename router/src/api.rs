@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::header;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use ops::clock::Clock;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -31,6 +31,7 @@ use crate::outage::Buffered;
 use crate::owner::{Answer, Command, View};
 use crate::projection::Projection;
 use crate::projection::cluster::Away;
+use crate::provider::dispatch::Dispatch;
 use crate::provider::outbox::Outbox;
 use crate::store::{DiskStore, StoreError};
 use access::Access;
@@ -42,6 +43,7 @@ pub mod admin;
 pub mod auth;
 mod backups;
 pub mod body;
+mod contacts;
 mod cors;
 mod inbox;
 pub mod listener;
@@ -63,6 +65,7 @@ pub struct Parts {
     pub intake: Intake,
     pub view: View<DiskStore>,
     pub outbox: Arc<Outbox>,
+    pub dispatch: Arc<Dispatch>,
     pub inputs: mpsc::Sender<Input>,
     pub watch: Watch,
     pub clock: Clock,
@@ -199,6 +202,8 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("delete", "/v1/users/{user}", delete(people::erase)),
         ("get", "/v1/users/{user}/inbox", get(inbox::page)),
         ("post", "/v1/users/{user}/inbox/read", post(inbox::mark_read)),
+        ("get", "/v1/users/{user}/contacts", get(contacts::show)),
+        ("put", "/v1/users/{user}/contacts", put(contacts::replace)),
         ("get", "/v1/outbox", get(operations::outbox)),
         ("get", "/v1/status", get(operations::status)),
         ("get", "/v1/reconcile", get(operations::reconcile)),

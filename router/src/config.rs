@@ -26,6 +26,7 @@ pub use service::{Secret, Service};
 
 use file::{Buffer, ServiceSection};
 
+use crate::breaker::Rules;
 use crate::limits::REDIS_LIST_DEFAULT;
 
 /// Where a router listens when nothing else is said.
@@ -62,6 +63,8 @@ pub struct Config {
     pub ledger_kept: Duration,
     /// The accounts with those who carry letters out.
     pub providers: ProviderConfig,
+    /// When a provider is thought to be broken.
+    pub breaker: Rules,
     /// Who is told of alerts.
     pub webhook: Option<Webhook>,
     /// Whether this is the `dev` set-up: a known key, so loopback only.
@@ -170,6 +173,7 @@ impl Config {
             inbox_kept: days(settings.retention.inbox_days),
             ledger_kept: days(settings.retention.ledger_days),
             providers,
+            breaker: settings.otp.breaker(),
             webhook: settings.alerts.checked()?,
         };
         config.check_exposure()?;
@@ -206,6 +210,7 @@ impl Config {
             ("[retention] idempotency_h", self.idempotency != other.idempotency),
             ("[retention] inbox_days", self.inbox_kept != other.inbox_kept),
             ("[retention] ledger_days", self.ledger_kept != other.ledger_kept),
+            ("[otp]", self.breaker != other.breaker),
             ("[alerts]", self.webhook != other.webhook),
             ("the console's key", self.standalone != other.standalone),
         ];

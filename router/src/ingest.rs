@@ -28,7 +28,7 @@ use quotas::{Quotas, lock};
 use recent::{Promise, Recent};
 
 pub mod batch;
-mod fields;
+pub(crate) mod fields;
 pub mod http;
 pub mod idempotency;
 mod inflight;

@@ -11,8 +11,10 @@
 pub mod alerts;
 pub mod api;
 pub mod backup;
+pub mod breaker;
 pub mod classify;
 pub mod config;
+pub mod contacts;
 pub mod ids;
 pub mod inbox;
 pub mod ingest;

@@ -33,6 +33,14 @@ pub const ACK_WITHIN_S_MAX: u32 = 24 * 3_600;
 pub const ACK_WITHIN_S_DEFAULT: u32 = 10;
 /// Ids in one `POST …/inbox/read`.
 pub const READ_IDS_MAX: usize = wire::limits::IDS_PER_MESSAGE_MAX;
+/// Devices and browsers of one user that pushes go to.
+pub const PUSH_REGISTRATIONS_MAX: usize = 20;
+/// Bytes of an e-mail address (RFC 5321).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Bytes of a registration token of FCM, of a device token of Apple's (not in hex), of a browser's endpoint.
+pub const FCM_TOKEN_BYTES_MAX: usize = 4_096;
+pub const APNS_TOKEN_BYTES_MAX: usize = 100;
+pub const WEB_PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 /// Seconds that a ticket lives at most.
 pub const TICKET_S_MAX: u32 = 60;
 /// Items on one page of an answer.
@@ -101,6 +109,8 @@ pub const PROVIDER_CALLS_WAITING_MAX: usize = 10_000;
 pub const PROVIDER_CALLS_AT_ONCE_MAX: usize = 64;
 /// Provider calls that wait for one channel's workers.
 pub const PROVIDER_QUEUE_MAX: usize = 1_024;
+/// Letters that wait for one account; what finds no room is tried again later.
+pub const LANE_WAITING_MAX: usize = 4_096;
 /// How often what the owner wrote is forced to the disk, and the journal told. The store takes no batch meanwhile, so
 /// oftener would be felt in the slowest deliveries.
 pub const PERSIST_EVERY: Duration = Duration::from_secs(1);

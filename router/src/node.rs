@@ -39,6 +39,8 @@ use crate::metrics::Metrics;
 use crate::outage;
 use crate::owner::{Now, Owner, OwnerConfig};
 use crate::projection::{self, Projection};
+use crate::provider::carriers::Carriers;
+use crate::provider::dispatch::{self, Account, Dispatch};
 use crate::provider::outbox::Outbox;
 use crate::provider::{Providers, Queues};
 #[cfg(feature = "redis")]
@@ -124,13 +126,26 @@ struct Listeners {
 
 /// Starts a router. Blocks until it is ready.
 pub fn start(config: &Config) -> Result<RunningRouter, StartError> {
-    start_on(config, journal::open)
+    start_with(config, Vec::new())
 }
 
 /// The same on a journal that the caller opens, for tests that break it.
 pub fn start_on(
     config: &Config,
     journal: impl FnOnce(&Config, &Runtime) -> Result<JournalParts, StartError>,
+) -> Result<RunningRouter, StartError> {
+    start_all(config, journal, Vec::new())
+}
+
+/// The same with providers' accounts that the caller brings.
+pub fn start_with(config: &Config, accounts: Vec<Account>) -> Result<RunningRouter, StartError> {
+    start_all(config, journal::open, accounts)
+}
+
+fn start_all(
+    config: &Config,
+    journal: impl FnOnce(&Config, &Runtime) -> Result<JournalParts, StartError>,
+    accounts: Vec<Account>,
 ) -> Result<RunningRouter, StartError> {
     let listeners = Listeners {
         api: listen("the API", config.api)?,
@@ -151,7 +166,7 @@ pub fn start_on(
     let cassandra = projection::open(config, &runtime)?;
     let started = {
         let _inside = runtime.enter();
-        compose(config, listeners, parts, cassandra, store)?
+        compose(config, listeners, parts, cassandra, accounts, store)?
     };
     let Started { api, admin, links, stages, app, inputs } = started;
     Ok(RunningRouter { api, admin, links, runtime, stages, app, inputs, started: config.clone() })
@@ -180,6 +195,7 @@ fn compose(
     listeners: Listeners,
     parts: JournalParts,
     cassandra: Option<projection::Opened>,
+    mut accounts: Vec<Account>,
     store: DiskStore,
 ) -> Result<Started, StartError> {
     let clock = Clock::start();
@@ -188,14 +204,19 @@ fn compose(
     let outbox = Arc::new(Outbox::open(store.clone(), clock)?);
     let seed = ops::random::seed();
     let epoch = epoch::next(&store, clock.wall())?;
+    let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
+    accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock)));
+    let dispatch = Dispatch::start(accounts, config.breaker, &inputs, (clock, &watch), &metrics);
+    let dispatch = Arc::new(dispatch);
+    let ways = dispatch.ways();
     let owner_config = OwnerConfig {
+        ways,
         projected_from_nothing: cassandra.as_ref().is_some_and(projection::Opened::is_empty),
         ..owner_config(config, epoch)
     };
     let owner = Owner::open(store.clone(), owner_config, seed, now(clock))?;
     let view = owner.view();
 
-    let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
     let (entries, entries_out) = mpsc::channel(ENTRIES_QUEUE_MAX);
     let (committed, committed_out) = watch::channel(Positions::new());
     let Outward { queued, queued_out, safe_queued, projection } =
@@ -211,6 +232,7 @@ fn compose(
         queued,
         history: projection.as_ref().map(|projection| projection.asker(inputs.clone())),
         providers: Queues::start(&Providers::new(&outbox), &inputs, clock, &metrics),
+        dispatch: Arc::clone(&dispatch),
         clock,
         metrics: Arc::clone(&metrics),
         watch: watch.clone(),
@@ -260,6 +282,7 @@ fn compose(
         backups: Backups::new(config.backups_dir()),
         view,
         outbox,
+        dispatch,
         inputs: inputs.clone(),
         watch: watch.clone(),
         clock,

@@ -24,6 +24,7 @@ use crate::sync::history::History;
 use clock::Steady;
 use desk::Desk;
 
+mod answers;
 mod cancellations;
 mod clients;
 mod clock;
@@ -32,11 +33,13 @@ mod desk;
 mod erasure;
 mod flights;
 mod intake;
+mod letters;
 mod logs;
 mod marks;
 mod outage;
 mod outcomes;
 mod parked;
+mod people;
 mod projected;
 mod retention;
 mod tickets;
@@ -49,8 +52,8 @@ pub use erasure::Erasure;
 pub use retention::{Kept, Removed};
 pub use view::View;
 pub use words::{
-    ActElsewhere, Answer, Carried, Command, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output,
-    OwnerConfig, OwnerLimits, Ownership, ProviderCall, Wish,
+    ActElsewhere, Answer, Answered, Carried, Command, DeliveryKey, Held, HistoryAsked, LinkId, Now, Outcome,
+    Output, OwnerConfig, OwnerLimits, Ownership, ProviderCall, Said, Wish,
 };
 
 /// Things that are due and done in one call of [`Owner::handle_timeout`].

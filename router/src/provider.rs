@@ -20,18 +20,22 @@ use crate::record::Channel;
 pub mod carriers;
 pub mod classify;
 pub mod delivery;
+pub mod dispatch;
 pub mod fcm;
 mod google;
 pub mod http;
 mod jwt;
 pub mod kept;
 pub mod keys;
+pub mod lane;
 pub mod letter;
 pub mod outbox;
 mod payload;
+pub mod policy;
 pub mod reply;
 pub mod segments;
 pub mod twilio;
+pub mod way;
 pub mod words;
 
 /// One way out. Called again under the same delivery after a crash, so it is idempotent by delivery where it can be,

@@ -63,7 +63,7 @@ pub enum Space {
     Idempotency,
     /// What the outbox providers hold; `provider::outbox`'s.
     Outbox,
-    /// Contacts and preferences; `api`'s.
+    /// What is kept under a name of its own: the epoch of the last start.
     Documents,
     /// By time: notifications that retention has yet to look at.
     Ages,
@@ -73,10 +73,14 @@ pub enum Space {
     Buffered,
     /// By number: names of rows that are not in Cassandra yet; `projection`'s.
     Projected,
+    /// By user and kind: contacts.
+    People,
+    /// By notification, recipient and channel: which addresses are done with, while others are still tried.
+    Letters,
 }
 
 impl Space {
-    pub const ALL: [Space; 22] = [
+    pub const ALL: [Space; 24] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -99,6 +103,8 @@ impl Space {
         Space::Erased,
         Space::Buffered,
         Space::Projected,
+        Space::People,
+        Space::Letters,
     ];
 
     pub fn name(self) -> &'static str {
@@ -125,6 +131,8 @@ impl Space {
             Space::Erased => "erased",
             Space::Buffered => "buffered",
             Space::Projected => "projected",
+            Space::People => "people",
+            Space::Letters => "letters",
         }
     }
 }

@@ -8,6 +8,8 @@ mod support;
 mod api_answers;
 #[path = "edge/cancelling.rs"]
 mod cancelling;
+#[path = "edge/contacts.rs"]
+mod contacts;
 #[path = "edge/ingest_batch.rs"]
 mod ingest_batch;
 #[path = "edge/ingest_errors.rs"]
@@ -27,5 +29,7 @@ mod node_restart;
 mod node_start;
 #[path = "edge/outages.rs"]
 mod outages;
+#[path = "edge/providers.rs"]
+mod providers;
 #[path = "edge/retention.rs"]
 mod retention;

@@ -11,8 +11,12 @@ mod commands;
 mod erasure;
 #[path = "owner/history.rs"]
 mod history;
+#[path = "owner/letters.rs"]
+mod letters;
 #[path = "owner/outage.rs"]
 mod outage;
+#[path = "owner/people.rs"]
+mod people;
 #[path = "owner/projecting.rs"]
 mod projecting;
 #[path = "owner/retention.rs"]

@@ -19,6 +19,7 @@ use crate::outage::Shown;
 use crate::owner::Command;
 use crate::owner::view::LogPage;
 use crate::projection::{self, Projection};
+use crate::provider::dispatch;
 use crate::provider::kept::Sent;
 use crate::record::Channel;
 use crate::status::{Dependency, State as Health};
@@ -33,6 +34,8 @@ pub(super) struct Status {
     alerts_standing: usize,
     figures: Figures,
     retention: Retention,
+    /// Accounts that carry what goes out. Channels without one go to the outbox.
+    providers: Vec<dispatch::Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outage: Option<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +101,7 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
             oldest_taken_in: app.metrics.retention.oldest(),
             removed: app.metrics.retention.removed().into_iter().collect(),
         },
+        providers: app.dispatch.shown(),
         outage,
         projection,
         #[cfg(feature = "kafka")]

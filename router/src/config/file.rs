@@ -2,8 +2,10 @@
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use wire::message::Priority;
 
+use crate::breaker::{self, Rules};
 use crate::journal::import::Source;
 #[cfg(feature = "kafka")]
 use crate::journal::kafka::{KafkaConfig, KafkaConfigError};
@@ -33,6 +35,7 @@ pub const SECTIONS: [&str; 21] = [
     "retention",
     "alerts",
     "redis",
+    "otp",
     "provider.fcm",
     "provider.apns",
     "provider.webpush",
@@ -40,7 +43,6 @@ pub const SECTIONS: [&str; 21] = [
     "provider.smtp",
     "provider.twilio",
     // Known and not built yet: a variable is answered with that, too.
-    "otp",
     "templates",
     "email",
     "console",
@@ -59,7 +61,7 @@ pub struct Settings {
     pub redis: Option<RedisSection>,
     pub provider: ProviderSection,
     pub(super) alerts: AlertsSection,
-    otp: Option<toml::Table>,
+    pub(super) otp: OtpSection,
     templates: Option<toml::Table>,
     email: Option<toml::Table>,
 }
@@ -296,6 +298,39 @@ impl Retention {
     }
 }
 
+/// `[otp]`: today when a provider is thought to be broken, of every channel.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OtpSection {
+    /// Errors within the window after which nobody is sent there.
+    breaker_errors: u32,
+    breaker_window_s: u64,
+    /// How often one is sent there all the same, to see.
+    probe_s: u64,
+}
+
+impl Default for OtpSection {
+    fn default() -> OtpSection {
+        OtpSection { breaker_errors: 5, breaker_window_s: 60, probe_s: 60 }
+    }
+}
+
+impl OtpSection {
+    fn check_bounds(&self) -> Result<(), ConfigError> {
+        within("otp", "breaker_errors", self.breaker_errors.into(), 1, 1_000)?;
+        within("otp", "breaker_window_s", self.breaker_window_s, 1, breaker::WINDOW_S_MAX)?;
+        within("otp", "probe_s", self.probe_s, 1, 3_600)
+    }
+
+    pub(super) fn breaker(&self) -> Rules {
+        Rules {
+            errors: self.breaker_errors,
+            window: Duration::from_secs(self.breaker_window_s),
+            probe: Duration::from_secs(self.probe_s),
+        }
+    }
+}
+
 /// A value and its bounds.
 pub(super) fn within(section: &str, key: &str, value: u64, low: u64, high: u64) -> Result<(), ConfigError> {
     if (low..=high).contains(&value) {
@@ -335,7 +370,7 @@ impl KafkaSection {
 
 impl Settings {
     pub(super) fn refuse_what_is_not_built(&self) -> Result<(), ConfigError> {
-        let sections = [("otp", &self.otp), ("templates", &self.templates), ("email", &self.email)];
+        let sections = [("templates", &self.templates), ("email", &self.email)];
         for (name, section) in sections {
             if section.is_some() {
                 return Err(ConfigError::NotBuiltYet(name.to_owned()));
@@ -368,6 +403,7 @@ impl Settings {
         }
         self.check_redis(has_kafka)?;
         self.retention.check_bounds()?;
+        self.otp.check_bounds()?;
         if let Some(kafka) = &self.kafka {
             within("kafka", "partitions", kafka.partitions.into(), 1, 10_000)?;
             kafka.check_sense()?;
@@ -451,6 +487,9 @@ mod tests {
             ("[retention]\ninbox_days = 0\n", "inbox_days: 0 is not in 1..=3650"),
             ("[retention]\nledger_days = 3651\n", "ledger_days: 3651 is not in 1..=3650"),
             ("[retention]\nledger_days = 1\nidempotency_h = 25\n", "longer than ledger_days"),
+            ("[otp]\nbreaker_errors = 0\n", "breaker_errors: 0 is not in 1..=1000"),
+            ("[otp]\nbreaker_window_s = 601\n", "breaker_window_s: 601 is not in 1..=600"),
+            ("[otp]\nprobe_s = 0\n", "probe_s"),
             ("[kafka]\nbrokers = [\"a:1\"]\npartitions = 0\n", "partitions"),
             ("[[kafka.source]]\ntopic = \"x\"\n", "needs brokers"),
             ("[redis]\nurl = \"redis://h\"\n", "there is no [kafka]"),
@@ -480,7 +519,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        for section in ["otp", "templates", "email"] {
+        for section in ["templates", "email"] {
             let error = config(&format!("[{section}]\n"), true).unwrap_err();
             assert_eq!(error, format!("[{section}] is in the contract but not built yet: leave it out"));
         }
@@ -490,8 +529,8 @@ mod tests {
             let settings = settings.unwrap_or_else(|error| panic!("{variable}: {error}"));
             Config::from_settings(&settings, None, true).unwrap_err().to_string()
         };
-        let error = by_variable("TOCSIN_OTP_LADDER");
-        assert_eq!(error, "[otp] is in the contract but not built yet: leave it out");
+        let error = by_variable("TOCSIN_TEMPLATES_DIR");
+        assert_eq!(error, "[templates] is in the contract but not built yet: leave it out");
         let error = by_variable("TOCSIN_PROVIDER_TWILIO_ACCOUNT");
         assert!(error.starts_with("[provider.twilio] account:"), "{error}");
     }

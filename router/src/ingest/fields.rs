@@ -1,5 +1,7 @@
-//! One JSON object read field by field, so that each fault can name its field. Pure; used by `validate`.
+//! One JSON object read field by field, so that each fault can name its field. Pure; used by `validate`, and by what reads
+//! people's contacts and preferences.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -14,10 +16,10 @@ const TYPO_DISTANCE_MAX: usize = 3;
 const ECHO_CHARS_MAX: usize = 40;
 
 /// The fields of an object, still as text.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     fields: Vec<(String, &'a RawValue)>,
     /// Where this object stands in the request.
-    pointer: &'static str,
+    pointer: Cow<'static, str>,
 }
 
 impl<'de> Deserialize<'de> for Object<'de> {
@@ -35,7 +37,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
-                Ok(Object { fields, pointer: "" })
+                Ok(Object { fields, pointer: Cow::Borrowed("") })
             }
         }
         from.deserialize_map(Fields)
@@ -43,7 +45,8 @@ impl<'de> Deserialize<'de> for Object<'de> {
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn parse(text: &'a str, pointer: &'static str) -> Result<Object<'a>, Problem> {
+    pub(crate) fn parse(text: &'a str, pointer: impl Into<Cow<'static, str>>) -> Result<Object<'a>, Problem> {
+        let pointer = pointer.into();
         match serde_json::from_str::<Object<'a>>(text) {
             Ok(object) => Ok(Object { pointer, ..object }),
             Err(error) => Err(at(pointer, plain(&error))),
@@ -51,7 +54,7 @@ impl<'a> Object<'a> {
     }
 
     /// Refuses fields that are not `known`, fields that stand twice, and those that are `not_built`.
-    pub(super) fn only(&self, known: &[&str], not_built: &[&str]) -> Result<(), Problem> {
+    pub(crate) fn only(&self, known: &[&str], not_built: &[&str]) -> Result<(), Problem> {
         for (i, (name, _)) in self.fields.iter().enumerate() {
             let pointer = format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"));
             if not_built.contains(&name.as_str()) {
@@ -70,13 +73,13 @@ impl<'a> Object<'a> {
     }
 
     /// A field that is there and not null.
-    pub(super) fn field(&self, name: &str) -> Option<&'a RawValue> {
+    pub(crate) fn field(&self, name: &str) -> Option<&'a RawValue> {
         let (_, raw) = self.fields.iter().find(|(field, _)| field == name)?;
         (raw.get() != "null").then_some(*raw)
     }
 
     /// A string of `low..=high` bytes.
-    pub(super) fn text(&self, name: &str, low: usize, high: usize) -> Result<Option<String>, Problem> {
+    pub(crate) fn text(&self, name: &str, low: usize, high: usize) -> Result<Option<String>, Problem> {
         let Some(raw) = self.field(name) else { return Ok(None) };
         let pointer = format!("{}/{name}", self.pointer);
         let text: String = typed(raw, &pointer, "a string")?;
@@ -86,7 +89,7 @@ impl<'a> Object<'a> {
         Ok(Some(text))
     }
 
-    pub(super) fn whole_number(&self, name: &str, low: u32, high: u32) -> Result<Option<u32>, Problem> {
+    pub(crate) fn whole_number(&self, name: &str, low: u32, high: u32) -> Result<Option<u32>, Problem> {
         let Some(raw) = self.field(name) else { return Ok(None) };
         let pointer = format!("{}/{name}", self.pointer);
         match serde_json::from_str::<u64>(raw.get()).ok().and_then(|number| u32::try_from(number).ok()) {
@@ -96,7 +99,7 @@ impl<'a> Object<'a> {
     }
 
     /// An object, kept as the text it came as.
-    pub(super) fn json_object(&self, name: &str, high: usize) -> Result<Option<Box<RawValue>>, Problem> {
+    pub(crate) fn json_object(&self, name: &str, high: usize) -> Result<Option<Box<RawValue>>, Problem> {
         let Some(raw) = self.field(name) else { return Ok(None) };
         let pointer = format!("{}/{name}", self.pointer);
         if raw.get().len() > high {
@@ -109,7 +112,7 @@ impl<'a> Object<'a> {
 }
 
 /// Reads one field's text as a `T`.
-pub(super) fn typed<'a, T: Deserialize<'a>>(
+pub(crate) fn typed<'a, T: Deserialize<'a>>(
     raw: &'a RawValue,
     pointer: &str,
     wanted: &str,
@@ -118,13 +121,13 @@ pub(super) fn typed<'a, T: Deserialize<'a>>(
         .map_err(|error| at(pointer, format!("{wanted} is wanted: {}", plain(&error))))
 }
 
-pub(super) fn unknown_value(pointer: &str, found: &str, known: &[&str]) -> Problem {
+pub(crate) fn unknown_value(pointer: &str, found: &str, known: &[&str]) -> Problem {
     let why = format!("`{}` is not one of {}{}", echo(found), known.join(", "), hint(found, known));
     at(pointer, why)
 }
 
 /// How deep objects and lists nest. Counts brackets outside strings, so it never recurses.
-pub(super) fn depth(text: &str) -> usize {
+pub(crate) fn depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for byte in text.bytes() {
         match byte {

@@ -47,10 +47,16 @@ pub enum What {
     Replayed,
     /// An answer that came too late to change anything.
     TooLate,
+    /// What a provider said of one address.
+    Answered,
+    /// What a provider told later of what it had taken.
+    Receipt,
+    /// It waits until the user may be disturbed.
+    Held,
 }
 
 impl What {
-    const ALL: [What; 19] = [
+    const ALL: [What; 22] = [
         What::Accepted,
         What::Inbox,
         What::Sent,
@@ -70,6 +76,9 @@ impl What {
         What::Unknown,
         What::Replayed,
         What::TooLate,
+        What::Answered,
+        What::Receipt,
+        What::Held,
     ];
 
     pub fn name(self) -> &'static str {
@@ -93,6 +102,9 @@ impl What {
             What::Unknown => "unknown",
             What::Replayed => "replayed",
             What::TooLate => "too_late",
+            What::Answered => "answered",
+            What::Receipt => "receipt",
+            What::Held => "held",
         }
     }
 }
@@ -332,6 +344,10 @@ fn decode_state(row: &mut Decoder) -> Result<State, StoreError> {
                 4 => Reason::Refused,
                 5 => Reason::Provider(why),
                 6 => Reason::Erased,
+                7 => Reason::NoAddress,
+                8 => Reason::Suppressed,
+                9 => Reason::Unsubscribed,
+                10 => Reason::Acknowledged,
                 _ => return Err(row.damaged("an unknown reason")),
             })
         }
@@ -355,6 +371,10 @@ mod tests {
             Reason::Refused,
             Reason::Provider("no such number".into()),
             Reason::Erased,
+            Reason::NoAddress,
+            Reason::Suppressed,
+            Reason::Unsubscribed,
+            Reason::Acknowledged,
         ];
         let mut states: Vec<State> = reasons.into_iter().map(State::Dropped).collect();
         states.extend([

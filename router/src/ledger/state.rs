@@ -42,11 +42,30 @@ pub enum Reason {
     Provider(String),
     /// The person was erased.
     Erased,
+    /// The user cannot be reached by this channel.
+    NoAddress,
+    /// The address is not written to any more.
+    Suppressed,
+    /// The user does not want this.
+    Unsubscribed,
+    /// The user acted on it before it had gone out by this channel.
+    Acknowledged,
 }
 
 impl Reason {
-    pub const NAMES: [&'static str; 7] =
-        ["collapsed", "cancelled", "push_limit", "shed", "refused", "provider", "erased"];
+    pub const NAMES: [&'static str; 11] = [
+        "collapsed",
+        "cancelled",
+        "push_limit",
+        "shed",
+        "refused",
+        "provider",
+        "erased",
+        "no_address",
+        "suppressed",
+        "unsubscribed",
+        "acknowledged",
+    ];
 
     pub fn index(&self) -> usize {
         match self {
@@ -57,6 +76,10 @@ impl Reason {
             Reason::Refused => 4,
             Reason::Provider(_) => 5,
             Reason::Erased => 6,
+            Reason::NoAddress => 7,
+            Reason::Suppressed => 8,
+            Reason::Unsubscribed => 9,
+            Reason::Acknowledged => 10,
         }
     }
 

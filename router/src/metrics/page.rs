@@ -11,6 +11,7 @@ use crate::ledger::{Counters, Reason, Reconciliation};
 use crate::outage::phase::Phase;
 use crate::outage::{Shown, mirror};
 use crate::projection::{self, Projection};
+use crate::provider::dispatch;
 use crate::record::Channel;
 use crate::status::State;
 
@@ -89,6 +90,7 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         &[],
         metrics.provider_waiting.get(),
     );
+    app.dispatch.shown().iter().for_each(|provider| self::provider(&mut text, provider));
     for channel in Channel::ALL {
         text.histogram(
             "tocsin_router_delivery_seconds",
@@ -113,6 +115,32 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         );
     }
     text.finish()
+}
+
+fn provider(text: &mut Text, shown: &dispatch::Shown) {
+    let labels = &[("provider", shown.provider), ("way", shown.way)];
+    text.gauge(
+        "tocsin_router_breaker_state",
+        "Whether a provider is thought to be broken: 0 closed, 1 half open, 2 open.",
+        labels,
+        shown.breaker.number(),
+    );
+    for (state, count) in [("waiting", shown.waiting), ("under_way", shown.under_way)] {
+        text.gauge(
+            "tocsin_router_provider_letters",
+            "Letters of an account, by state.",
+            &[("provider", shown.provider), ("way", shown.way), ("state", state)],
+            count as u64,
+        );
+    }
+    for (answer, count) in &shown.answers {
+        text.counter(
+            "tocsin_router_provider_answers_total",
+            "What an account was answered, by whose fault it is.",
+            &[("provider", shown.provider), ("way", shown.way), ("answer", answer)],
+            *count,
+        );
+    }
 }
 
 fn alerts(text: &mut Text, app: &App) {

@@ -1,5 +1,6 @@
 //! Where the porches report how their dependencies do; kept as the status board and the alerts.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ops::clock::Clock;
@@ -10,6 +11,7 @@ use crate::limits::JOURNAL_LAG_ALERT;
 use crate::outage::book::Look;
 use crate::outage::phase::{Outage, Phase};
 use crate::projection::queue::Incomplete;
+use crate::provider::way::Way;
 use crate::status::{Board, State};
 use wire::time::Wall;
 
@@ -35,6 +37,9 @@ const DAMAGED: &str = "journal_damaged";
 const KAFKA_DOWN: &str = "kafka_down";
 const MISSING: &str = "buffered_missing";
 const BUFFER_UNWRITABLE: &str = "buffer_unwritable";
+/// Those of providers' accounts.
+const PROVIDER_BROKEN: &str = "provider_broken";
+const PROVIDER_REFUSES: &str = "provider_refuses";
 /// What Cassandra is called on the board, and its alerts.
 const CASSANDRA: &str = "cassandra";
 const CASSANDRA_DOWN: &str = "cassandra_down";
@@ -60,6 +65,8 @@ pub struct Inner {
     journal: JournalFaults,
     /// Damaged places of the journal that somebody was told of.
     damaged: u64,
+    /// What is wrong with providers' accounts, by alert and way.
+    providers: BTreeMap<(&'static str, Way), String>,
 }
 
 /// The journal's two ends fail, and recover, apart.
@@ -231,6 +238,44 @@ impl Watch {
         self.heard(REDIS, REDIS_DOWN, fault);
     }
 
+    /// There is an account to be watched.
+    pub fn add_provider(&self, way: Way) {
+        let now = self.clock.wall();
+        let suffers = "what goes by it waits, or goes by the next channel of its fallback";
+        self.lock().board.watch_replaceable(dependency(way), suffers, now);
+    }
+
+    /// Whether an account is thought to be broken, and why.
+    pub fn provider_broken(&self, way: Way, why: Option<&str>) {
+        self.provider(PROVIDER_BROKEN, way, why);
+    }
+
+    /// Whether an account is refused: its keys, its rights, or that it is suspended.
+    pub fn provider_refuses(&self, way: Way, why: Option<&str>) {
+        self.provider(PROVIDER_REFUSES, way, why);
+    }
+
+    /// One alert for all accounts that it is true of.
+    fn provider(&self, alert: &'static str, way: Way, why: Option<&str>) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        let Inner { board, alerts, providers, .. } = &mut *inner;
+        let before = match why {
+            Some(why) => providers.insert((alert, way), why.to_owned()),
+            None => providers.remove(&(alert, way)),
+        };
+        if before.as_deref() == why {
+            return;
+        }
+        let own: Vec<&str> =
+            providers.iter().filter(|((_, of), _)| *of == way).map(|(_, why)| why.as_str()).collect();
+        let state = if own.is_empty() { State::Up } else { State::Down };
+        board.set(dependency(way), state, &own.join("; "), now);
+        let all: Vec<&str> =
+            providers.iter().filter(|((of, _), _)| *of == alert).map(|(_, why)| why.as_str()).collect();
+        set_alert(alerts, alert, (!all.is_empty()).then(|| all.join("; ")), now);
+    }
+
     fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {
         let now = self.clock.wall();
         let mut inner = self.lock();
@@ -327,6 +372,18 @@ impl Watch {
     }
 }
 
+/// What an account is called on the board.
+fn dependency(way: Way) -> &'static str {
+    match way {
+        Way::Fcm => "provider_fcm",
+        Way::Apns => "provider_apns",
+        Way::WebPush => "provider_webpush",
+        Way::Email => "provider_email",
+        Way::Sms => "provider_sms",
+        Way::Voice => "provider_voice",
+    }
+}
+
 /// Raises a critical alert, or lets it be over.
 fn set_alert(alerts: &mut Alerts, name: &str, why: Option<String>, now: Wall) {
     match why {
@@ -368,6 +425,30 @@ mod tests {
         assert_eq!((journal(&watch), standing(&watch)), (State::Down, vec![UNREADABLE.to_owned()]));
         watch.journal_reads();
         assert_eq!((journal(&watch), standing(&watch)), (State::Up, vec![]));
+    }
+
+    #[test]
+    fn one_alert_tells_of_all_accounts_and_is_over_with_the_last() {
+        let watch = Watch::new(Clock::start());
+        for way in [Way::Sms, Way::Email] {
+            watch.add_provider(way);
+            watch.provider_broken(way, Some(way.name()));
+        }
+        watch.provider_refuses(Way::Sms, Some("no rights"));
+        assert_eq!(standing(&watch), [PROVIDER_REFUSES.to_owned(), PROVIDER_BROKEN.to_owned()]);
+        watch.provider_broken(Way::Sms, None);
+        watch.provider_broken(Way::Sms, None);
+        let detail = |name: &str| {
+            let inner = watch.lock();
+            inner.alerts.standing().find(|alert| alert.name == name).map(|alert| alert.detail.clone())
+        };
+        assert_eq!(detail(PROVIDER_BROKEN).as_deref(), Some("email"));
+        let state =
+            |way| watch.lock().board.all().find(|one| one.name == dependency(way)).map(|one| one.state);
+        assert_eq!((state(Way::Sms), state(Way::Email)), (Some(State::Down), Some(State::Down)));
+        watch.provider_broken(Way::Email, None);
+        watch.provider_refuses(Way::Sms, None);
+        assert_eq!((standing(&watch), state(Way::Sms)), (vec![], Some(State::Up)));
     }
 
     #[test]

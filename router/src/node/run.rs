@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::owner::{Answer, HistoryAsked, LinkId, Now, Output, Owner, ProviderCall, Wish};
 use crate::projection::history::Asker;
 use crate::provider::Queues;
+use crate::provider::dispatch::{Dispatch, Done};
 use crate::record::{Channel, Target};
 use crate::store::DiskStore;
 
@@ -44,6 +45,7 @@ pub struct Run {
     /// Who asks Cassandra for what this store does not have.
     pub history: Option<Asker>,
     pub providers: Queues,
+    pub dispatch: Arc<Dispatch>,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub watch: Watch,
@@ -63,6 +65,8 @@ struct State {
     slow: Vec<(LinkId, Frame)>,
     /// Pages that nobody can be asked for now: their clients are told in the next turn.
     unanswered: Vec<HistoryAsked>,
+    /// Calls that no provider was asked for: the owner hears of them in the next turn.
+    not_asked: Vec<Done>,
     /// Links that were handed frames in this turn.
     touched: HashSet<LinkId>,
     positions: Positions,
@@ -88,6 +92,7 @@ impl Run {
             waiting: VecDeque::new(),
             slow: Vec::new(),
             unanswered: Vec::new(),
+            not_asked: Vec::new(),
             touched: HashSet::new(),
             positions: Positions::new(),
         };
@@ -120,7 +125,8 @@ impl State {
         let reads = self.reads();
         let fetches = reads && self.backlog.is_empty();
         let wake = due.min(paused.unwrap_or(IDLE));
-        if !self.slow.is_empty() || !self.unanswered.is_empty() || (reads && !fetches) {
+        let is_owed = !self.slow.is_empty() || !self.unanswered.is_empty() || !self.not_asked.is_empty();
+        if is_owed || (reads && !fetches) {
             return Woken::Time;
         }
         let blocked = self.waiting.front().map(|call| call.delivery.channel);
@@ -160,6 +166,9 @@ impl State {
         }
         for asked in std::mem::take(&mut self.unanswered) {
             self.run.owner.handle_history(asked, Err("too many wait".to_owned()), now);
+        }
+        for (delivery, outcome) in std::mem::take(&mut self.not_asked) {
+            self.run.owner.handle_outcome(delivery, outcome, now);
         }
         for input in inputs.drain(..) {
             self.take(input, now);
@@ -237,7 +246,8 @@ impl State {
         while let Some(output) = self.run.owner.poll_output() {
             match output {
                 Output::Link { link, frame } => self.push(link, frame),
-                Output::Provide(call) => self.waiting.push_back(call),
+                Output::Provide(call) if call.addresses.is_empty() => self.waiting.push_back(call),
+                Output::Provide(call) => self.not_asked.extend(self.run.dispatch.take(call)),
                 Output::Committed(position) => {
                     let lane = (position.priority, position.partition);
                     self.positions.insert(lane, position.offset);
@@ -252,7 +262,10 @@ impl State {
                     let now = self.run.clock.wall();
                     self.run.metrics.delivered(Channel::Inapp, accepted_at, now);
                 }
-                Output::Recall { user } => self.waiting.retain(|call| call.delivery.user != user),
+                Output::Recall { user } => {
+                    self.waiting.retain(|call| call.delivery.user != user);
+                    self.run.dispatch.recall(&user);
+                }
                 Output::ActElsewhere(acted) => {
                     if let Some(history) = &self.run.history {
                         history.act(acted);

@@ -8,7 +8,7 @@ use super::desk::Desk;
 use super::logs::LogRow;
 use super::marks::{self, Act};
 use super::words::{Answer, Command};
-use super::{cancellations, intake, tickets};
+use super::{cancellations, intake, people, tickets};
 use crate::classify::Recipient;
 use crate::inbox::RecipientRow;
 use crate::ledger::{Event, Reason};
@@ -36,6 +36,9 @@ pub(super) fn command<S: Store>(
         Command::Cancel { id, by, promised } => cancel(desk, *id, by.as_deref(), *promised, now),
         Command::ReplayOverflow { number } => replay_overflow(desk, rules, *number, now),
         Command::ReplayDeadLetter { number } => replay_dead_letter(desk, rules, *number, now),
+        Command::PutContacts { user, asked } => {
+            people::put_contacts(desk, user, asked, now).map(Answer::Contacts)
+        }
         Command::Bury(letter) => intake::bury(desk, letter, now.wall),
         Command::Erase { .. } => unreachable!("`Owner` begins it, and answers when it is done"),
     }
@@ -180,7 +183,7 @@ fn replay_delivery<S: Store>(
             if let Some(delivery) = row.delivery_mut(channel) {
                 delivery.attempts = 0;
             }
-            intake::provide(desk, &mut row, &record, &to, channel, false, now);
+            intake::provide(desk, &mut row, &record, &to, channel, false, now)?;
         }
         Step::Drop(_) | Step::Expire => {
             return Err(StoreError::Damaged { space, what: format!("{number} cannot be routed") });

@@ -102,6 +102,8 @@ pub(super) struct Desk<S> {
     pub(super) sweep: Sweep,
     pub(super) revocations: Revocations,
     pub(super) parked: Parked,
+    /// What chance is drawn from.
+    pub(super) seed: u64,
     /// Something may have been taken back that the journal still holds.
     pub(super) has_cancellations: bool,
     /// What was accepted later meets nobody who was erased.
@@ -165,6 +167,7 @@ impl<S: Store> Desk<S> {
             sweep,
             revocations: Revocations::default(),
             parked: Parked::default(),
+            seed,
             has_cancellations,
             erased_until: Wall(i64::MIN),
             must_persist: false,

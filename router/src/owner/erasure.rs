@@ -21,6 +21,7 @@ use super::clock::Tick;
 use super::commands;
 use super::desk::{Desk, Due, decode_record};
 use super::intake;
+use super::letters;
 use super::logs::{self, LogRow};
 use super::words::{Answer, DeliveryKey, Output};
 use crate::classify::Recipient;
@@ -313,6 +314,7 @@ fn delivery_goes<S: Store>(
     if let Some(at) = row.expires_at {
         desk.unschedule(at, Due::Expiry, key);
     }
+    letters::forget_all(desk, &row, key)?;
     let open = row.deliveries.iter().filter(|delivery| delivery.state.is_open());
     let open: Vec<Channel> = open.map(|delivery| delivery.channel).collect();
     for channel in open {
@@ -376,6 +378,11 @@ fn names(bytes: &[u8], user: &str) -> bool {
 
 fn finish<S: Store>(desk: &mut Desk<S>, mut work: Work, now: Tick) -> Result<(), StoreError> {
     let own = keys::user(&work.user);
+    // Last, so that nothing stays that was put while rows were read.
+    for (key, _) in desk.turn.scan(Space::People, &Range::prefix(&own), Order::Forward, SCAN_ROWS_MAX)? {
+        desk.turn.delete(Space::People, key);
+        work.count(Space::People.name(), 1);
+    }
     for space in [Space::Subscriptions, Space::Recipients] {
         if desk.turn.get(space, &own)?.is_some() {
             desk.turn.delete(space, own.clone());

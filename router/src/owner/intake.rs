@@ -14,7 +14,7 @@ use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
 use super::retention;
 use super::words::{Answer, DeliveryKey, Output, ProviderCall};
-use super::{cancellations, erasure, outage};
+use super::{cancellations, erasure, letters, outage};
 use crate::classify::Recipient;
 use crate::inbox::{self, Item, Mark, RecipientRow};
 use crate::journal::import::ForeignLetter;
@@ -205,7 +205,9 @@ impl<S: Store> Book for Pen<'_, S> {
                     absent = at.absent();
                     show(desk, &mut row, recipient, record, to, &at, now)?;
                 }
-                Step::Provide => provide(desk, &mut row, record, to, channel, false, now),
+                Step::Provide => {
+                    provide(desk, &mut row, record, to, channel, false, now)?;
+                }
                 Step::Drop(reason) => {
                     *texts_needed |= reason.is_replayable();
                     hold_back(desk, &mut row, record.id, to, channel, reason, now);
@@ -289,7 +291,7 @@ fn send<S: Store>(
     }
 }
 
-/// To the channel's provider. The row says that the call is out until its outcome comes.
+/// To the channel's provider. The row says that the call is out until its outcome comes. False: nobody can be asked.
 pub(super) fn provide<S: Store>(
     desk: &mut Desk<S>,
     row: &mut LedgerRow,
@@ -298,20 +300,29 @@ pub(super) fn provide<S: Store>(
     channel: Channel,
     again: bool,
     now: Tick,
-) {
-    let Recipient::User(user) = to else { return };
+) -> Result<bool, StoreError> {
+    let Recipient::User(user) = to else { return Ok(false) };
+    let call = keys::within(&keys::ledger(record.id, to), &[channel as u8]);
+    let addresses = match letters::addresses(desk, user, channel, &call)? {
+        Ok(addresses) => addresses,
+        Err(reason) => {
+            letters::forget(desk, &call)?;
+            row.apply(channel, &Event::Drop(reason), now.wall, &mut desk.counters);
+            return Ok(false);
+        }
+    };
     row.apply(channel, &Event::Wait(None), now.wall, &mut desk.counters);
-    let Some(delivery) = row.delivery_mut(channel) else { return };
+    let Some(delivery) = row.delivery_mut(channel) else { return Ok(false) };
     delivery.attempts += u32::from(!again);
     let what = if again { What::ProvidedAgain } else { What::Provided };
     delivery.note(now.wall, what, format!("try {}", delivery.attempts));
     let attempt = delivery.attempts;
-    let key = keys::within(&keys::ledger(record.id, to), &[channel as u8]);
     let boot = desk.boot;
-    desk.turn.put(Space::Calls, key, Encoder::new(CALL_VERSION).u64(boot).finish());
+    desk.turn.put(Space::Calls, call, Encoder::new(CALL_VERSION).u64(boot).finish());
     let request = &record.request;
     desk.say(Output::Provide(ProviderCall {
         delivery: DeliveryKey { id: record.id, channel, user: user.clone() },
+        addresses,
         service: record.service.clone(),
         priority: request.priority,
         category: request.category.clone(),
@@ -324,6 +335,7 @@ pub(super) fn provide<S: Store>(
         attempt,
         again,
     }));
+    Ok(true)
 }
 
 /// Dropped, and logged where an operator can have it sent all the same.
@@ -457,6 +469,7 @@ pub(super) fn withdraw<S: Store>(
     };
     let channels: Vec<_> =
         row.deliveries.iter().filter(|delivery| waiting(delivery)).map(|delivery| delivery.channel).collect();
+    letters::forget_all(desk, row, key)?;
     for channel in channels {
         unschedule_retry(desk, row, key, channel);
         withdrawn +=

@@ -7,7 +7,7 @@ use wire::link::DeliveryResult;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::words::{DeliveryKey, Outcome, Output};
-use super::{erasure, intake};
+use super::{answers, erasure, intake};
 use crate::classify::Recipient;
 use crate::ledger::{Event, LedgerRow, Reason, What};
 use crate::presence::LinkId;
@@ -15,7 +15,7 @@ use crate::record::Channel;
 use crate::store::keys;
 use crate::store::{Space, Store, StoreError};
 
-/// The longest that a provider can make us wait.
+/// The longest that the outbox can make us wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// A provider answered.
@@ -51,18 +51,25 @@ pub(super) fn outcome<S: Store>(
             later(desk, &mut row, (&to, &call), delivery, *after, now);
             true
         }
+        Outcome::Letters(letters) => answers::take(desk, &mut row, (&to, &call), delivery, letters, now)?,
     };
     if !in_time && let Some(late) = row.delivery_mut(channel) {
         late.note(now.wall, What::TooLate, name(outcome));
     }
     if *outcome == Outcome::Delivered {
         close(desk, &mut row, &key, now);
-    } else if row.ladder.is_some() && row.all_failed() {
-        // Nothing is left to wait for: the next channel's turn is now.
-        desk.set_deadline(&mut row, &key, Some(now.steady));
+    } else {
+        go_on(desk, &mut row, &key, now);
     }
     desk.keep_row(&key, &row);
     Ok(())
+}
+
+/// If nothing is left to wait for, the next channel's turn is now.
+pub(super) fn go_on<S: Store>(desk: &mut Desk<S>, row: &mut LedgerRow, key: &[u8], now: Tick) {
+    if row.ladder.is_some() && row.all_failed() {
+        desk.set_deadline(row, key, Some(now.steady));
+    }
 }
 
 fn name(outcome: &Outcome) -> &'static str {
@@ -72,6 +79,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Retry { .. } => "retry",
         Outcome::Unknown => "unknown",
         Outcome::Drop { .. } => "drop",
+        Outcome::Letters(_) => "letters",
     }
 }
 

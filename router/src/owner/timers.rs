@@ -6,7 +6,7 @@ use wire::time::Wall;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::intake::{self, DEFAULT_PATIENCE};
-use super::{cancellations, erasure};
+use super::{cancellations, erasure, letters, outcomes};
 use crate::classify::Recipient;
 use crate::inbox::{self, RecipientRow};
 use crate::ledger::{Event, Ladder, LedgerRow, State};
@@ -131,7 +131,7 @@ fn start<S: Store>(
     let step = verdict.map_or_else(Step::Drop, |()| route(to, channel, rules.presence, now.mono));
     match step {
         Step::Show(at) => intake::show(desk, row, recipient, record, to, &at, now)?,
-        Step::Provide => intake::provide(desk, row, record, to, channel, false, now),
+        Step::Provide => return intake::provide(desk, row, record, to, channel, false, now),
         Step::Drop(reason) => {
             intake::hold_back(desk, row, record.id, to, channel, reason, now);
             return Ok(false);
@@ -142,16 +142,18 @@ fn start<S: Store>(
 }
 
 /// A provider said "later", and now it is later.
-fn retry<S: Store>(desk: &mut Desk<S>, key: &[u8], at: Wall, now: Tick) -> Result<(), StoreError> {
-    let Some((key, channel)) = split_channel(key) else { return Ok(()) };
+fn retry<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall, now: Tick) -> Result<(), StoreError> {
+    let Some((key, channel)) = split_channel(call) else { return Ok(()) };
     let Some(mut row) = desk.row(key)? else { return Ok(()) };
     let due = State::Open { due_at: Some(at) };
-    if row.delivery(channel).is_none_or(|delivery| delivery.state != due) {
+    let is_due = row.delivery(channel).is_some_and(|delivery| delivery.state == due);
+    if !is_due && letters::load(desk, call)?.is_none_or(|progress| progress.retry_at != Some(at)) {
         return Ok(());
     }
     let (id, to) = keys::ledger_parts(key)?;
     let Some(record) = desk.record(id)? else { return Ok(()) };
-    intake::provide(desk, &mut row, &record, &to, channel, false, now);
+    intake::provide(desk, &mut row, &record, &to, channel, false, now)?;
+    outcomes::go_on(desk, &mut row, key, now);
     desk.keep_row(key, &row);
     Ok(())
 }
@@ -175,6 +177,7 @@ fn expiry<S: Store>(desk: &mut Desk<S>, key: &[u8], at: Wall, now: Tick) -> Resu
         })
         .map(|delivery| delivery.channel)
         .collect();
+    letters::forget_all(desk, &row, key)?;
     for channel in over {
         intake::unschedule_retry(desk, &row, key, channel);
         row.apply(channel, &Event::Expire, now.wall, &mut desk.counters);
@@ -212,14 +215,17 @@ pub(super) fn resume<S: Store>(desk: &mut Desk<S>, call_key: &[u8], now: Tick) -
     let Some((key, channel)) = split_channel(call_key) else { return Ok(()) };
     let (id, to) = keys::ledger_parts(key)?;
     let (Some(mut row), Some(record)) = (desk.row(key)?, desk.record(id)?) else { return Ok(()) };
-    if !intake::is_open(&row, channel) {
+    let is_tried_on = letters::load(desk, call_key)?.is_some();
+    if !intake::is_open(&row, channel) && !is_tried_on {
         return Ok(());
     }
     if row.expires_at.is_some_and(|at| at <= now.steady) {
         // Too late to send it again, and it may have gone out.
+        letters::forget(desk, call_key)?;
         row.apply(channel, &Event::Doubt, now.wall, &mut desk.counters);
     } else {
-        intake::provide(desk, &mut row, &record, &to, channel, true, now);
+        intake::provide(desk, &mut row, &record, &to, channel, true, now)?;
+        outcomes::go_on(desk, &mut row, key, now);
     }
     desk.keep_row(key, &row);
     Ok(())

@@ -11,6 +11,7 @@ use wire::time::Wall;
 use super::desk::{COUNTERS_KEY, decode_record};
 use super::logs::{self, LogRow};
 use crate::classify::Recipient;
+use crate::contacts::Contacts;
 use crate::inbox::{Item, Mark, RecipientRow};
 use crate::ledger::{Counters, Delivery, LedgerRow, Reconciliation, State, row, sequences};
 use crate::projection::rows::Head;
@@ -197,6 +198,11 @@ impl<S: Store> View<S> {
         let Record { service, accepted_at, request, .. } = record;
         let (priority, category) = (request.priority, request.category);
         Ok(Some((Head { service, priority, category, accepted_at, expires_at }, deliveries)))
+    }
+
+    /// Where a user is reached.
+    pub fn contacts(&self, user: &str) -> Result<Contacts, StoreError> {
+        Contacts::read(&self.store, user)
     }
 
     /// Oldest first, like a sync. What is over is gone as soon as the owner has swept it.

@@ -9,10 +9,14 @@ use wire::message::{Priority, SyncRequest};
 use wire::time::{Mono, Wall};
 
 use super::erasure::Erasure;
+use crate::contacts::Contacts;
+use crate::contacts::asked::Asked;
 use crate::inbox::Mark;
 use crate::journal::Position;
 use crate::journal::import::ForeignLetter;
 use crate::projection;
+use crate::provider::letter::{self, Address};
+use crate::provider::way::Ways;
 use crate::record::Channel;
 
 pub use crate::presence::LinkId;
@@ -47,6 +51,8 @@ pub struct OwnerConfig {
     pub ledger_kept: Duration,
     /// Rows that one call looks at to remove what was kept for long enough (and the notification that crosses it).
     pub sweep_rows_max: usize,
+    /// Ways out for which there is a provider's account.
+    pub ways: Ways,
     /// With Cassandra: bytes of names that may wait for it.
     pub projected_bytes_max: Option<u64>,
     /// Its tables were empty at this start: nothing of before is there.
@@ -67,6 +73,7 @@ impl Default for OwnerConfig {
             inbox_kept: crate::limits::INBOX_KEPT_DEFAULT,
             ledger_kept: crate::limits::LEDGER_KEPT_DEFAULT,
             sweep_rows_max: crate::limits::SWEEP_ROWS_MAX,
+            ways: Ways::default(),
             projected_bytes_max: None,
             projected_from_nothing: false,
         }
@@ -108,6 +115,8 @@ impl std::fmt::Display for DeliveryKey {
 #[derive(Debug, Clone)]
 pub struct ProviderCall {
     pub delivery: DeliveryKey,
+    /// One letter to each. Empty where no account carries the channel: the outbox keeps it.
+    pub addresses: Vec<Address>,
     pub service: String,
     pub priority: Priority,
     pub category: Option<String>,
@@ -176,6 +185,32 @@ pub enum Outcome {
     Drop {
         reason: String,
     },
+    /// What is known of each address of the call.
+    Letters(Vec<Answered>),
+}
+
+/// One letter of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    pub to: Address,
+    pub said: Said,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// The provider was asked.
+    Answer(letter::Answer),
+    /// It was not, and may be asked after so long.
+    Held { after: Duration, why: Held },
+}
+
+/// Why a provider was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// It is thought to be broken.
+    Broken,
+    /// More waits for it than it may be sent.
+    Full,
 }
 
 /// What the API asks for.
@@ -212,6 +247,11 @@ pub enum Command {
     Erase {
         user: String,
     },
+    /// Where a person is reached from now on.
+    PutContacts {
+        user: String,
+        asked: Asked,
+    },
     /// A foreign record that could not be imported is counted and listed. Given again, it changes nothing.
     Bury(ForeignLetter),
 }
@@ -232,6 +272,8 @@ pub enum Answer {
     /// It is on its way again.
     Replayed,
     Erased(Erasure),
+    /// As they are kept.
+    Contacts(Contacts),
     NotFound,
     /// There, but it cannot be done; the text is for people.
     Refused(String),

@@ -88,6 +88,10 @@ impl Node {
         self.request("POST", path, &[("authorization", "Bearer dev")], body.to_string().as_bytes())
     }
 
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        self.request("PUT", path, &[("authorization", "Bearer dev")], body.to_string().as_bytes())
+    }
+
     pub fn send(&self, body: &Value) -> Answer {
         self.post("/v1/notifications", body)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use router::classify::Recipient;
+use router::contacts::Contacts;
 use router::journal::Entry;
 use router::ledger::Tally;
 use router::owner::{Answer, Command, DeliveryKey, Erasure, Outcome, OwnerConfig};
@@ -62,7 +63,7 @@ fn traces(store: &MemoryStore) -> Vec<Space> {
 }
 
 /// Spaces that keep something of a person.
-const PERSONAL: [Space; 14] = [
+const PERSONAL: [Space; 15] = [
     Space::Notifications,
     Space::Ledger,
     Space::Inbox,
@@ -76,6 +77,7 @@ const PERSONAL: [Space; 14] = [
     Space::DeadLetters,
     Space::Tickets,
     Space::Outbox,
+    Space::People,
     Space::Idempotency,
 ];
 
@@ -113,6 +115,8 @@ fn lived_in() -> World {
     let refused = world.send(json!({"to": {"user": ANN}, "channels": ["sms"]}));
     let words = format!("{ANN} has no such number");
     world.outcome(refused, Channel::Sms, ANN, Outcome::Drop { reason: words });
+    world.contacts(ANN, &json!({"email": "ann@example.org", "push": [{"kind": "fcm", "token": "a"}]}));
+    world.contacts("bob", &json!({"phone": "+4930123456"}));
     for _ in 0..21 {
         let pushed = world.send(json!({"to": {"user": ANN}, "channels": ["push"]}));
         keep_in_outbox(&world, pushed, ANN);
@@ -153,6 +157,7 @@ fn nothing_of_a_person_is_left_and_the_answer_counts_it() {
         ("recipients", 1),
         ("subscriptions", 1),
         ("tickets", 1),
+        ("people", 1),
         ("idempotency", 1),
         ("overflow", 1),
         ("dead_letters", 1),
@@ -165,6 +170,8 @@ fn nothing_of_a_person_is_left_and_the_answer_counts_it() {
     assert_eq!(after.total().accepted, accepted);
     assert_eq!(after.dropped().find(|(reason, _)| *reason == "erased"), Some(("erased", 23)));
     assert_eq!((world.inbox_ids("bob"), world.inbox("bob").unread), bob, "nobody else notices");
+    assert_eq!(world.view().contacts(ANN), Ok(Contacts::default()));
+    assert!(world.view().contacts("bob").expect("readable").phone.is_some());
     let outbox = Kept::open(world.store.clone()).and_then(|kept| kept.newest(None, None, 100));
     assert_eq!(outbox.expect("memory").len(), 1);
     let revoked = |frame: &Frame| *frame == Frame::Revoke { who: Revoked::User(ANN.to_owned()) };

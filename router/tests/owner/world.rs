@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use router::contacts::Contacts;
+use router::contacts::asked::Asked;
 use router::journal::{Entry, Poison, Position};
 use router::ledger::Counters;
 use router::ledger::state::Kind;
@@ -204,6 +206,15 @@ impl<S: Store> World<S> {
         self.owner.handle_command(token, command, self.now());
         self.turn();
         self.seen.answers.get(&token).expect("answered").clone()
+    }
+
+    /// Says where a user is reached.
+    pub fn contacts(&mut self, user: &str, body: &Value) -> Contacts {
+        let asked = Asked::read(body.to_string().as_bytes()).expect("contacts");
+        match self.command(Command::PutContacts { user: user.to_owned(), asked }) {
+            Answer::Contacts(contacts) => contacts,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A link whose snapshots have ended.

@@ -1,0 +1,172 @@
+//! The letters of one delivery: to whom they go, and, when a push went to several devices, which of them are done with while
+//! others are still tried.
+//!
+//! Owns [`Space::Letters`]: a row is there only between two tries of a delivery of which something is settled already. Called
+//! by `intake` (whenever a provider is asked), `answers`, and whoever ends a delivery.
+
+use bytes::Bytes;
+use wire::time::Wall;
+
+use super::desk::{Desk, Due};
+use crate::contacts::{Contacts, MARK_BYTES};
+use crate::ledger::{LedgerRow, Reason};
+use crate::provider::letter::Address;
+use crate::provider::way::Way;
+use crate::record::Channel;
+use crate::store::codec::{Decoder, Encoder};
+use crate::store::keys;
+use crate::store::{Space, Store, StoreError};
+
+const VERSION: u8 = 1;
+
+/// How an address ended. Persistent by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Fate {
+    /// It is tried again.
+    Open = 0,
+    Taken = 1,
+    Failed = 2,
+    /// It may have gone out.
+    Unknown = 3,
+}
+
+/// What is settled of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Progress {
+    /// When the others are tried again.
+    pub(super) retry_at: Option<Wall>,
+    letters: Vec<([u8; MARK_BYTES], Fate)>,
+}
+
+impl Progress {
+    pub(super) fn settle(&mut self, address: &Address, fate: Fate) {
+        let mark = address.mark();
+        self.letters.retain(|(known, _)| *known != mark);
+        self.letters.push((mark, fate));
+    }
+
+    pub(super) fn any(&self, fate: Fate) -> bool {
+        self.letters.iter().any(|(_, known)| *known == fate)
+    }
+
+    /// Whether this address is tried now. What was registered since waits for nothing that somebody has already.
+    fn wants(&self, address: &Address) -> bool {
+        let mark = address.mark();
+        let known = self.letters.iter().find(|(known, _)| *known == mark);
+        known.map_or(!self.any(Fate::Taken), |(_, fate)| *fate == Fate::Open)
+    }
+
+    pub(super) fn keep<S: Store>(&self, desk: &mut Desk<S>, call: &[u8]) {
+        if self.letters.iter().any(|(_, fate)| *fate != Fate::Open) {
+            desk.turn.put(Space::Letters, call.to_vec(), self.encode());
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut row = Encoder::new(VERSION);
+        row.optional_wall(self.retry_at).u32(self.letters.len() as u32);
+        for (mark, fate) in &self.letters {
+            row.run(mark).u8(*fate as u8);
+        }
+        row.finish()
+    }
+
+    fn decode(row: Bytes) -> Result<Progress, StoreError> {
+        let mut row = Decoder::new(Space::Letters, row, VERSION)?;
+        let (retry_at, count) = (row.optional_wall()?, row.count(4 + MARK_BYTES + 1)?);
+        let mut letters = Vec::with_capacity(count);
+        for _ in 0..count {
+            let mark = row.bytes()?.try_into().map_err(|_| row.damaged("a mark of another length"))?;
+            let fate = match row.u8()? {
+                0 => Fate::Open,
+                1 => Fate::Taken,
+                2 => Fate::Failed,
+                3 => Fate::Unknown,
+                _ => return Err(row.damaged("an unknown end of a letter")),
+            };
+            letters.push((mark, fate));
+        }
+        Ok(Progress { retry_at, letters })
+    }
+}
+
+/// Of the delivery whose call this is.
+pub(super) fn load<S: Store>(desk: &Desk<S>, call: &[u8]) -> Result<Option<Progress>, StoreError> {
+    desk.turn.get(Space::Letters, call)?.map(Progress::decode).transpose()
+}
+
+/// Takes it out, and the time of the next try with it.
+pub(super) fn forget<S: Store>(desk: &mut Desk<S>, call: &[u8]) -> Result<Option<Progress>, StoreError> {
+    let progress = load(desk, call)?;
+    if let Some(Progress { retry_at, .. }) = &progress {
+        retry_at.iter().for_each(|at| desk.unschedule(*at, Due::Retry, call));
+        desk.turn.delete(Space::Letters, call.to_vec());
+    }
+    Ok(progress)
+}
+
+/// The same of all channels of a row.
+pub(super) fn forget_all<S: Store>(
+    desk: &mut Desk<S>,
+    row: &LedgerRow,
+    key: &[u8],
+) -> Result<(), StoreError> {
+    for delivery in row.deliveries.iter().filter(|delivery| delivery.channel != Channel::Inapp) {
+        forget(desk, &keys::within(key, &[delivery.channel as u8]))?;
+    }
+    Ok(())
+}
+
+/// Where a call goes now: all addresses of the channel that an account carries and that are not done with. Once one has it,
+/// those that came later get it no more. Empty where the outbox keeps it; or why nobody can be asked.
+pub(super) fn addresses<S: Store>(
+    desk: &Desk<S>,
+    user: &str,
+    channel: Channel,
+    call: &[u8],
+) -> Result<Result<Vec<Address>, Reason>, StoreError> {
+    let ways = desk.config.ways;
+    if !ways.carry(channel) {
+        return Ok(Ok(Vec::new()));
+    }
+    let mut addresses = Contacts::load(&desk.turn, user)?.addresses(channel);
+    addresses.retain(|address| ways.has(Way::to(address, channel)));
+    if let Some(progress) = load(desk, call)? {
+        addresses.retain(|address| progress.wants(address));
+    }
+    Ok(if addresses.is_empty() { Err(Reason::NoAddress) } else { Ok(addresses) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_settled_is_read_as_it_was_written() {
+        let mut progress = Progress { retry_at: Some(Wall(7)), ..Progress::default() };
+        for (token, fate) in
+            [("a", Fate::Failed), ("b", Fate::Open), ("c", Fate::Taken), ("c", Fate::Unknown)]
+        {
+            progress.settle(&Address::Fcm(token.to_owned()), fate);
+        }
+        let row = progress.encode();
+        assert_eq!(Progress::decode(row.clone()), Ok(progress.clone()));
+        assert_eq!(progress.letters.len(), 3, "the last word on an address counts");
+        for length in 0..row.len() {
+            assert!(Progress::decode(row.slice(..length)).is_err(), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_open_is_tried_and_what_is_new_until_somebody_has_it() {
+        let fcm = |token: &str| Address::Fcm(token.to_owned());
+        let mut progress = Progress::default();
+        progress.settle(&fcm("a"), Fate::Failed);
+        progress.settle(&fcm("b"), Fate::Open);
+        let wanted = |progress: &Progress| ["a", "b", "new"].map(|token| progress.wants(&fcm(token)));
+        assert_eq!(wanted(&progress), [false, true, true]);
+        progress.settle(&fcm("c"), Fate::Taken);
+        assert_eq!(wanted(&progress), [false, true, false]);
+    }
+}

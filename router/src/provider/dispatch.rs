@@ -1,0 +1,391 @@
+//! The post office: each call's letters, to the lanes of the accounts that carry them, and the answers back to the owner.
+//!
+//! Owns a lane and a worker for each account. A lane that has no room, or is shut, says so at once: nobody waits here for a
+//! slow provider, neither the owner nor another account. Decides nothing about retries.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ops::clock::Clock;
+use ops::metrics::Counter;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use wire::time::Wall;
+
+use super::carriers::Carriers;
+use super::lane::{Back, Budget, Lane};
+use super::letter::{Address, Answer, Carrier, Class, Letter};
+use super::policy;
+use super::way::{Way, Ways};
+use crate::breaker::{Change, Rules, State};
+use crate::metrics::Metrics;
+use crate::node::board::Watch;
+use crate::node::inputs::Input;
+use crate::owner::{Answered, DeliveryKey, Held, Outcome, ProviderCall, Said};
+
+/// How long a worker sleeps when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// One account, and what it may be asked.
+#[derive(Clone)]
+pub struct Account {
+    pub way: Way,
+    pub carrier: Arc<dyn Carrier>,
+    pub budget: Budget,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} by {}", self.way.name(), self.carrier.name())
+    }
+}
+
+/// A call under way: its letters' answers, until all are there.
+#[derive(Debug)]
+struct Open {
+    call: ProviderCall,
+    answered: Mutex<Vec<Answered>>,
+}
+
+/// One letter of it.
+#[derive(Debug, Clone)]
+struct Item {
+    open: Arc<Open>,
+    to: Address,
+}
+
+/// A call whose letters are all answered.
+pub type Done = (DeliveryKey, Outcome);
+
+struct Post {
+    account: Account,
+    lane: Mutex<Lane<Item>>,
+    /// Has the worker look at the lane again.
+    wake: mpsc::Sender<()>,
+    counts: Counts,
+}
+
+/// What an account answered since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    taken: Counter,
+    unknown: Counter,
+    refused: [Counter; CLASSES.len()],
+    /// When it last took something, in microseconds since 1970; 0: never.
+    taken_at: AtomicI64,
+}
+
+const CLASSES: [Class; 7] =
+    [Class::Gone, Class::Recipient, Class::Content, Class::Auth, Class::Quota, Class::Spent, Class::Fault];
+
+fn name(class: Class) -> &'static str {
+    match class {
+        Class::Gone => "gone",
+        Class::Recipient => "recipient",
+        Class::Content => "content",
+        Class::Auth => "auth",
+        Class::Quota => "quota",
+        Class::Spent => "spent",
+        Class::Fault => "fault",
+    }
+}
+
+impl Counts {
+    fn count(&self, answer: &Answer, now: Wall) {
+        match answer {
+            Answer::Taken { .. } => {
+                self.taken.inc();
+                self.taken_at.store(now.0, Ordering::Relaxed);
+            }
+            Answer::Unknown { .. } => self.unknown.inc(),
+            Answer::Refused(refusal) => {
+                let place = CLASSES.iter().position(|class| *class == refusal.class);
+                place.into_iter().for_each(|place| self.refused[place].inc());
+            }
+        }
+    }
+
+    /// By what was answered.
+    fn all(&self) -> BTreeMap<&'static str, u64> {
+        let refused = CLASSES.iter().zip(&self.refused).map(|(class, count)| (name(*class), count.get()));
+        refused.chain([("taken", self.taken.get()), ("unknown", self.unknown.get())]).collect()
+    }
+}
+
+/// How an account does: `providers` in `/v1/status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shown {
+    pub provider: &'static str,
+    pub way: &'static str,
+    pub breaker: State,
+    pub waiting: usize,
+    pub under_way: usize,
+    pub last_taken_at: Option<Wall>,
+    pub answers: BTreeMap<&'static str, u64>,
+}
+
+/// Every account's lane.
+pub struct Dispatch {
+    posts: [Option<Arc<Post>>; Way::ALL.len()],
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.posts.iter().flatten().map(|post| &post.account)).finish()
+    }
+}
+
+impl Dispatch {
+    /// Starts a worker for each account on the current runtime.
+    pub fn start(
+        accounts: Vec<Account>,
+        rules: Rules,
+        inputs: &mpsc::Sender<Input>,
+        (clock, watch): (Clock, &Watch),
+        metrics: &Arc<Metrics>,
+    ) -> Dispatch {
+        let mut posts = [const { None }; Way::ALL.len()];
+        for account in accounts {
+            let (wake, woken) = mpsc::channel(1);
+            let lane = Mutex::new(Lane::new(account.budget, rules));
+            let way = account.way;
+            watch.add_provider(way);
+            let post = Arc::new(Post { account, lane, wake, counts: Counts::default() });
+            posts[way as usize] = Some(Arc::clone(&post));
+            let metrics = Arc::clone(metrics);
+            let worker = Worker { post, inputs: inputs.clone(), clock, watch: watch.clone(), metrics };
+            tokio::spawn(worker.run(woken));
+        }
+        Dispatch { posts, clock }
+    }
+
+    pub fn ways(&self) -> Ways {
+        Ways::of(self.posts.iter().flatten().map(|post| post.account.way))
+    }
+
+    /// Never waits. Calls that need nobody's answer come back at once: this one, or a less urgent one that made room.
+    pub fn take(&self, call: ProviderCall) -> Vec<Done> {
+        let (now, priority) = (self.clock.mono(), call.priority);
+        let (channel, addresses) = (call.delivery.channel, call.addresses.clone());
+        let answered = Mutex::new(Vec::with_capacity(addresses.len()));
+        let open = Arc::new(Open { call, answered });
+        let mut done = Vec::new();
+        for to in addresses {
+            let way = Way::to(&to, channel);
+            let item = Item { open: Arc::clone(&open), to };
+            let back = match &self.posts[way as usize] {
+                Some(post) => {
+                    let back = post.lane().handle_item(item, priority, now);
+                    // It is woken already, or this wakes it.
+                    let _woken = post.wake.try_send(());
+                    back
+                }
+                None => Some(Back { item, after: IDLE, why: Held::Broken }),
+            };
+            done.extend(back.and_then(|back| back.item.answered(held(&back))));
+        }
+        done
+    }
+
+    /// Takes back all that was not sent yet to a user who was erased.
+    pub fn recall(&self, user: &str) {
+        for post in self.posts.iter().flatten() {
+            post.lane().take_back(|item| item.open.call.delivery.user == user);
+        }
+    }
+
+    pub fn shown(&self) -> Vec<Shown> {
+        self.posts.iter().flatten().map(|post| post.shown()).collect()
+    }
+}
+
+fn held(back: &Back<Item>) -> Said {
+    Said::Held { after: back.after, why: back.why }
+}
+
+impl Item {
+    /// The outcome of its call, if this was the last letter of it.
+    fn answered(&self, said: Said) -> Option<Done> {
+        let Open { call, answered } = &*self.open;
+        let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.push(Answered { to: self.to.clone(), said });
+        let is_done = answered.len() == call.addresses.len();
+        is_done.then(|| (call.delivery.clone(), Outcome::Letters(std::mem::take(&mut *answered))))
+    }
+
+    /// `None`: it is over.
+    fn letter(&self, now: Wall) -> Option<Letter> {
+        let call = &self.open.call;
+        let ttl = match call.expires_at {
+            None => None,
+            Some(end) => Some(Duration::from_micros(u64::try_from(end.0 - now.0).ok().filter(|us| *us > 0)?)),
+        };
+        Some(Letter {
+            delivery: call.delivery.clone(),
+            to: self.to.clone(),
+            priority: call.priority,
+            category: call.category.clone(),
+            title: call.title.clone(),
+            body: call.body.clone(),
+            data: call.data.clone(),
+            collapse_key: call.collapse_key.clone(),
+            ttl,
+        })
+    }
+}
+
+impl Post {
+    fn lane(&self) -> MutexGuard<'_, Lane<Item>> {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shown(&self) -> Shown {
+        let lane = self.lane();
+        let taken_at = self.counts.taken_at.load(Ordering::Relaxed);
+        Shown {
+            provider: self.account.carrier.name(),
+            way: self.account.way.name(),
+            breaker: lane.breaker(),
+            waiting: lane.waiting(),
+            under_way: lane.under_way(),
+            last_taken_at: (taken_at > 0).then_some(Wall(taken_at)),
+            answers: self.counts.all(),
+        }
+    }
+}
+
+/// One account's worker.
+#[derive(Clone)]
+struct Worker {
+    post: Arc<Post>,
+    inputs: mpsc::Sender<Input>,
+    clock: Clock,
+    watch: Watch,
+    metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    async fn run(self, mut woken: mpsc::Receiver<()>) {
+        loop {
+            let now = self.clock.mono();
+            let (next, due) = {
+                let mut lane = self.post.lane();
+                (lane.poll_send(now), lane.poll_timeout())
+            };
+            if let Some((item, is_probe)) = next {
+                let worker = self.clone();
+                tokio::spawn(async move { worker.send(item, is_probe).await });
+                continue;
+            }
+            let rest = due.map_or(IDLE, |due| due.since(now).max(Duration::from_millis(1)));
+            tokio::select! {
+                _ = woken.recv() => {}
+                () = sleep(rest) => {}
+            }
+        }
+    }
+
+    async fn send(self, item: Item, is_probe: bool) {
+        let answer = match item.letter(self.clock.wall()) {
+            Some(letter) => self.post.account.carrier.send(&letter).await,
+            // Its life is over: the owner sees that, too.
+            None => return self.pass(item, is_probe).await,
+        };
+        let now = self.clock.mono();
+        self.post.counts.count(&answer, self.clock.wall());
+        let (change, back) = {
+            let mut lane = self.post.lane();
+            let change = lane.handle_answer(policy::is_error(&answer), is_probe, now);
+            (change, std::iter::from_fn(|| lane.poll_back(now)).collect::<Vec<_>>())
+        };
+        self.tell(&answer, change);
+        let _woken = self.post.wake.try_send(());
+        let call = &item.open.call;
+        self.metrics.delivered(call.delivery.channel, call.accepted_at, self.clock.wall());
+        self.done(item.answered(Said::Answer(answer))).await;
+        for back in back {
+            self.done(back.item.answered(held(&back))).await;
+        }
+    }
+
+    /// Nobody was asked.
+    async fn pass(&self, item: Item, is_probe: bool) {
+        let now = self.clock.mono();
+        self.post.lane().handle_skip(is_probe, now);
+        let _woken = self.post.wake.try_send(());
+        let said = Said::Held { after: Duration::ZERO, why: Held::Full };
+        self.done(item.answered(said)).await;
+    }
+
+    async fn done(&self, done: Option<Done>) {
+        if let Some((delivery, outcome)) = done {
+            // With the owner gone the answer is lost: it asks again after a restart, under the same delivery.
+            let _the_owner_is_gone = self.inputs.send(Input::Outcome { delivery, outcome }).await;
+        }
+    }
+
+    fn tell(&self, answer: &Answer, change: Option<Change>) {
+        let Account { way, carrier, .. } = &self.post.account;
+        match change {
+            Some(Change::Opened) => {
+                let why = format!("{} failed too often, at last with {}", carrier.name(), words(answer));
+                self.watch.provider_broken(*way, Some(&why));
+            }
+            Some(Change::Closed) => self.watch.provider_broken(*way, None),
+            None => {}
+        }
+        match answer {
+            Answer::Refused(refusal) if policy::policy(refusal.class).wakes => {
+                let why = format!("{} refuses our account: {}", carrier.name(), words(answer));
+                self.watch.provider_refuses(*way, Some(&why));
+            }
+            Answer::Taken { .. } => self.watch.provider_refuses(*way, None),
+            _ => {}
+        }
+    }
+}
+
+/// Without anybody's address: a carrier puts none into these.
+fn words(answer: &Answer) -> String {
+    match answer {
+        Answer::Taken { .. } => String::new(),
+        Answer::Refused(refusal) => format!("{} {}", refusal.code, refusal.detail).trim_end().to_owned(),
+        Answer::Unknown { why } => why.clone(),
+    }
+}
+
+/// An account for each carrier that the settings name.
+pub fn accounts(carriers: &Carriers) -> Vec<Account> {
+    let Carriers { fcm, apns, webpush, email, sms, voice } = carriers;
+    let ways = [
+        (Way::Fcm, fcm),
+        (Way::Apns, apns),
+        (Way::WebPush, webpush),
+        (Way::Email, email),
+        (Way::Sms, sms),
+        (Way::Voice, voice),
+    ];
+    let account = |(way, carrier): (Way, &Option<Arc<dyn Carrier>>)| {
+        Some(Account { way, carrier: Arc::clone(carrier.as_ref()?), budget: budget(way) })
+    };
+    ways.into_iter().filter_map(account).collect()
+}
+
+/// What providers allow a new account, or what is polite.
+pub fn budget(way: Way) -> Budget {
+    let (per_s, at_once) = match way {
+        // 600,000 a minute and project; requests share HTTP/2 connections.
+        Way::Fcm | Way::Apns => (10_000, 512),
+        Way::WebPush => (1_000, 128),
+        // What SES lets an account send once it is out of the sandbox.
+        Way::Email => (14, 32),
+        Way::Sms => (100, 32),
+        // Twilio's calls a second.
+        Way::Voice => (1, 8),
+    };
+    Budget { per_s, at_once }
+}
