@@ -49,6 +49,7 @@ mod inbox;
 pub mod listener;
 mod notifications;
 mod operations;
+pub mod otp;
 mod people;
 pub mod problem;
 mod query;
@@ -76,6 +77,7 @@ pub struct Parts {
     /// What carries to Cassandra, where there is one.
     pub projection: Option<Projection>,
     pub backups: Backups,
+    pub codes: otp::Codes,
     #[cfg(feature = "kafka")]
     pub kafka: Option<crate::node::kafka::KafkaFigures>,
 }
@@ -204,6 +206,11 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("post", "/v1/users/{user}/inbox/read", post(inbox::mark_read)),
         ("get", "/v1/users/{user}/contacts", get(contacts::show)),
         ("put", "/v1/users/{user}/contacts", put(contacts::replace)),
+        ("post", "/v1/users/{user}/backup-codes", post(otp::make_backup_codes)),
+        ("post", "/v1/users/{user}/backup-codes/verify", post(otp::verify_backup_code)),
+        ("post", "/v1/otp", post(otp::post)),
+        ("get", "/v1/otp/{id}", get(otp::show)),
+        ("post", "/v1/otp/{id}/verify", post(otp::verify)),
         ("get", "/v1/outbox", get(operations::outbox)),
         ("get", "/v1/status", get(operations::status)),
         ("get", "/v1/reconcile", get(operations::reconcile)),

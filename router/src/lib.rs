@@ -25,6 +25,7 @@ pub mod limits;
 pub mod links;
 pub mod metrics;
 pub mod node;
+pub mod otp;
 pub mod outage;
 pub mod owner;
 pub mod pipeline;

@@ -9,6 +9,8 @@ use wire::limits::NOTIFICATION_BYTES_MAX;
 
 /// Bytes of one request body, and of one line of a batch. A list of the most users with the longest names fits.
 pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of a request for a one-use code.
+pub const OTP_REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Users in one `to.users`.
 pub const USERS_PER_REQUEST_MAX: usize = 1_000;
 /// Bytes of a title.

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::alerts;
 use crate::api::access::Access;
+use crate::api::otp::Codes;
 use crate::api::{self, App, Spans, WeakApp};
 use crate::backup::Backups;
 use crate::config::Config;
@@ -36,6 +37,7 @@ use crate::limits::{
 };
 use crate::links::Links;
 use crate::metrics::Metrics;
+use crate::otp::SealKey;
 use crate::outage;
 use crate::owner::{Now, Owner, OwnerConfig};
 use crate::projection::{self, Projection};
@@ -63,6 +65,7 @@ pub mod journal;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod letters;
+mod otp_key;
 mod persist;
 mod reader;
 mod run;
@@ -206,7 +209,7 @@ fn compose(
     let epoch = epoch::next(&store, clock.wall())?;
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
     accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock)));
-    let dispatch = Dispatch::start(accounts, config.breaker, &inputs, (clock, &watch), &metrics);
+    let dispatch = Dispatch::start(accounts, config.otp.breaker, &inputs, (clock, &watch), &metrics);
     let dispatch = Arc::new(dispatch);
     let ways = dispatch.ways();
     let owner_config = OwnerConfig {
@@ -280,6 +283,7 @@ fn compose(
         intake: Intake::new(journal, idempotency, recent, &config.services, clock, Arc::clone(&metrics)),
         kept: Spans::of(config),
         backups: Backups::new(config.backups_dir()),
+        codes: Codes::new(config.otp.rules.clone(), seal_key(config)?),
         view,
         outbox,
         dispatch,
@@ -387,6 +391,12 @@ fn owner_config(config: &Config, epoch: u64) -> OwnerConfig {
         projected_bytes_max: config.cassandra.as_ref().map(|cassandra| cassandra.queue_bytes_max),
         ..OwnerConfig::default()
     }
+}
+
+fn seal_key(config: &Config) -> Result<SealKey, StartError> {
+    let kept = || otp_key::load_or_draw(&config.otp_key());
+    let unusable = |why| StartError::Data { dir: config.data.clone(), why };
+    config.otp.seal_key.clone().map_or_else(kept, Ok).map_err(unusable)
 }
 
 fn now(clock: Clock) -> Now {

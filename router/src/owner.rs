@@ -36,6 +36,7 @@ mod intake;
 mod letters;
 mod logs;
 mod marks;
+mod otp;
 mod outage;
 mod outcomes;
 mod parked;
@@ -52,8 +53,8 @@ pub use erasure::Erasure;
 pub use retention::{Kept, Removed};
 pub use view::View;
 pub use words::{
-    ActElsewhere, Answer, Answered, Carried, Command, DeliveryKey, Held, HistoryAsked, LinkId, Now, Outcome,
-    Output, OwnerConfig, OwnerLimits, Ownership, ProviderCall, Said, Wish,
+    ActElsewhere, Answer, Answered, Carried, Command, DeliveryKey, Held, HistoryAsked, LinkId, Now,
+    OtpOpened, Outcome, Output, OwnerConfig, OwnerLimits, Ownership, ProviderCall, Said, Wish,
 };
 
 /// Things that are due and done in one call of [`Owner::handle_timeout`].

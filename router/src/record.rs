@@ -3,12 +3,17 @@
 //! Persistent format: JSON with a version, so that any Kafka tool can read it. Written by `ingest` and by
 //! `journal::import`, read by `owner`. Unknown fields are ignored; an unknown version is poison.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use wire::message::Priority;
 use wire::partition::partition_of;
 use wire::time::Wall;
+
+use crate::limits::ACK_WITHIN_S_DEFAULT;
 
 /// The version that this build writes.
 pub const RECORD_VERSION: u8 = 1;
@@ -94,6 +99,9 @@ pub struct Request {
     pub fallback: Vec<Channel>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack_within_s: Option<u32>,
+    /// The same for what was sent by one channel, in place of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub channel_within_s: BTreeMap<Channel, u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_s: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +143,14 @@ pub struct Record {
     pub request: Request,
 }
 
+impl Request {
+    /// How long `channel` is given before the next one's turn.
+    pub fn patience(&self, channel: Channel) -> Duration {
+        let within = self.channel_within_s.get(&channel).copied().or(self.ack_within_s);
+        Duration::from_secs(within.unwrap_or(ACK_WITHIN_S_DEFAULT).into())
+    }
+}
+
 impl Record {
     /// The partition that owns the record: by user; a list of users goes by its first (its owner splits it),
     /// a topic by its name, `all` by a fixed key.
@@ -149,7 +165,7 @@ impl Record {
     }
 
     pub fn expires_at(&self) -> Option<Wall> {
-        let ttl = std::time::Duration::from_secs(u64::from(self.request.ttl_s?));
+        let ttl = Duration::from_secs(u64::from(self.request.ttl_s?));
         Some(self.accepted_at + ttl)
     }
 }

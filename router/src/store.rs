@@ -77,10 +77,12 @@ pub enum Space {
     People,
     /// By notification, recipient and channel: which addresses are done with, while others are still tried.
     Letters,
+    /// By notification: one-use codes, sealed.
+    Otp,
 }
 
 impl Space {
-    pub const ALL: [Space; 24] = [
+    pub const ALL: [Space; 25] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -105,6 +107,7 @@ impl Space {
         Space::Projected,
         Space::People,
         Space::Letters,
+        Space::Otp,
     ];
 
     pub fn name(self) -> &'static str {
@@ -133,6 +136,7 @@ impl Space {
             Space::Projected => "projected",
             Space::People => "people",
             Space::Letters => "letters",
+            Space::Otp => "otp",
         }
     }
 }

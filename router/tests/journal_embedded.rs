@@ -29,6 +29,7 @@ fn draft(n: u128, user: &str, priority: Priority) -> Draft {
         channels: vec![Channel::Inapp],
         fallback: Vec::new(),
         ack_within_s: None,
+        channel_within_s: std::collections::BTreeMap::new(),
         ttl_s: None,
         collapse_key: None,
     };

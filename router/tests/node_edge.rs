@@ -27,6 +27,8 @@ mod node_kafka;
 mod node_restart;
 #[path = "edge/node_start.rs"]
 mod node_start;
+#[path = "edge/otp.rs"]
+mod otp;
 #[path = "edge/outages.rs"]
 mod outages;
 #[path = "edge/providers.rs"]

@@ -13,6 +13,8 @@ mod erasure;
 mod history;
 #[path = "owner/letters.rs"]
 mod letters;
+#[path = "owner/otp.rs"]
+mod otp;
 #[path = "owner/outage.rs"]
 mod outage;
 #[path = "owner/people.rs"]

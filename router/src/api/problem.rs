@@ -25,6 +25,8 @@ pub enum Kind {
     TooSlow,
     /// 409: a request with the same key is on its way.
     KeyInFlight,
+    /// 410: it was there, and can be used no more.
+    Over,
     /// 413.
     TooLarge,
     /// 422: well formed, but it contradicts itself.
@@ -49,6 +51,7 @@ impl Kind {
             Kind::MethodNotAllowed => 405,
             Kind::TooSlow => 408,
             Kind::KeyInFlight => 409,
+            Kind::Over => 410,
             Kind::TooLarge => 413,
             Kind::Contradiction | Kind::NotBuiltYet | Kind::KeyReused => 422,
             Kind::QuotaSpent => 429,
@@ -66,6 +69,7 @@ impl Kind {
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::TooSlow => "too_slow",
             Kind::KeyInFlight => "key_in_flight",
+            Kind::Over => "over",
             Kind::TooLarge => "too_large",
             Kind::Contradiction => "contradiction",
             Kind::NotBuiltYet => "not_built_yet",
@@ -84,6 +88,7 @@ impl Kind {
             Kind::MethodNotAllowed => "This cannot be done here",
             Kind::TooSlow => "The body did not arrive in time",
             Kind::KeyInFlight => "A request with this Idempotency-Key is on its way",
+            Kind::Over => "It can be used no more",
             Kind::TooLarge => "The request is too large",
             Kind::Contradiction => "The request contradicts itself",
             Kind::NotBuiltYet => "This part of the contract is not built yet",

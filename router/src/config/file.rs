@@ -2,10 +2,8 @@
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use wire::message::Priority;
 
-use crate::breaker::{self, Rules};
 use crate::journal::import::Source;
 #[cfg(feature = "kafka")]
 use crate::journal::kafka::{KafkaConfig, KafkaConfigError};
@@ -16,6 +14,7 @@ use crate::redis::Target;
 
 use super::alerts::AlertsSection;
 use super::cassandra::CassandraSection;
+use super::otp::OtpSection;
 use super::provider::ProviderSection;
 use super::{ADMIN_DEFAULT, API_DEFAULT, ConfigError, LINKS_DEFAULT};
 
@@ -298,39 +297,6 @@ impl Retention {
     }
 }
 
-/// `[otp]`: today when a provider is thought to be broken, of every channel.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OtpSection {
-    /// Errors within the window after which nobody is sent there.
-    breaker_errors: u32,
-    breaker_window_s: u64,
-    /// How often one is sent there all the same, to see.
-    probe_s: u64,
-}
-
-impl Default for OtpSection {
-    fn default() -> OtpSection {
-        OtpSection { breaker_errors: 5, breaker_window_s: 60, probe_s: 60 }
-    }
-}
-
-impl OtpSection {
-    fn check_bounds(&self) -> Result<(), ConfigError> {
-        within("otp", "breaker_errors", self.breaker_errors.into(), 1, 1_000)?;
-        within("otp", "breaker_window_s", self.breaker_window_s, 1, breaker::WINDOW_S_MAX)?;
-        within("otp", "probe_s", self.probe_s, 1, 3_600)
-    }
-
-    pub(super) fn breaker(&self) -> Rules {
-        Rules {
-            errors: self.breaker_errors,
-            window: Duration::from_secs(self.breaker_window_s),
-            probe: Duration::from_secs(self.probe_s),
-        }
-    }
-}
-
 /// A value and its bounds.
 pub(super) fn within(section: &str, key: &str, value: u64, low: u64, high: u64) -> Result<(), ConfigError> {
     if (low..=high).contains(&value) {
@@ -403,7 +369,6 @@ impl Settings {
         }
         self.check_redis(has_kafka)?;
         self.retention.check_bounds()?;
-        self.otp.check_bounds()?;
         if let Some(kafka) = &self.kafka {
             within("kafka", "partitions", kafka.partitions.into(), 1, 10_000)?;
             kafka.check_sense()?;
@@ -487,9 +452,6 @@ mod tests {
             ("[retention]\ninbox_days = 0\n", "inbox_days: 0 is not in 1..=3650"),
             ("[retention]\nledger_days = 3651\n", "ledger_days: 3651 is not in 1..=3650"),
             ("[retention]\nledger_days = 1\nidempotency_h = 25\n", "longer than ledger_days"),
-            ("[otp]\nbreaker_errors = 0\n", "breaker_errors: 0 is not in 1..=1000"),
-            ("[otp]\nbreaker_window_s = 601\n", "breaker_window_s: 601 is not in 1..=600"),
-            ("[otp]\nprobe_s = 0\n", "probe_s"),
             ("[kafka]\nbrokers = [\"a:1\"]\npartitions = 0\n", "partitions"),
             ("[[kafka.source]]\ntopic = \"x\"\n", "needs brokers"),
             ("[redis]\nurl = \"redis://h\"\n", "there is no [kafka]"),

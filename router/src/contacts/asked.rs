@@ -40,9 +40,19 @@ impl std::fmt::Debug for Asked {
 
 impl Asked {
     pub fn read(bytes: &[u8]) -> Result<Asked, Problem> {
-        let text = std::str::from_utf8(bytes)
-            .map_err(|error| malformed("", format!("not UTF-8 at byte {}", error.valid_up_to())))?;
-        let object = Object::parse(text, "")?;
+        Asked::of(&Object::read(bytes)?)
+    }
+
+    /// As a field of another request.
+    pub fn read_field(text: &str, name: &str) -> Result<Asked, Problem> {
+        let within = |problem: Problem| Problem {
+            pointer: Some(format!("/{name}{}", problem.pointer.as_deref().unwrap_or_default())),
+            ..problem
+        };
+        Object::parse(text, "").and_then(|object| Asked::of(&object)).map_err(within)
+    }
+
+    fn of(object: &Object<'_>) -> Result<Asked, Problem> {
         object.only(&FIELDS, &[])?;
         let email = object.text("email", 3, EMAIL_BYTES_MAX)?.map(email).transpose()?;
         let phone = object.text("phone", 1, 64)?.map(phone).transpose()?;

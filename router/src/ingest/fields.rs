@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::api::problem::{Kind, Problem};
+use crate::limits::JSON_DEPTH_MAX;
 
 /// How far a name may be off to be worth suggesting.
 const TYPO_DISTANCE_MAX: usize = 3;
@@ -45,6 +46,16 @@ impl<'de> Deserialize<'de> for Object<'de> {
 }
 
 impl<'a> Object<'a> {
+    /// A whole body.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Object<'a>, Problem> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| at("", format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+        if depth(text) > JSON_DEPTH_MAX {
+            return Err(at("", format!("nested deeper than {JSON_DEPTH_MAX}")));
+        }
+        Object::parse(text, "")
+    }
+
     pub(crate) fn parse(text: &'a str, pointer: impl Into<Cow<'static, str>>) -> Result<Object<'a>, Problem> {
         let pointer = pointer.into();
         match serde_json::from_str::<Object<'a>>(text) {

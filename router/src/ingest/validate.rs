@@ -5,7 +5,7 @@
 //! a part of the contract that is not built. Rights are checked in `ingest`, after this. Also called by
 //! `journal::import` for records that are API requests.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -17,13 +17,12 @@ use super::fields::{self, Object};
 use crate::api::problem::{Kind, Problem};
 use crate::limits::{
     ACK_WITHIN_S_DEFAULT, ACK_WITHIN_S_MAX, BODY_BYTES_MAX, CATEGORY_BYTES_MAX, COLLAPSE_KEY_BYTES_MAX,
-    DATA_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX, TITLE_BYTES_MAX, TTL_S_MAX,
-    USERS_PER_REQUEST_MAX,
+    DATA_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, TITLE_BYTES_MAX, TTL_S_MAX, USERS_PER_REQUEST_MAX,
 };
 use crate::record::{Channel, Request, Target};
 
 /// The fields of a request.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "to",
     "priority",
     "category",
@@ -33,6 +32,7 @@ const FIELDS: [&str; 11] = [
     "channels",
     "fallback",
     "ack_within_s",
+    "channel_within_s",
     "ttl_s",
     "collapse_key",
 ];
@@ -54,15 +54,15 @@ pub struct Line {
 
 /// Reads the body of `POST /v1/notifications`.
 pub fn request(bytes: &[u8]) -> Result<Request, Problem> {
-    let object = object(bytes)?;
+    let object = Object::read(bytes)?;
     object.only(&FIELDS, &NOT_BUILT)?;
     checked(&object, bytes.len())
 }
 
 /// Reads one line of a batch: a request, with `idempotency_key` as a field instead of a header.
 pub fn line(bytes: &[u8]) -> Result<Line, Problem> {
-    const LINE_FIELDS: [&str; 12] = {
-        let mut fields = ["idempotency_key"; 12];
+    const LINE_FIELDS: [&str; 13] = {
+        let mut fields = ["idempotency_key"; 13];
         let mut i = 0;
         while i < FIELDS.len() {
             fields[i] = FIELDS[i];
@@ -70,7 +70,7 @@ pub fn line(bytes: &[u8]) -> Result<Line, Problem> {
         }
         fields
     };
-    let object = object(bytes)?;
+    let object = Object::read(bytes)?;
     object.only(&LINE_FIELDS, &NOT_BUILT)?;
     let key = object.text("idempotency_key", 1, IDEMPOTENCY_KEY_BYTES_MAX)?;
     if let Some(key) = &key {
@@ -99,16 +99,6 @@ pub fn name(text: &str, pointer: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn object(bytes: &[u8]) -> Result<Object<'_>, Problem> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        Problem::new(Kind::Malformed, format!("not UTF-8 at byte {}", error.valid_up_to()))
-    })?;
-    if fields::depth(text) > JSON_DEPTH_MAX {
-        return Err(Problem::new(Kind::Malformed, format!("nested deeper than {JSON_DEPTH_MAX}")));
-    }
-    Object::parse(text, "")
-}
-
 fn checked(object: &Object<'_>, bytes: usize) -> Result<Request, Problem> {
     let to = target(object)?;
     let channels = channels(object, "channels")?.unwrap_or_else(|| vec![Channel::Inapp]);
@@ -126,6 +116,7 @@ fn checked(object: &Object<'_>, bytes: usize) -> Result<Request, Problem> {
         channels,
         fallback,
         ack_within_s: object.whole_number("ack_within_s", 1, ACK_WITHIN_S_MAX)?,
+        channel_within_s: channel_within_s(object)?,
         ttl_s: object.whole_number("ttl_s", 1, TTL_S_MAX)?,
         collapse_key: object.text("collapse_key", 1, COLLAPSE_KEY_BYTES_MAX)?,
     };
@@ -135,6 +126,20 @@ fn checked(object: &Object<'_>, bytes: usize) -> Result<Request, Problem> {
     }
     fits(&request, bytes)?;
     Ok(request)
+}
+
+fn channel_within_s(object: &Object<'_>) -> Result<BTreeMap<Channel, u32>, Problem> {
+    const FIELD: &str = "channel_within_s";
+    let Some(raw) = object.field(FIELD) else { return Ok(BTreeMap::new()) };
+    let within = Object::parse(raw.get(), "/channel_within_s")?;
+    within.only(&CHANNELS, &[])?;
+    let mut all = BTreeMap::new();
+    for channel in Channel::ALL {
+        if let Some(seconds) = within.whole_number(channel.name(), 1, ACK_WITHIN_S_MAX)? {
+            all.insert(channel, seconds);
+        }
+    }
+    Ok(all)
 }
 
 fn channels_of_fallback(object: &Object<'_>) -> Result<Vec<Channel>, Problem> {
@@ -225,6 +230,12 @@ fn agree(request: &Request) -> Result<(), Problem> {
     if let Some(i) = request.fallback.iter().position(|channel| request.channels.contains(channel)) {
         return contradiction(format!("/fallback/{i}"), "this channel is tried at once already");
     }
+    let is_used =
+        |channel: &Channel| request.channels.contains(channel) || request.fallback.contains(channel);
+    if let Some(channel) = request.channel_within_s.keys().find(|channel| !is_used(channel)) {
+        let pointer = format!("/channel_within_s/{}", channel.name());
+        return contradiction(pointer, "this channel is neither in `channels` nor in `fallback`");
+    }
     if matches!(request.to, Target::Topic(_) | Target::All(_)) {
         if let Some(i) = request.channels.iter().position(|channel| *channel != Channel::Inapp) {
             return contradiction(
@@ -235,11 +246,13 @@ fn agree(request: &Request) -> Result<(), Problem> {
         if !request.fallback.is_empty() {
             return contradiction("/fallback".to_owned(), "a topic and `all` have no fallback: inapp only");
         }
-        if request.ack_within_s.is_some() {
-            return contradiction(
-                "/ack_within_s".to_owned(),
-                "an acknowledgement is one user's; a topic and `all` have none to wait for",
-            );
+        let waits = [
+            ("/ack_within_s", request.ack_within_s.is_some()),
+            ("/channel_within_s", !request.channel_within_s.is_empty()),
+        ];
+        if let Some((pointer, _)) = waits.into_iter().find(|(_, is_there)| *is_there) {
+            let why = "an acknowledgement is one user's; a topic and `all` have none to wait for";
+            return contradiction(pointer.to_owned(), why);
         }
     }
     Ok(())
@@ -358,6 +371,11 @@ mod tests {
             (r#"{"to":{"topic":"t"},"channels":["inapp","push"]}"#.into(), 422, "/channels/1"),
             (r#"{"to":{"topic":"t"},"fallback":["push"]}"#.into(), 422, "/fallback"),
             (r#"{"to":{"all":true},"ack_within_s":5}"#.into(), 422, "/ack_within_s"),
+            (r#"{"to":{"all":true},"channel_within_s":{"inapp":5}}"#.into(), 422, "/channel_within_s"),
+            (r#"{"to":{"user":"u"},"channel_within_s":{"sms":5}}"#.into(), 422, "/channel_within_s/sms"),
+            (r#"{"to":{"user":"u"},"channel_within_s":{"inapp":0}}"#.into(), 400, "/channel_within_s/inapp"),
+            (r#"{"to":{"user":"u"},"channel_within_s":{"fax":1}}"#.into(), 400, "/channel_within_s/fax"),
+            (r#"{"to":{"user":"u"},"channel_within_s":5}"#.into(), 400, "/channel_within_s"),
         ];
         for (text, status, pointer) in cases {
             let (found, at, why) = refused(&text);

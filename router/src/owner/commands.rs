@@ -8,7 +8,7 @@ use super::desk::Desk;
 use super::logs::LogRow;
 use super::marks::{self, Act};
 use super::words::{Answer, Command};
-use super::{cancellations, intake, people, tickets};
+use super::{cancellations, intake, otp, people, tickets};
 use crate::classify::Recipient;
 use crate::inbox::RecipientRow;
 use crate::ledger::{Event, Reason};
@@ -39,6 +39,11 @@ pub(super) fn command<S: Store>(
         Command::PutContacts { user, asked } => {
             people::put_contacts(desk, user, asked, now).map(Answer::Contacts)
         }
+        Command::OpenOtp(opened) => otp::open(desk, opened, now),
+        Command::GuessOtp { id, by, seal } => otp::guess(desk, rules.presence, *id, (by, seal), now),
+        Command::PutBackupCodes { user, hashes } => otp::put_backup_codes(desk, user, hashes, now),
+        Command::TryBackupCode { user } => otp::try_backup_code(desk, user, now),
+        Command::TakeBackupCode { user, hash } => otp::take_backup_code(desk, user, hash),
         Command::Bury(letter) => intake::bury(desk, letter, now.wall),
         Command::Erase { .. } => unreachable!("`Owner` begins it, and answers when it is done"),
     }

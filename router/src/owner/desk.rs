@@ -60,11 +60,14 @@ pub(super) enum Due {
     Cancellation = 5,
     /// Nothing of an erased person's can come back any more.
     Erased = 6,
+    /// A one-use code is not told of any more.
+    Otp = 7,
 }
 
 impl Due {
     pub(super) fn from_number(number: u8) -> Option<Due> {
-        let all = [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket, Due::Cancellation, Due::Erased];
+        let all =
+            [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket, Due::Cancellation, Due::Erased, Due::Otp];
         all.into_iter().find(|due| *due as u8 == number)
     }
 }
@@ -392,6 +395,8 @@ struct KeptRequest<'a> {
     fallback: &'a [Channel],
     #[serde(skip_serializing_if = "Option::is_none")]
     ack_within_s: Option<u32>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    channel_within_s: &'a BTreeMap<Channel, u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_s: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -411,6 +416,7 @@ impl<'a> Kept<'a> {
             channels: &request.channels,
             fallback: &request.fallback,
             ack_within_s: request.ack_within_s,
+            channel_within_s: &request.channel_within_s,
             ttl_s: request.ttl_s,
             collapse_key: request.collapse_key.as_deref(),
         };
@@ -436,7 +442,7 @@ mod tests {
     fn a_record_is_kept_with_every_field() {
         let text = r#"{"v":1,"id":"00000000-0000-0000-0000-000000000001","service":"s","accepted_at":"2026-01-01T00:00:00Z",
             "sequence":{"boot":1,"partition":2,"seq":3},"request":{"to":{"users":["a","b"]},"priority":"high","category":"c",
-            "title":"t","body":"b","data":{"k":1},"channels":["inapp","push"],"fallback":["sms"],"ack_within_s":4,"ttl_s":5,
+            "title":"t","body":"b","data":{"k":1},"channels":["inapp","push"],"fallback":["sms"],"ack_within_s":4,"channel_within_s":{"sms":3},"ttl_s":5,
             "collapse_key":"k"}}"#;
         let record: Record = serde_json::from_str(text).expect("a record");
         let json = |value| serde_json::to_value(value).expect("JSON");

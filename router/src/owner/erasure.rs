@@ -26,6 +26,7 @@ use super::logs::{self, LogRow};
 use super::words::{Answer, DeliveryKey, Output};
 use crate::classify::Recipient;
 use crate::ledger::{Event, LedgerRow, Reason};
+use crate::otp::Otp;
 use crate::presence::Presence;
 use crate::projection::queue;
 use crate::provider::kept;
@@ -41,7 +42,7 @@ const STANDS: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Bytes of a name's hash.
 const SUBJECT_BYTES: usize = 16;
 /// What is read, in this order: deliveries end before what they left is looked for.
-const SPACES: [Space; 8] = [
+const SPACES: [Space; 9] = [
     Space::Ledger,
     Space::Notifications,
     Space::Inbox,
@@ -50,6 +51,7 @@ const SPACES: [Space; 8] = [
     Space::Overflow,
     Space::DeadLetters,
     Space::Outbox,
+    Space::Otp,
 ];
 
 /// The answer to [`Command::Erase`](super::Command::Erase).
@@ -294,6 +296,7 @@ fn goes<S: Store>(
             }
             is_theirs
         })),
+        Space::Otp => Ok(Otp::decode(row).is_ok_and(|otp| otp.user == work.user)),
         _ => Ok(true),
     }
 }

@@ -21,7 +21,6 @@ use crate::journal::import::ForeignLetter;
 use crate::journal::{Entry, Poison, Position};
 use crate::ledger::{Delivery, Event, Ladder, LedgerRow, Reason, State, What};
 use crate::limit::Window;
-use crate::limits::ACK_WITHIN_S_DEFAULT;
 use crate::pipeline::{self, Book, Plan, Rules, Stop};
 use crate::presence::Whereabouts;
 use crate::record::{Channel, Record};
@@ -380,17 +379,17 @@ fn set_times<S: Store>(
     now: Tick,
 ) {
     let request = &record.request;
-    let patience = request.ack_within_s.map(|s| Duration::from_secs(s.into()));
+    let patience = request.channels.iter().map(|channel| request.patience(*channel)).max();
+    let patience = patience.unwrap_or_default();
+    let is_waited_for = request.ack_within_s.is_some() || !request.channel_within_s.is_empty();
     let expired = row.deliveries.iter().all(|delivery| delivery.state == State::Expired);
     let has_turns =
         !request.fallback.is_empty() && matches!(keys::ledger_parts(key), Ok((_, Recipient::User(_))));
     if has_turns && !expired {
         row.ladder = Some(Ladder { next: 0 });
-        let wait = if hopeless(row, absent) { Duration::ZERO } else { patience.unwrap_or(DEFAULT_PATIENCE) };
+        let wait = if hopeless(row, absent) { Duration::ZERO } else { patience };
         desk.set_deadline(row, key, Some(now.steady + wait));
-    } else if let Some(patience) = patience
-        && is_open(row, Channel::Inapp)
-    {
+    } else if is_waited_for && is_open(row, Channel::Inapp) {
         desk.set_deadline(row, key, Some(now.steady + patience));
     }
     settle_inapp(desk, row, now.wall);
@@ -400,9 +399,6 @@ fn set_times<S: Store>(
         desk.schedule(at, Due::Expiry, key);
     }
 }
-
-/// What a fallback waits for when nothing else is said.
-pub(super) const DEFAULT_PATIENCE: Duration = Duration::from_secs(ACK_WITHIN_S_DEFAULT as u64);
 
 /// Whether none of what was tried can bring anything: the next channel need not wait.
 fn hopeless(row: &LedgerRow, absent: bool) -> bool {

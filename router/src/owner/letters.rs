@@ -8,6 +8,7 @@ use bytes::Bytes;
 use wire::time::Wall;
 
 use super::desk::{Desk, Due};
+use super::otp;
 use crate::contacts::{Contacts, MARK_BYTES};
 use crate::ledger::{LedgerRow, Reason};
 use crate::provider::letter::Address;
@@ -130,7 +131,12 @@ pub(super) fn addresses<S: Store>(
     if !ways.carry(channel) {
         return Ok(Ok(Vec::new()));
     }
-    let mut addresses = Contacts::load(&desk.turn, user)?.addresses(channel);
+    let (id, _) = keys::ledger_parts(&call[..call.len().saturating_sub(1)])?;
+    let contacts = match otp::contacts(desk, id)? {
+        Some(contacts) => contacts,
+        None => Contacts::load(&desk.turn, user)?,
+    };
+    let mut addresses = contacts.addresses(channel);
     addresses.retain(|address| ways.has(Way::to(address, channel)));
     if let Some(progress) = load(desk, call)? {
         addresses.retain(|address| progress.wants(address));

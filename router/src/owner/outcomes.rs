@@ -65,9 +65,9 @@ pub(super) fn outcome<S: Store>(
     Ok(())
 }
 
-/// If nothing is left to wait for, the next channel's turn is now.
+/// If nothing is left to wait for, the next channel's turn is now, or the end of the last one's.
 pub(super) fn go_on<S: Store>(desk: &mut Desk<S>, row: &mut LedgerRow, key: &[u8], now: Tick) {
-    if row.ladder.is_some() && row.all_failed() {
+    if (row.ladder.is_some() || row.deadline.is_some()) && row.all_failed() {
         desk.set_deadline(row, key, Some(now.steady));
     }
 }

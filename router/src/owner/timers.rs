@@ -5,8 +5,8 @@ use wire::time::Wall;
 
 use super::clock::Tick;
 use super::desk::{Desk, Due};
-use super::intake::{self, DEFAULT_PATIENCE};
-use super::{cancellations, erasure, letters, outcomes};
+use super::intake;
+use super::{cancellations, erasure, letters, otp, outcomes};
 use crate::classify::Recipient;
 use crate::inbox::{self, RecipientRow};
 use crate::ledger::{Event, Ladder, LedgerRow, State};
@@ -41,6 +41,10 @@ pub(super) fn due<S: Store>(
             Ok(())
         }
         Some(Due::Erased) => erasure::forget(desk, key, at),
+        Some(Due::Otp) => {
+            otp::forget(desk, key);
+            Ok(())
+        }
         None => Err(StoreError::Damaged { space: Space::Due, what: format!("kind {kind}") }),
     }
 }
@@ -65,7 +69,10 @@ fn deadline<S: Store>(
         }
         // The end of its life takes care of what is open.
         Some(_) => {}
-        None => intake::settle_inapp(desk, &mut row, now.wall),
+        None => {
+            intake::settle_inapp(desk, &mut row, now.wall);
+            otp::exhausted(desk, id, &row, now)?;
+        }
     }
     desk.keep_row(key, &row);
     Ok(())
@@ -82,11 +89,10 @@ fn take_turn<S: Store>(
     now: Tick,
 ) -> Result<(), StoreError> {
     let request = &record.request;
-    let patience = request.ack_within_s.map_or(DEFAULT_PATIENCE, |s| Duration::from_secs(s.into()));
     let stream = keys::recipient(to);
     let mut recipient = RecipientRow::load(&desk.turn, &stream)?;
     let mut next = usize::from(ladder.next);
-    let mut started = false;
+    let (mut started, mut patience) = (false, Duration::ZERO);
     while let Some(channel) = request.fallback.get(next).copied()
         && !started
     {
@@ -96,12 +102,17 @@ fn take_turn<S: Store>(
         }
         row.accept(channel, now.wall, &mut desk.counters);
         started = start(desk, rules, row, &mut recipient, (record, to), channel, now)?;
+        if started {
+            patience = request.patience(channel);
+        }
     }
     recipient.keep(&mut desk.turn, &stream);
     if next < request.fallback.len() {
         row.ladder = u8::try_from(next).ok().map(|next| Ladder { next });
     }
-    if row.ladder.is_some() || intake::is_open(row, Channel::Inapp) {
+    // With a time for each channel, the last one has its own, too: then it is known that none brought it.
+    let is_last_waited_for = !request.channel_within_s.is_empty();
+    if row.ladder.is_some() || is_last_waited_for || intake::is_open(row, Channel::Inapp) {
         desk.set_deadline(row, key, Some(now.steady + patience));
     }
     intake::settle_inapp(desk, row, now.wall);

@@ -14,6 +14,8 @@ use crate::classify::Recipient;
 use crate::contacts::Contacts;
 use crate::inbox::{Item, Mark, RecipientRow};
 use crate::ledger::{Counters, Delivery, LedgerRow, Reconciliation, State, row, sequences};
+use crate::otp::Otp;
+use crate::otp::backup::BackupCodes;
 use crate::projection::rows::Head;
 use crate::record::{Channel, Record};
 use crate::store::keys::{self, Place};
@@ -156,6 +158,14 @@ impl<S: Store> View<S> {
 
     pub fn store(&self) -> &S {
         &self.store
+    }
+
+    pub fn otp(&self, id: Uuid) -> Result<Option<Otp>, StoreError> {
+        self.store.get(Space::Otp, id.as_bytes())?.map(Otp::decode).transpose()
+    }
+
+    pub fn backup_codes(&self, user: &str) -> Result<Option<BackupCodes>, StoreError> {
+        BackupCodes::read(&self.store, user)
     }
 
     /// `None`: the owner has not seen it (yet).

@@ -14,6 +14,7 @@ use crate::contacts::asked::Asked;
 use crate::inbox::Mark;
 use crate::journal::Position;
 use crate::journal::import::ForeignLetter;
+use crate::otp::{Guess, Seal};
 use crate::projection;
 use crate::provider::letter::{self, Address};
 use crate::provider::way::Ways;
@@ -213,6 +214,28 @@ pub enum Held {
     Full,
 }
 
+/// A code that goes out, as it is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OtpOpened {
+    /// The notification that brings it.
+    pub id: Uuid,
+    pub service: String,
+    pub user: String,
+    pub seal: Seal,
+    pub over_at: Wall,
+    /// Where it goes, in place of what is known of the user.
+    pub contacts: Option<Contacts>,
+}
+
+impl std::fmt::Debug for OtpOpened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OtpOpened")
+            .field("id", &self.id)
+            .field("over_at", &self.over_at)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What the API asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -252,6 +275,28 @@ pub enum Command {
         user: String,
         asked: Asked,
     },
+    /// Given again, it changes nothing.
+    OpenOtp(Box<OtpOpened>),
+    GuessOtp {
+        id: Uuid,
+        /// The service that asks, which must be the code's own.
+        by: String,
+        seal: Seal,
+    },
+    /// In place of those that the user had.
+    PutBackupCodes {
+        user: String,
+        hashes: Vec<String>,
+    },
+    /// Counts one try, and answers with what is to be compared.
+    TryBackupCode {
+        user: String,
+    },
+    /// The code of this hash was said.
+    TakeBackupCode {
+        user: String,
+        hash: String,
+    },
     /// A foreign record that could not be imported is counted and listed. Given again, it changes nothing.
     Bury(ForeignLetter),
 }
@@ -274,6 +319,12 @@ pub enum Answer {
     Erased(Erasure),
     /// As they are kept.
     Contacts(Contacts),
+    Guessed(Guess),
+    /// Hashes of a user's backup codes.
+    BackupCodes(Vec<String>),
+    BackupCodeTaken {
+        left: usize,
+    },
     NotFound,
     /// There, but it cannot be done; the text is for people.
     Refused(String),

@@ -73,7 +73,8 @@ fn account(way: Way, carrier: &Arc<Double>) -> Account {
 fn start(accounts: Vec<Account>, probe: Duration) -> Node {
     let data = tempfile::tempdir().expect("a folder");
     let breaker = Rules { errors: 5, window: Duration::from_secs(60), probe };
-    let config = Config { breaker, ..Config::on_free_ports(data.path()) };
+    let mut config = Config::on_free_ports(data.path());
+    config.otp.breaker = breaker;
     let router = node::start_with(&config, accounts).expect("it starts");
     Node { router, data }
 }

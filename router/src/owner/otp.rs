@@ -1,0 +1,139 @@
+//! One-use codes: their rows, and what a right guess does to the notification that brought the code. And backup codes.
+//!
+//! A code is opened before its notification is promised, so that no code is out that nobody can verify. Every guess is on the
+//! disk before it is answered: a power cut gives none back. Called by `commands`, `letters`, `outcomes` and `timers`.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::clock::Tick;
+use super::desk::{Desk, Due};
+use super::marks::{self, Act};
+use super::words::{Answer, OtpOpened};
+use crate::contacts::Contacts;
+use crate::ledger::LedgerRow;
+use crate::otp::backup::BackupCodes;
+use crate::otp::{GUESSES_MAX, Guess, Otp, Seal};
+use crate::presence::Presence;
+use crate::store::{Space, Store, StoreError};
+
+/// How long a code is still told of when its time is over.
+const SHOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
+
+fn load<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<Option<Otp>, StoreError> {
+    desk.turn.get(Space::Otp, id.as_bytes())?.map(Otp::decode).transpose()
+}
+
+/// Given again, it changes nothing.
+pub(super) fn open<S: Store>(
+    desk: &mut Desk<S>,
+    opened: &OtpOpened,
+    now: Tick,
+) -> Result<Answer, StoreError> {
+    let OtpOpened { id, service, user, seal, over_at, contacts } = opened.clone();
+    if load(desk, id)?.is_some() {
+        return Ok(Answer::Done);
+    }
+    let over_at = now.to_steady(over_at);
+    let otp = Otp { service, user, seal, guesses_left: GUESSES_MAX, over_at, verified_at: None, contacts };
+    desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
+    desk.schedule(over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
+    desk.must_persist = true;
+    Ok(Answer::Done)
+}
+
+/// `by`: the service that asks, which must be its own. Right: whoever waits for the user hears that the code came.
+pub(super) fn guess<S: Store>(
+    desk: &mut Desk<S>,
+    presence: &Presence,
+    id: Uuid,
+    (by, seal): (&str, &Seal),
+    now: Tick,
+) -> Result<Answer, StoreError> {
+    let Some(mut otp) = load(desk, id)?.filter(|otp| otp.service == by) else {
+        return Ok(Answer::NotFound);
+    };
+    let guess = otp.guess(seal, now.steady, now.wall);
+    if matches!(guess, Guess::Right | Guess::Wrong { .. }) {
+        desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
+        desk.must_persist = true;
+    }
+    if guess == Guess::Right {
+        let done = marks::act(desk, &otp.user, &[id], Act::Acknowledge, now)?;
+        marks::dismiss(desk, presence, &otp.user, done.first_acted, None, now);
+    }
+    Ok(Answer::Guessed(guess))
+}
+
+pub(super) fn forget<S: Store>(desk: &mut Desk<S>, key: &[u8]) {
+    desk.turn.delete(Space::Otp, key.to_vec());
+}
+
+/// Where the code of this notification goes, if it was said with it.
+pub(super) fn contacts<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<Option<Contacts>, StoreError> {
+    Ok(load(desk, id)?.and_then(|otp| otp.contacts))
+}
+
+/// No channel is left: people are told, unless the code was verified or its time is over.
+pub(super) fn exhausted<S: Store>(
+    desk: &mut Desk<S>,
+    id: Uuid,
+    row: &LedgerRow,
+    now: Tick,
+) -> Result<(), StoreError> {
+    if row.ladder.is_some() || row.acknowledgements > 0 {
+        return Ok(());
+    }
+    let Some(otp) = load(desk, id)? else { return Ok(()) };
+    if otp.verified_at.is_none() && otp.over_at > now.steady {
+        desk.alert("otp_exhausted", true, format!("{id}: no channel brought a code in time"));
+    }
+    Ok(())
+}
+
+/// New codes take the place of the old ones.
+pub(super) fn put_backup_codes<S: Store>(
+    desk: &mut Desk<S>,
+    user: &str,
+    hashes: &[String],
+    now: Tick,
+) -> Result<Answer, StoreError> {
+    let wrong = BackupCodes::load(&desk.turn, user)?.unwrap_or_default().wrong;
+    let codes = BackupCodes { made_at: now.wall, hashes: hashes.to_vec(), wrong };
+    codes.keep(&mut desk.turn, user);
+    desk.must_persist = true;
+    Ok(Answer::Done)
+}
+
+/// One try is counted before it is made, so that many at once are no more than the bound.
+pub(super) fn try_backup_code<S: Store>(
+    desk: &mut Desk<S>,
+    user: &str,
+    now: Tick,
+) -> Result<Answer, StoreError> {
+    let Some(mut codes) = BackupCodes::load(&desk.turn, user)? else { return Ok(Answer::NotFound) };
+    if !codes.may_try(now.steady) {
+        return Ok(Answer::Guessed(Guess::Spent));
+    }
+    codes.note_try(now.steady);
+    codes.keep(&mut desk.turn, user);
+    desk.must_persist = true;
+    Ok(Answer::BackupCodes(codes.hashes))
+}
+
+/// It was right: it is good no more, and the tries before it count no more.
+pub(super) fn take_backup_code<S: Store>(
+    desk: &mut Desk<S>,
+    user: &str,
+    hash: &str,
+) -> Result<Answer, StoreError> {
+    let Some(mut codes) = BackupCodes::load(&desk.turn, user)? else { return Ok(Answer::NotFound) };
+    if !codes.take(hash) {
+        return Ok(Answer::Guessed(Guess::Used));
+    }
+    let left = codes.hashes.len();
+    codes.keep(&mut desk.turn, user);
+    desk.must_persist = true;
+    Ok(Answer::BackupCodeTaken { left })
+}
