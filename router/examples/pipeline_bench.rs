@@ -15,6 +15,7 @@ use router::journal::{Entry, Position};
 use router::limit::{Limits, Meter, Window};
 use router::owner::{LinkId, Now, Outcome, Output, Owner, OwnerConfig, Tick};
 use router::pipeline::{self, Book, Plan, Rules};
+use router::preferences::Preferences;
 use router::presence::Presence;
 use router::record::{Record, Sequence};
 use router::route::Step;
@@ -114,6 +115,10 @@ impl Book for Light {
         Ok(None)
     }
 
+    fn preferences(&mut self, _to: &Recipient) -> Result<Preferences, Self::Error> {
+        Ok(Preferences::default())
+    }
+
     fn is_cancelled(&mut self, _: &Record) -> Result<bool, Self::Error> {
         Ok(false)
     }
@@ -132,7 +137,7 @@ impl Book for Light {
                     self.bytes += text.len() as u64;
                 }
                 Step::Provide => self.calls += 1,
-                Step::Drop(_) | Step::Expire => {}
+                Step::Hold(_) | Step::Drop(_) | Step::Expire => {}
             }
         }
         if let Recipient::User(user) = to {

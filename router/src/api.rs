@@ -51,8 +51,10 @@ mod notifications;
 mod operations;
 pub mod otp;
 mod people;
+mod preferences;
 pub mod problem;
 mod query;
+mod suppressions;
 
 /// The document at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("api/openapi.json");
@@ -211,6 +213,11 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("post", "/v1/otp", post(otp::post)),
         ("get", "/v1/otp/{id}", get(otp::show)),
         ("post", "/v1/otp/{id}/verify", post(otp::verify)),
+        ("get", "/v1/users/{user}/preferences", get(preferences::show)),
+        ("put", "/v1/users/{user}/preferences", put(preferences::replace)),
+        ("get", "/v1/users/{user}/suppressions", get(suppressions::show)),
+        ("post", "/v1/users/{user}/suppressions", post(suppressions::add)),
+        ("delete", "/v1/users/{user}/suppressions", delete(suppressions::lift)),
         ("get", "/v1/outbox", get(operations::outbox)),
         ("get", "/v1/status", get(operations::status)),
         ("get", "/v1/reconcile", get(operations::reconcile)),

@@ -97,12 +97,6 @@ impl Contacts {
         Ok(row.map(decode).transpose()?.unwrap_or_default())
     }
 
-    /// The same, of what is committed.
-    pub fn read<S: Store>(store: &S, user: &str) -> Result<Contacts, StoreError> {
-        let row = store.get(Space::People, &key(user))?;
-        Ok(row.map(decode).transpose()?.unwrap_or_default())
-    }
-
     pub fn keep<S: Store>(&self, turn: &mut Turn<S>, user: &str) {
         if *self == Contacts::default() {
             turn.delete(Space::People, key(user));

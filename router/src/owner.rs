@@ -42,6 +42,7 @@ mod outcomes;
 mod parked;
 mod people;
 mod projected;
+mod receipts;
 mod retention;
 mod tickets;
 mod timers;
@@ -54,7 +55,7 @@ pub use retention::{Kept, Removed};
 pub use view::View;
 pub use words::{
     ActElsewhere, Answer, Answered, Carried, Command, DeliveryKey, Held, HistoryAsked, LinkId, Now,
-    OtpOpened, Outcome, Output, OwnerConfig, OwnerLimits, Ownership, ProviderCall, Said, Wish,
+    OtpOpened, Outcome, Output, OwnerConfig, OwnerLimits, Ownership, ProviderCall, Receipt, Said, Told, Wish,
 };
 
 /// Things that are due and done in one call of [`Owner::handle_timeout`].

@@ -7,6 +7,7 @@ use crate::classify::{Classified, Recipient, Senseless, classify};
 use crate::ledger::Reason;
 use crate::limit::{Limits, Meter, Window, limit};
 use crate::owner::Tick;
+use crate::preferences::{Preferences, Wish};
 use crate::presence::Presence;
 use crate::record::{Channel, Record};
 use crate::route::{Step, route};
@@ -18,6 +19,8 @@ pub trait Book {
     fn erased(&mut self, record: &Record, to: &Recipient) -> Result<Option<Recipient>, Self::Error>;
     /// Whether the recipient has this notification already.
     fn is_known(&mut self, record: &Record, to: &Recipient) -> Result<bool, Self::Error>;
+    /// What the recipient wants to be sent.
+    fn preferences(&mut self, to: &Recipient) -> Result<Preferences, Self::Error>;
     /// Whether it was taken back before it came here.
     fn is_cancelled(&mut self, record: &Record) -> Result<bool, Self::Error>;
     /// The recipient's pushes of the last hour.
@@ -82,7 +85,10 @@ pub fn walk<B: Book>(
         let window = book.window(to).map_err(Stop::Book)?;
         let plan = match dropped {
             Some(reason) => drop_all(&asked, &reason, window),
-            None => decide(record, &asked, to, window, rules, now),
+            None => {
+                let preferences = book.preferences(to).map_err(Stop::Book)?;
+                decide(record, &asked, to, (window, &preferences), rules, now)
+            }
         };
         book.take(record, to, plan).map_err(Stop::Book)?;
         walked.fresh += 1;
@@ -94,7 +100,7 @@ fn decide(
     record: &Record,
     asked: &Classified,
     to: &Recipient,
-    mut window: Window,
+    (mut window, preferences): (Window, &Preferences),
     rules: &mut Rules<'_>,
     now: Tick,
 ) -> Plan {
@@ -103,16 +109,37 @@ fn decide(
         let step = if asked.expired {
             Step::Expire
         } else {
-            let priority = record.request.priority;
-            match limit(*channel, priority, &mut window, rules.meter, rules.limits, now.steady, now.mono) {
-                Ok(()) => route(to, *channel, rules.presence, now.mono),
-                Err(reason) => Step::Drop(reason),
-            }
+            step(record, to, *channel, (&mut window, preferences), rules, now)
         };
         steps.push((*channel, step));
     }
     steps.extend(asked.refused.iter().map(|channel| (*channel, Step::Drop(Reason::Refused))));
     Plan { steps, cancelled: false, window }
+}
+
+/// One channel, at once or when a fallback comes to it: wanted, within the limits, and by its way.
+pub fn step(
+    record: &Record,
+    to: &Recipient,
+    channel: Channel,
+    (window, preferences): (&mut Window, &Preferences),
+    rules: &mut Rules<'_>,
+    now: Tick,
+) -> Step {
+    let request = &record.request;
+    let wish = preferences.wish(request.category.as_deref(), channel, request.priority, now.wall);
+    if wish == Wish::Unwanted {
+        return Step::Drop(Reason::Unsubscribed);
+    }
+    if let Err(reason) =
+        limit(channel, request.priority, window, rules.meter, rules.limits, now.steady, now.mono)
+    {
+        return Step::Drop(reason);
+    }
+    match (wish, route(to, channel, rules.presence, now.mono)) {
+        (Wish::Hold(until), Step::Provide) => Step::Hold(until),
+        (_, step) => step,
+    }
 }
 
 /// No limit counts what goes nowhere.

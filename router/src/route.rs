@@ -3,7 +3,7 @@
 //! Pure. In-app goes to the inbox, and to the links that have, or may have, the user; everything else to its provider.
 //! Called by `pipeline`, and by `owner` when a fallback's turn comes.
 
-use wire::time::Mono;
+use wire::time::{Mono, Wall};
 
 use crate::classify::Recipient;
 use crate::ledger::Reason;
@@ -16,6 +16,8 @@ pub enum Step {
     /// Into the inbox, and to these links.
     Show(Whereabouts),
     Provide,
+    /// Not before this date: its user is not to be disturbed.
+    Hold(Wall),
     Drop(Reason),
     Expire,
 }

@@ -73,16 +73,18 @@ pub enum Space {
     Buffered,
     /// By number: names of rows that are not in Cassandra yet; `projection`'s.
     Projected,
-    /// By user and kind: contacts.
+    /// By user and kind: contacts, preferences.
     People,
     /// By notification, recipient and channel: which addresses are done with, while others are still tried.
     Letters,
     /// By notification: one-use codes, sealed.
     Otp,
+    /// By channel and a hash of the address: where nothing is sent any more.
+    Suppressions,
 }
 
 impl Space {
-    pub const ALL: [Space; 25] = [
+    pub const ALL: [Space; 26] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -108,6 +110,7 @@ impl Space {
         Space::People,
         Space::Letters,
         Space::Otp,
+        Space::Suppressions,
     ];
 
     pub fn name(self) -> &'static str {
@@ -137,6 +140,7 @@ impl Space {
             Space::People => "people",
             Space::Letters => "letters",
             Space::Otp => "otp",
+            Space::Suppressions => "suppressions",
         }
     }
 }

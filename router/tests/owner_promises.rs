@@ -21,6 +21,8 @@ mod outage;
 mod people;
 #[path = "owner/projecting.rs"]
 mod projecting;
+#[path = "owner/receipts.rs"]
+mod receipts;
 #[path = "owner/retention.rs"]
 mod retention;
 #[path = "owner/syncing.rs"]
@@ -29,3 +31,5 @@ mod syncing;
 mod turns;
 #[path = "owner/walk.rs"]
 mod walk;
+#[path = "owner/wishes.rs"]
+mod wishes;

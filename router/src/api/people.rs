@@ -146,6 +146,10 @@ fn remains(journal: &str) -> Vec<Remains> {
             what: "a hash of the name, and under it how deliveries ended",
             until: "7 days and `ledger_days` are over",
         },
+        Remains {
+            what: "hashes of addresses that bounced or whose owner said no, so that nobody writes there again",
+            until: "they are lifted",
+        },
         Remains { what: "backups", until: "you delete them; erase again after restoring one" },
     ]
 }

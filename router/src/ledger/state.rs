@@ -153,6 +153,8 @@ pub enum Event {
     GiveUp(String),
     /// The provider's answer was ambiguous.
     Doubt,
+    /// A provider had taken it and tells that it did not arrive.
+    Fail(String),
     /// An operator wants it sent.
     Replay,
 }
@@ -186,6 +188,7 @@ impl State {
             Event::Drop(reason) => State::Dropped(reason.clone()),
             Event::GiveUp(why) => State::DeadLettered(why.clone()),
             Event::Doubt => State::Unknown,
+            Event::Fail(code) => State::Dropped(Reason::Provider(code.clone())),
             Event::Replay => State::Open { due_at: None },
         };
         let allowed = match self {
@@ -196,11 +199,17 @@ impl State {
             // nobody had acted on it.
             State::HandedOver => matches!(
                 event,
-                Event::Receipt | Event::Expire | Event::Drop(Reason::Collapsed | Reason::Cancelled)
+                Event::Receipt
+                    | Event::Fail(_)
+                    | Event::Expire
+                    | Event::Drop(Reason::Collapsed | Reason::Cancelled)
             ),
             State::FellBack => *event == Event::Receipt,
             State::Unknown => {
-                matches!(event, Event::Receipt | Event::Taken | Event::Drop(Reason::Provider(_)))
+                matches!(
+                    event,
+                    Event::Receipt | Event::Taken | Event::Fail(_) | Event::Drop(Reason::Provider(_))
+                )
             }
             State::Delivered | State::Expired => false,
         };
@@ -238,6 +247,7 @@ mod tests {
             ("refuse", Event::Drop(Reason::Provider("no".into()))),
             ("give up", Event::GiveUp(String::new())),
             ("doubt", Event::Doubt),
+            ("fail", Event::Fail("no".into())),
             ("replay", Event::Replay),
         ]
     }
@@ -257,13 +267,16 @@ mod tests {
             (Open, "refuse", Dropped),
             (Open, "give up", DeadLettered),
             (Open, "doubt", Unknown),
+            (Open, "fail", Dropped),
             (HandedOver, "receipt", Delivered),
+            (HandedOver, "fail", Dropped),
             (HandedOver, "expire", Expired),
             (HandedOver, "collapse", Dropped),
             (HandedOver, "cancel", Dropped),
             (FellBack, "receipt", Delivered),
             (Unknown, "receipt", Delivered),
             (Unknown, "taken", HandedOver),
+            (Unknown, "fail", Dropped),
             (Unknown, "refuse", Dropped),
             (DeadLettered, "replay", Open),
         ];

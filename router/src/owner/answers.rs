@@ -73,7 +73,7 @@ pub(super) fn take<S: Store>(
     {
         delivery.attempts = delivery.attempts.saturating_sub(1);
     }
-    people::prune(desk, &delivery.user, &sum.gone)?;
+    people::give_up(desk, &delivery.user, channel, &sum.gone, now)?;
     if sum.is_broken && row.ladder.is_some() && !progress.any(Fate::Taken) {
         // There is another way: nobody waits for this one to be mended.
         return Ok(row.apply(channel, &Event::FallBack, now.wall, &mut desk.counters));

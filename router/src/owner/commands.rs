@@ -8,7 +8,7 @@ use super::desk::Desk;
 use super::logs::LogRow;
 use super::marks::{self, Act};
 use super::words::{Answer, Command};
-use super::{cancellations, intake, otp, people, tickets};
+use super::{cancellations, intake, otp, people, receipts, tickets};
 use crate::classify::Recipient;
 use crate::inbox::RecipientRow;
 use crate::ledger::{Event, Reason};
@@ -44,6 +44,15 @@ pub(super) fn command<S: Store>(
         Command::PutBackupCodes { user, hashes } => otp::put_backup_codes(desk, user, hashes, now),
         Command::TryBackupCode { user } => otp::try_backup_code(desk, user, now),
         Command::TakeBackupCode { user, hash } => otp::take_backup_code(desk, user, hash),
+        Command::PutPreferences { user, preferences } => {
+            people::put_preferences(desk, user, preferences);
+            Ok(Answer::Done)
+        }
+        Command::Receipt(told) => receipts::told(desk, told, now),
+        Command::Suppress { user, channel, why } => {
+            people::suppress(desk, *channel, (None, Some(user)), *why, now)
+        }
+        Command::LiftSuppressions { user, channel } => people::lift(desk, user, *channel),
         Command::Bury(letter) => intake::bury(desk, letter, now.wall),
         Command::Erase { .. } => unreachable!("`Owner` begins it, and answers when it is done"),
     }
@@ -190,7 +199,7 @@ fn replay_delivery<S: Store>(
             }
             intake::provide(desk, &mut row, &record, &to, channel, false, now)?;
         }
-        Step::Drop(_) | Step::Expire => {
+        Step::Hold(_) | Step::Drop(_) | Step::Expire => {
             return Err(StoreError::Damaged { space, what: format!("{number} cannot be routed") });
         }
     }

@@ -16,6 +16,7 @@ use super::cancellations;
 use super::flights::Flights;
 use super::logs::{self, LogRow};
 use super::parked::Parked;
+use super::people;
 use super::retention::{self, Progress, Sweep};
 use super::tickets::Revocations;
 use super::words::{Output, OwnerConfig};
@@ -109,6 +110,8 @@ pub(super) struct Desk<S> {
     pub(super) seed: u64,
     /// Something may have been taken back that the journal still holds.
     pub(super) has_cancellations: bool,
+    /// Something may be known of somebody.
+    pub(super) has_people: bool,
     /// What was accepted later meets nobody who was erased.
     pub(super) erased_until: Wall,
     /// What was promised to a client must survive a power cut.
@@ -133,6 +136,7 @@ impl<S: Store> Desk<S> {
         let numbers =
             [logs::next_number(&store, Space::Overflow)?, logs::next_number(&store, Space::DeadLetters)?];
         let has_cancellations = cancellations::any(&store)?;
+        let has_people = people::any(&store)?;
         retention::complete(&store, now)?;
         let (sweep, held) = Sweep::new(now, reached);
         let unsent = stamps.last.map(|last| Wall(last.0.saturating_sub(UNSENT_US)));
@@ -172,6 +176,7 @@ impl<S: Store> Desk<S> {
             parked: Parked::default(),
             seed,
             has_cancellations,
+            has_people,
             erased_until: Wall(i64::MIN),
             must_persist: false,
             numbers,

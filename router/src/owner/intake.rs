@@ -14,7 +14,7 @@ use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
 use super::retention;
 use super::words::{Answer, DeliveryKey, Output, ProviderCall};
-use super::{cancellations, erasure, letters, outage};
+use super::{cancellations, erasure, letters, outage, people};
 use crate::classify::Recipient;
 use crate::inbox::{self, Item, Mark, RecipientRow};
 use crate::journal::import::ForeignLetter;
@@ -22,6 +22,7 @@ use crate::journal::{Entry, Poison, Position};
 use crate::ledger::{Delivery, Event, Ladder, LedgerRow, Reason, State, What};
 use crate::limit::Window;
 use crate::pipeline::{self, Book, Plan, Rules, Stop};
+use crate::preferences::Preferences;
 use crate::presence::Whereabouts;
 use crate::record::{Channel, Record};
 use crate::route::Step;
@@ -177,6 +178,10 @@ impl<S: Store> Book for Pen<'_, S> {
         Ok(self.desk.turn.get(Space::Ledger, &keys::ledger(record.id, to))?.is_some())
     }
 
+    fn preferences(&mut self, to: &Recipient) -> Result<Preferences, StoreError> {
+        people::preferences(self.desk, to)
+    }
+
     fn is_cancelled(&mut self, record: &Record) -> Result<bool, StoreError> {
         cancellations::holds(self.desk, record.id)
     }
@@ -207,6 +212,7 @@ impl<S: Store> Book for Pen<'_, S> {
                 Step::Provide => {
                     provide(desk, &mut row, record, to, channel, false, now)?;
                 }
+                Step::Hold(until) => hold(desk, &mut row, &key, channel, until, now),
                 Step::Drop(reason) => {
                     *texts_needed |= reason.is_replayable();
                     hold_back(desk, &mut row, record.id, to, channel, reason, now);
@@ -337,6 +343,32 @@ pub(super) fn provide<S: Store>(
     Ok(true)
 }
 
+/// It goes out when its user may be disturbed again. `until` is a date.
+pub(super) fn hold<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    key: &[u8],
+    channel: Channel,
+    until: Wall,
+    now: Tick,
+) {
+    let at = now.to_steady(until);
+    if row.apply(channel, &Event::Wait(Some(at)), now.wall, &mut desk.counters) {
+        desk.schedule(at, Due::Retry, &keys::within(key, &[channel as u8]));
+    }
+    if let Some(delivery) = row.delivery_mut(channel) {
+        delivery.note(now.wall, What::Held, format!("quiet hours until {until}"));
+    }
+}
+
+/// Until when a channel that was just begun is held.
+pub(super) fn held_until(row: &LedgerRow, channel: Channel) -> Option<Wall> {
+    match row.delivery(channel).filter(|_| channel != Channel::Inapp)?.state {
+        State::Open { due_at } => due_at,
+        _ => None,
+    }
+}
+
 /// Dropped, and logged where an operator can have it sent all the same.
 pub(super) fn hold_back<S: Store>(
     desk: &mut Desk<S>,
@@ -388,7 +420,9 @@ fn set_times<S: Store>(
     if has_turns && !expired {
         row.ladder = Some(Ladder { next: 0 });
         let wait = if hopeless(row, absent) { Duration::ZERO } else { patience };
-        desk.set_deadline(row, key, Some(now.steady + wait));
+        // Nobody acknowledges what is held: the next channel waits, too.
+        let held = row.deliveries.iter().filter_map(|delivery| held_until(row, delivery.channel)).max();
+        desk.set_deadline(row, key, Some(held.unwrap_or(now.steady) + wait));
     } else if is_waited_for && is_open(row, Channel::Inapp) {
         desk.set_deadline(row, key, Some(now.steady + patience));
     }

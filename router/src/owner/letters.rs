@@ -17,6 +17,7 @@ use crate::record::Channel;
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
 use crate::store::{Space, Store, StoreError};
+use crate::suppression;
 
 const VERSION: u8 = 1;
 
@@ -138,10 +139,19 @@ pub(super) fn addresses<S: Store>(
     };
     let mut addresses = contacts.addresses(channel);
     addresses.retain(|address| ways.has(Way::to(address, channel)));
+    let is_known = !addresses.is_empty();
+    let mut allowed = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if suppression::load(&desk.turn, channel, &address)?.is_none() {
+            allowed.push(address);
+        }
+    }
+    let why = if is_known && allowed.is_empty() { Reason::Suppressed } else { Reason::NoAddress };
+    let mut addresses = allowed;
     if let Some(progress) = load(desk, call)? {
         addresses.retain(|address| progress.wants(address));
     }
-    Ok(if addresses.is_empty() { Err(Reason::NoAddress) } else { Ok(addresses) })
+    Ok(if addresses.is_empty() { Err(why) } else { Ok(addresses) })
 }
 
 #[cfg(test)]

@@ -1,12 +1,44 @@
-//! What is known of people: where they are reached. Changed by the API's commands, and by providers that say that an address
-//! is gone.
+//! What is known of people: where they are reached, where not any more, and what they want. Changed by the API's commands, and by what
+//! providers say of addresses.
 
 use super::clock::Tick;
 use super::desk::Desk;
+use super::words::Answer;
+use crate::classify::Recipient;
 use crate::contacts::Contacts;
 use crate::contacts::asked::Asked;
+use crate::preferences::Preferences;
 use crate::provider::letter::Address;
-use crate::store::{Store, StoreError};
+use crate::record::Channel;
+use crate::store::{Order, Range, Space, Store, StoreError};
+use crate::suppression::{self, Why};
+
+/// Whether anything is known of anybody: while nothing is, no record costs a look into the store.
+pub(super) fn any<S: Store>(store: &S) -> Result<bool, StoreError> {
+    Ok(!store.scan(Space::People, &Range::all(), Order::Forward, 1)?.is_empty())
+}
+
+/// What a recipient wants to be sent. A document that cannot be read keeps nothing from anybody.
+pub(super) fn preferences<S: Store>(desk: &mut Desk<S>, to: &Recipient) -> Result<Preferences, StoreError> {
+    let Recipient::User(user) = to else { return Ok(Preferences::default()) };
+    if !desk.has_people {
+        return Ok(Preferences::default());
+    }
+    match Preferences::load(&desk.turn, user) {
+        Err(damage @ StoreError::Damaged { .. }) => {
+            desk.alert("store_row_damaged", true, damage.to_string());
+            Ok(Preferences::default())
+        }
+        known => known,
+    }
+}
+
+/// Takes the place of what was known.
+pub(super) fn put_preferences<S: Store>(desk: &mut Desk<S>, user: &str, preferences: &Preferences) {
+    preferences.keep(&mut desk.turn, user);
+    desk.has_people = true;
+    desk.must_persist = true;
+}
 
 /// Takes the place of what was known.
 pub(super) fn put_contacts<S: Store>(
@@ -22,21 +54,75 @@ pub(super) fn put_contacts<S: Store>(
     };
     let contacts = asked.stamped(&before, now.wall);
     contacts.keep(&mut desk.turn, user);
+    desk.has_people = true;
     // A power cut must not bring back where somebody does not want to be reached any more.
     desk.must_persist = true;
     Ok(contacts)
 }
 
-/// Addresses that will never do again. Exactly these: what was registered since stays.
-pub(super) fn prune<S: Store>(desk: &mut Desk<S>, user: &str, gone: &[Address]) -> Result<(), StoreError> {
+/// Addresses that will never do again. Exactly these: what was registered since stays. A device is forgotten; a number or an
+/// e-mail address stays to be looked at, and is not written to.
+pub(super) fn give_up<S: Store>(
+    desk: &mut Desk<S>,
+    user: &str,
+    channel: Channel,
+    gone: &[Address],
+    now: Tick,
+) -> Result<(), StoreError> {
     if gone.is_empty() {
         return Ok(());
     }
     let mut contacts = Contacts::load(&desk.turn, user)?;
-    let is_token = |address: &&Address| !matches!(address, Address::Email(_) | Address::Phone(_));
-    let pruned = gone.iter().filter(is_token).filter(|address| contacts.prune(address)).count();
-    if pruned > 0 {
+    let mut pruned = false;
+    for address in gone {
+        if suppression::has(channel) {
+            suppression::keep(&mut desk.turn, channel, address, Why::Gone, now.wall)?;
+        } else {
+            pruned |= contacts.prune(address);
+        }
+    }
+    if pruned {
         contacts.keep(&mut desk.turn, user);
     }
     Ok(())
+}
+
+/// Nothing more is sent to this address, or to what is known of the user now.
+pub(super) fn suppress<S: Store>(
+    desk: &mut Desk<S>,
+    channel: Channel,
+    (to, user): (Option<&Address>, Option<&str>),
+    why: Why,
+    now: Tick,
+) -> Result<Answer, StoreError> {
+    let mut addresses: Vec<Address> = to.into_iter().cloned().collect();
+    if let Some(user) = user.filter(|_| addresses.is_empty()) {
+        addresses = Contacts::load(&desk.turn, user)?.addresses(channel);
+    }
+    if addresses.is_empty() {
+        return Ok(Answer::NotFound);
+    }
+    for address in addresses {
+        suppression::keep(&mut desk.turn, channel, &address, why, now.wall)?;
+    }
+    // A power cut must not undo that somebody said no.
+    desk.must_persist = true;
+    Ok(Answer::Done)
+}
+
+/// The user's addresses may be written to again.
+pub(super) fn lift<S: Store>(
+    desk: &mut Desk<S>,
+    user: &str,
+    channel: Option<Channel>,
+) -> Result<Answer, StoreError> {
+    let contacts = Contacts::load(&desk.turn, user)?;
+    let mut lifted = 0;
+    for of in Channel::ALL.into_iter().filter(|of| channel.is_none_or(|channel| channel == *of)) {
+        for address in contacts.addresses(of) {
+            lifted += u32::from(suppression::lift(&mut desk.turn, of, &address)?);
+        }
+    }
+    desk.must_persist = true;
+    Ok(Answer::Lifted(lifted))
 }

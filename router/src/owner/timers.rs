@@ -6,14 +6,14 @@ use wire::time::Wall;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::intake;
-use super::{cancellations, erasure, letters, otp, outcomes};
+use super::{cancellations, erasure, letters, otp, outcomes, people};
 use crate::classify::Recipient;
 use crate::inbox::{self, RecipientRow};
-use crate::ledger::{Event, Ladder, LedgerRow, State};
-use crate::limit;
-use crate::pipeline::Rules;
+use crate::ledger::{Event, Ladder, LedgerRow, Reason, State};
+use crate::pipeline::{self, Rules};
+use crate::preferences::Wish;
 use crate::record::{Channel, Record};
-use crate::route::{Step, route};
+use crate::route::Step;
 use crate::store::codec::Decoder;
 use crate::store::keys;
 use crate::store::{Order, Range, Space, Store, StoreError};
@@ -92,7 +92,7 @@ fn take_turn<S: Store>(
     let stream = keys::recipient(to);
     let mut recipient = RecipientRow::load(&desk.turn, &stream)?;
     let mut next = usize::from(ladder.next);
-    let (mut started, mut patience) = (false, Duration::ZERO);
+    let (mut started, mut held, mut patience) = (false, None, Duration::ZERO);
     while let Some(channel) = request.fallback.get(next).copied()
         && !started
     {
@@ -102,6 +102,7 @@ fn take_turn<S: Store>(
         }
         row.accept(channel, now.wall, &mut desk.counters);
         started = start(desk, rules, row, &mut recipient, (record, to), channel, now)?;
+        held = intake::held_until(row, channel);
         if started {
             patience = request.patience(channel);
         }
@@ -113,7 +114,7 @@ fn take_turn<S: Store>(
     // With a time for each channel, the last one has its own, too: then it is known that none brought it.
     let is_last_waited_for = !request.channel_within_s.is_empty();
     if row.ladder.is_some() || is_last_waited_for || intake::is_open(row, Channel::Inapp) {
-        desk.set_deadline(row, key, Some(now.steady + patience));
+        desk.set_deadline(row, key, Some(held.unwrap_or(now.steady) + patience));
     }
     intake::settle_inapp(desk, row, now.wall);
     Ok(())
@@ -129,20 +130,14 @@ fn start<S: Store>(
     channel: Channel,
     now: Tick,
 ) -> Result<bool, StoreError> {
-    let priority = record.request.priority;
-    let verdict = limit::limit(
-        channel,
-        priority,
-        &mut recipient.window,
-        rules.meter,
-        rules.limits,
-        now.steady,
-        now.mono,
-    );
-    let step = verdict.map_or_else(Step::Drop, |()| route(to, channel, rules.presence, now.mono));
+    let preferences = people::preferences(desk, to)?;
+    let step = pipeline::step(record, to, channel, (&mut recipient.window, &preferences), rules, now);
     match step {
         Step::Show(at) => intake::show(desk, row, recipient, record, to, &at, now)?,
         Step::Provide => return intake::provide(desk, row, record, to, channel, false, now),
+        Step::Hold(until) => {
+            intake::hold(desk, row, &keys::ledger(record.id, to), channel, until, now);
+        }
         Step::Drop(reason) => {
             intake::hold_back(desk, row, record.id, to, channel, reason, now);
             return Ok(false);
@@ -163,7 +158,20 @@ fn retry<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall, now: Tick) -> Resu
     }
     let (id, to) = keys::ledger_parts(key)?;
     let Some(record) = desk.record(id)? else { return Ok(()) };
-    intake::provide(desk, &mut row, &record, &to, channel, false, now)?;
+    // What was wanted when it came may not be any more, and nobody is disturbed by a second try, either.
+    let preferences = people::preferences(desk, &to)?;
+    let request = &record.request;
+    match preferences.wish(request.category.as_deref(), channel, request.priority, now.wall) {
+        Wish::Hold(until) if is_due => intake::hold(desk, &mut row, key, channel, until, now),
+        Wish::Unwanted if is_due => {
+            letters::forget(desk, call)?;
+            let event = Event::Drop(Reason::Unsubscribed);
+            row.apply(channel, &event, now.wall, &mut desk.counters);
+        }
+        _ => {
+            intake::provide(desk, &mut row, &record, &to, channel, false, now)?;
+        }
+    }
     outcomes::go_on(desk, &mut row, key, now);
     desk.keep_row(key, &row);
     Ok(())

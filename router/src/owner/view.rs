@@ -16,11 +16,13 @@ use crate::inbox::{Item, Mark, RecipientRow};
 use crate::ledger::{Counters, Delivery, LedgerRow, Reconciliation, State, row, sequences};
 use crate::otp::Otp;
 use crate::otp::backup::BackupCodes;
+use crate::preferences::Preferences;
 use crate::projection::rows::Head;
 use crate::record::{Channel, Record};
 use crate::store::keys::{self, Place};
 use crate::store::turn::Turn;
 use crate::store::{Order, Range, SCAN_ROWS_MAX, Space, Store, StoreError};
+use crate::suppression;
 use crate::sync::history::History;
 use crate::sync::topics::Subscriptions;
 use crate::sync::{self, SyncError};
@@ -212,7 +214,17 @@ impl<S: Store> View<S> {
 
     /// Where a user is reached.
     pub fn contacts(&self, user: &str) -> Result<Contacts, StoreError> {
-        Contacts::read(&self.store, user)
+        Contacts::load(&Turn::new(self.store.clone()), user)
+    }
+
+    /// What a user wants to be sent.
+    pub fn preferences(&self, user: &str) -> Result<Preferences, StoreError> {
+        Preferences::load(&Turn::new(self.store.clone()), user)
+    }
+
+    /// Which of a user's addresses are not written to.
+    pub fn suppressions(&self, user: &str) -> Result<Vec<suppression::Shown>, StoreError> {
+        suppression::of(&Turn::new(self.store.clone()), &self.contacts(user)?)
     }
 
     /// Oldest first, like a sync. What is over is gone as soon as the owner has swept it.

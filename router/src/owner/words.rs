@@ -15,10 +15,12 @@ use crate::inbox::Mark;
 use crate::journal::Position;
 use crate::journal::import::ForeignLetter;
 use crate::otp::{Guess, Seal};
+use crate::preferences::Preferences;
 use crate::projection;
 use crate::provider::letter::{self, Address};
 use crate::provider::way::Ways;
 use crate::record::Channel;
+use crate::suppression::Why;
 
 pub use crate::presence::LinkId;
 
@@ -236,6 +238,32 @@ impl std::fmt::Debug for OtpOpened {
     }
 }
 
+/// What a provider tells of something that it had taken, or of somebody's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// `None`: it is about the address alone, as an answer STOP is.
+    pub delivery: Option<DeliveryKey>,
+    pub channel: Channel,
+    /// Absent: the user's address as it is known now.
+    pub to: Option<Address>,
+    pub receipt: Receipt,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    Delivered,
+    Failed {
+        class: letter::Class,
+        code: String,
+    },
+    /// Nothing more by this channel.
+    OptedOut,
+    Bounced {
+        permanent: bool,
+    },
+    Complained,
+}
+
 /// What the API asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -297,6 +325,24 @@ pub enum Command {
         user: String,
         hash: String,
     },
+    /// What a person wants from now on.
+    PutPreferences {
+        user: String,
+        preferences: Preferences,
+    },
+    /// A provider called back. Told again, it changes nothing.
+    Receipt(Told),
+    /// Nothing more to the user's address of this channel.
+    Suppress {
+        user: String,
+        channel: Channel,
+        why: Why,
+    },
+    /// The user's addresses of this channel, or of all, may be written to again.
+    LiftSuppressions {
+        user: String,
+        channel: Option<Channel>,
+    },
     /// A foreign record that could not be imported is counted and listed. Given again, it changes nothing.
     Bury(ForeignLetter),
 }
@@ -325,6 +371,8 @@ pub enum Answer {
     BackupCodeTaken {
         left: usize,
     },
+    /// How many addresses may be written to again.
+    Lifted(u32),
     NotFound,
     /// There, but it cannot be done; the text is for people.
     Refused(String),

@@ -1,0 +1,266 @@
+//! What a user wants to be sent, by which channels, and when not to be disturbed.
+//!
+//! Pure. Owns the document of one user, its persistent form, and the decision for one delivery. What is asked of it is checked
+//! in `preferences/asked.rs`. Kept by the `owner` in [`Space::People`]. Critical notifications pass over all of it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::civil::{DateTime, Time};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use wire::message::Priority;
+use wire::time::Wall;
+
+use crate::record::Channel;
+use crate::store::codec::{Decoder, Encoder};
+use crate::store::keys;
+use crate::store::turn::Turn;
+use crate::store::{Space, Store, StoreError};
+
+pub mod asked;
+
+const VERSION: u8 = 1;
+/// The kind of row behind a user's key in [`Space::People`]. Persistent.
+const KIND: u8 = b'p';
+/// Stands for every category that is not named, and for none.
+pub const OTHERS: &str = "*";
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Preferences {
+    /// By category: the channels that may be used. Not named here and no [`OTHERS`]: all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub channels: BTreeMap<String, Vec<Channel>>,
+    /// Categories of which nothing is sent at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsubscribed: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHours>,
+}
+
+/// Every day from one time to another, there where the user is; over midnight if it ends earlier than it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuietHours {
+    pub from: Clock,
+    pub to: Clock,
+    /// An IANA name like `Europe/Berlin`.
+    pub zone: String,
+    /// What is held until they are over.
+    pub channels: Vec<Channel>,
+}
+
+/// A time of day, to the minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Clock {
+    hour: u8,
+    minute: u8,
+}
+
+impl TryFrom<String> for Clock {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Clock, &'static str> {
+        const WANTED: &str = "a time like 22:00";
+        let (hour, minute) = text.split_once(':').ok_or(WANTED)?;
+        let number = |text: &str, most: u8| {
+            let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|number| is_number && *number <= most)
+        };
+        Ok(Clock { hour: number(hour, 23).ok_or(WANTED)?, minute: number(minute, 59).ok_or(WANTED)? })
+    }
+}
+
+impl From<Clock> for String {
+    fn from(Clock { hour, minute }: Clock) -> String {
+        format!("{hour:02}:{minute:02}")
+    }
+}
+
+impl Clock {
+    fn time(self) -> Time {
+        Time::constant(self.hour.cast_signed(), self.minute.cast_signed(), 0, 0)
+    }
+}
+
+/// What a user's preferences make of one delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    Go,
+    /// The user does not want it, or not by this channel.
+    Unwanted,
+    /// Not before this date.
+    Hold(Wall),
+}
+
+impl Preferences {
+    pub fn load<S: Store>(turn: &Turn<S>, user: &str) -> Result<Preferences, StoreError> {
+        let row = turn.get(Space::People, &key(user))?;
+        Ok(row.map(decode).transpose()?.unwrap_or_default())
+    }
+
+    pub fn keep<S: Store>(&self, turn: &mut Turn<S>, user: &str) {
+        if *self == Preferences::default() {
+            turn.delete(Space::People, key(user));
+        } else {
+            turn.put(Space::People, key(user), Encoder::new(VERSION).json(self).finish());
+        }
+    }
+
+    /// `now` is a date: quiet hours are told by the clock on the wall.
+    pub fn wish(&self, category: Option<&str>, channel: Channel, priority: Priority, now: Wall) -> Wish {
+        if priority == Priority::Critical {
+            return Wish::Go;
+        }
+        let is_off = category.is_some_and(|category| self.unsubscribed.iter().any(|off| off == category));
+        let named = category.and_then(|category| self.channels.get(category));
+        let allowed = named.or_else(|| self.channels.get(OTHERS));
+        if is_off || allowed.is_some_and(|allowed| !allowed.contains(&channel)) {
+            return Wish::Unwanted;
+        }
+        let quiet = self.quiet_hours.as_ref().filter(|quiet| quiet.channels.contains(&channel));
+        quiet.and_then(|quiet| quiet.end(now)).map_or(Wish::Go, Wish::Hold)
+    }
+}
+
+impl QuietHours {
+    /// When those end that `now` lies in. On days on which clocks are set they may be an hour shorter or longer; a time that
+    /// such a day does not have is the first one behind.
+    fn end(&self, now: Wall) -> Option<Wall> {
+        let zone = TimeZone::get(&self.zone).ok()?;
+        let here = zone.to_datetime(Timestamp::from_microsecond(now.0).ok()?).date();
+        let at = |date, clock: Clock| {
+            let zoned = zone.to_zoned(DateTime::from_parts(date, clock.time())).ok()?;
+            Some(Wall(zoned.timestamp().as_microsecond()))
+        };
+        // Those of today, or those that began yesterday.
+        [here, here.yesterday().ok()?].into_iter().find_map(|date| {
+            let over_midnight = (self.to.hour, self.to.minute) <= (self.from.hour, self.from.minute);
+            let last = if over_midnight { date.tomorrow().ok()? } else { date };
+            let (begin, end) = (at(date, self.from)?, at(last, self.to)?);
+            (begin <= now && now < end).then_some(end)
+        })
+    }
+}
+
+fn key(user: &str) -> Vec<u8> {
+    keys::within(&keys::user(user), &[KIND])
+}
+
+fn decode(row: Bytes) -> Result<Preferences, StoreError> {
+    let mut row = Decoder::new(Space::People, row, VERSION)?;
+    serde_json::from_slice(&row.rest()).map_err(|error| row.damaged(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn preferences(text: &str) -> Preferences {
+        serde_json::from_str(text).expect("preferences")
+    }
+
+    fn quiet(from: &str, to: &str, zone: &str) -> Preferences {
+        preferences(&format!(
+            r#"{{"quiet_hours":{{"from":"{from}","to":"{to}","zone":"{zone}","channels":["push","sms"]}}}}"#
+        ))
+    }
+
+    fn date(text: &str) -> Wall {
+        Wall::parse(text).expect("a date")
+    }
+
+    fn at(preferences: &Preferences, now: &str) -> Wish {
+        preferences.wish(None, Channel::Push, Priority::High, date(now))
+    }
+
+    #[test]
+    fn channels_are_chosen_by_category_and_critical_passes_over_all() {
+        use Channel::{Email, Inapp, Push};
+        let some =
+            preferences(r#"{"channels":{"news":["email"],"*":["inapp","push"]},"unsubscribed":["offers"]}"#);
+        let table = [
+            (Some("news"), Email, Wish::Go),
+            (Some("news"), Push, Wish::Unwanted),
+            (Some("other"), Push, Wish::Go),
+            (Some("other"), Email, Wish::Unwanted),
+            (None, Inapp, Wish::Go),
+            (None, Email, Wish::Unwanted),
+            (Some("offers"), Inapp, Wish::Unwanted),
+        ];
+        for (category, channel, wish) in table {
+            assert_eq!(
+                some.wish(category, channel, Priority::High, Wall(0)),
+                wish,
+                "{category:?} {channel:?}"
+            );
+            assert_eq!(some.wish(category, channel, Priority::Critical, Wall(0)), Wish::Go);
+        }
+        let none = Preferences::default();
+        assert!(
+            Channel::ALL.iter().all(|channel| none.wish(None, *channel, Priority::Low, Wall(0)) == Wish::Go)
+        );
+    }
+
+    #[test]
+    fn quiet_hours_end_at_their_time_there_where_the_user_is() {
+        let berlin = quiet("22:00", "07:00", "Europe/Berlin");
+        let table = [
+            // Winter: an hour ahead of UTC.
+            ("2026-01-10T20:59:59Z", None),
+            ("2026-01-10T21:00:00Z", Some("2026-01-11T06:00:00Z")),
+            ("2026-01-11T05:59:59Z", Some("2026-01-11T06:00:00Z")),
+            ("2026-01-11T06:00:00Z", None),
+            // Summer: two.
+            ("2026-07-10T20:00:00Z", Some("2026-07-11T05:00:00Z")),
+            ("2026-07-10T19:59:59Z", None),
+            // The night in which clocks go forward, and the one in which they go back.
+            ("2026-03-28T21:00:00Z", Some("2026-03-29T05:00:00Z")),
+            ("2026-10-24T20:00:00Z", Some("2026-10-25T06:00:00Z")),
+            ("2026-10-25T05:59:59Z", Some("2026-10-25T06:00:00Z")),
+        ];
+        for (now, end) in table {
+            assert_eq!(at(&berlin, now), end.map_or(Wish::Go, |end| Wish::Hold(date(end))), "{now}");
+        }
+        let day = quiet("12:00", "13:30", "Asia/Kolkata");
+        assert_eq!(at(&day, "2026-01-10T06:30:00Z"), Wish::Hold(date("2026-01-10T08:00:00Z")));
+        assert_eq!(at(&day, "2026-01-10T08:00:00Z"), Wish::Go);
+        // 02:30 is not on that day: it is 03:30, an hour later by the clock and at the same moment.
+        let gap = quiet("01:00", "02:30", "Europe/Berlin");
+        assert_eq!(at(&gap, "2026-03-29T00:30:00Z"), Wish::Hold(date("2026-03-29T01:30:00Z")));
+        assert_eq!(berlin.wish(None, Channel::Email, Priority::Low, date("2026-01-10T23:00:00Z")), Wish::Go);
+        let critical = berlin.wish(None, Channel::Push, Priority::Critical, date("2026-01-10T23:00:00Z"));
+        assert_eq!(critical, Wish::Go);
+    }
+
+    #[test]
+    fn what_was_kept_is_read_and_a_zone_that_is_gone_holds_nothing() {
+        let mut turn = Turn::new(crate::store::MemoryStore::new());
+        let kept = quiet("22:00", "07:05", "Europe/Berlin");
+        kept.keep(&mut turn, "ann");
+        assert_eq!(Preferences::load(&turn, "ann"), Ok(kept));
+        assert_eq!(at(&quiet("00:00", "23:59", "Europe/Nowhere"), "2026-01-10T12:00:00Z"), Wish::Go);
+    }
+
+    proptest! {
+        /// Held is held for less than a day, and at the end of it nothing is held for their sake any more.
+        #[test]
+        fn quiet_hours_always_end(
+            from in 0u32..1_440, length in 1u32..1_440, minute in 0i64..2_000_000,
+            zone in prop::sample::select(vec!["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia",
+                "Australia/Lord_Howe", "UTC"]),
+        ) {
+            let clock = |minutes: u32| format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60);
+            let quiet = quiet(&clock(from), &clock(from + length), zone);
+            let now = Wall(date("2011-01-01T00:00:00Z").0 + minute * 60_000_000);
+            if let Wish::Hold(end) = quiet.wish(None, Channel::Push, Priority::Low, now) {
+                prop_assert!(end > now && end.0 - now.0 <= 25 * 3_600_000_000);
+                let then = quiet.wish(None, Channel::Push, Priority::Low, end);
+                // Where a day is left out or clocks go back an hour the next quiet hours may begin at once.
+                prop_assert!(then == Wish::Go || length > 1_300, "{then:?}");
+            }
+        }
+    }
+}
