@@ -223,7 +223,8 @@ impl World {
             | Output::Queued { .. }
             | Output::History(_)
             | Output::ActElsewhere(_)
-            | Output::Recall { .. } => {}
+            | Output::Recall { .. }
+            | Output::Withdraw(_) => {}
             Output::Alert { name, detail, .. } => {
                 assert!(name == "delivery_dead_lettered" || name == "outcome_of_nothing", "{name}: {detail}");
             }

@@ -9,6 +9,8 @@ mod clients;
 mod commands;
 #[path = "owner/erasure.rs"]
 mod erasure;
+#[path = "owner/escalation.rs"]
+mod escalation;
 #[path = "owner/history.rs"]
 mod history;
 #[path = "owner/letters.rs"]

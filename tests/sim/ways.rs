@@ -101,8 +101,8 @@ impl Ways {
             Outcome::Delivered => "delivered",
             Outcome::HandedOver => "handed over",
             Outcome::Unknown => "unknown",
-            Outcome::Drop { .. } => "dropped",
-            Outcome::Retry { .. } => return,
+            Outcome::Drop { .. } | Outcome::Withdrawn => "dropped",
+            Outcome::Retry { .. } | Outcome::Letters(_) => return,
         };
         let before = self.provided.get(delivery).cloned();
         self.provided.entry(delivery.clone()).or_default().settled = Some(settled);

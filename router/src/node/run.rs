@@ -20,7 +20,9 @@ use crate::journal::{Entry, Positions};
 use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
 use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;
-use crate::owner::{Answer, HistoryAsked, LinkId, Now, Output, Owner, ProviderCall, Wish};
+use crate::owner::{
+    Answer, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output, Owner, ProviderCall, Wish,
+};
 use crate::projection::history::Asker;
 use crate::provider::Queues;
 use crate::provider::dispatch::{Dispatch, Done};
@@ -266,6 +268,7 @@ impl State {
                     self.waiting.retain(|call| call.delivery.user != user);
                     self.run.dispatch.recall(&user);
                 }
+                Output::Withdraw(delivery) => self.withdraw(&delivery),
                 Output::ActElsewhere(acted) => {
                     if let Some(history) = &self.run.history {
                         history.act(acted);
@@ -288,6 +291,16 @@ impl State {
             self.run.committed.send_replace(self.positions.clone());
         }
         self.provide();
+    }
+
+    /// What no provider was handed yet is not sent; the owner hears of it in the next turn.
+    fn withdraw(&mut self, delivery: &DeliveryKey) {
+        let before = self.waiting.len();
+        self.waiting.retain(|call| call.delivery != *delivery);
+        if self.waiting.len() < before {
+            self.not_asked.push((delivery.clone(), Outcome::Withdrawn));
+        }
+        self.not_asked.extend(self.run.dispatch.withdraw(delivery));
     }
 
     /// Where too many wait already, a client is told to ask again, and the topics of a user who came come with its next

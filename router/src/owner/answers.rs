@@ -39,6 +39,7 @@ struct Sum {
     /// The last no.
     code: String,
     gone: Vec<Address>,
+    is_withdrawn: bool,
 }
 
 impl Sum {
@@ -78,7 +79,9 @@ pub(super) fn take<S: Store>(
         // There is another way: nobody waits for this one to be mended.
         return Ok(row.apply(channel, &Event::FallBack, now.wall, &mut desk.counters));
     }
-    if let Some(after) = sum.again {
+    // The user has acted on it meanwhile: nothing is tried for that.
+    sum.is_withdrawn |= row.acknowledgements > 0 && sum.again.is_some();
+    if let Some(after) = sum.again.filter(|_| !sum.is_withdrawn) {
         match end_of_trying(desk, row, delivery, after, now)? {
             None => return Ok(try_on(desk, row, (channel, call), progress, after, now) || was_tried_on),
             Some(end) if !progress.any(Fate::Taken) && !progress.any(Fate::Unknown) => {
@@ -91,6 +94,8 @@ pub(super) fn take<S: Store>(
         Event::Taken
     } else if progress.any(Fate::Unknown) {
         Event::Doubt
+    } else if sum.is_withdrawn {
+        Event::Drop(Reason::Acknowledged)
     } else {
         Event::Drop(Reason::Provider(sum.code))
     };
@@ -113,6 +118,10 @@ fn add(sum: &mut Sum, progress: &mut Progress, one: &Answered, tries: u32, chanc
             let spread = (*after / 4).min(HELD_SPREAD_MAX).as_millis() as u64;
             sum.later(*after + Duration::from_millis(chance.random_range(0..=spread)));
             progress.settle(to, Fate::Open);
+        }
+        Said::Withdrawn => {
+            sum.is_withdrawn = true;
+            progress.settle(to, Fate::Failed);
         }
         Said::Answer(Answer::Taken { .. }) => {
             sum.is_try = true;
@@ -146,6 +155,7 @@ fn note(row: &mut LedgerRow, channel: Channel, one: &Answered, at: Wall) {
         }
         Said::Answer(Answer::Refused(Refusal { code, detail, .. })) => format!("{to}: {code}: {detail}"),
         Said::Held { why: Held::Broken, .. } => format!("{to}: not asked, its provider seems to be broken"),
+        Said::Withdrawn => format!("{to}: taken back"),
         Said::Held { why: Held::Full, .. } => format!("{to}: not asked, too much waits for its provider"),
     };
     // One that is held back again and again does not push the rest of the story out.

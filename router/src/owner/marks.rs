@@ -8,11 +8,11 @@ use wire::message::ServerMessage;
 
 use super::clock::Tick;
 use super::desk::Desk;
-use super::outcomes;
-use super::words::{ActElsewhere, Output};
+use super::words::{ActElsewhere, DeliveryKey, Output};
+use super::{intake, letters, outcomes};
 use crate::classify::Recipient;
 use crate::inbox::{Mark, RecipientRow};
-use crate::ledger::{Event, LedgerRow, What};
+use crate::ledger::{Event, LedgerRow, Reason, What};
 use crate::presence::{LinkId, Presence};
 use crate::record::Channel;
 use crate::store::keys;
@@ -66,7 +66,7 @@ pub(super) fn act<S: Store>(
         if act == Act::Read && row.in_inbox && to == own {
             recipient.unread = recipient.unread.saturating_sub(1);
         }
-        note(desk, &mut row, &key, act, first, now);
+        note(desk, &mut row, &key, act, first, now)?;
         desk.keep_row(&key, &row);
         done.changed += 1;
         if first {
@@ -113,13 +113,20 @@ fn broadcast<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<Option<Recipient>, St
 }
 
 /// The first act is the receipt of the channel that can have brought it.
-fn note<S: Store>(desk: &mut Desk<S>, row: &mut LedgerRow, key: &[u8], act: Act, first: bool, now: Tick) {
+fn note<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    key: &[u8],
+    act: Act,
+    first: bool,
+    now: Tick,
+) -> Result<(), StoreError> {
     let receipt = Event::Receipt;
     let last_tried = row.deliveries.iter().rev().find(|delivery| delivery.state.after(&receipt).is_some());
     let channel = match (row.delivery(Channel::Inapp), last_tried) {
         (Some(_), _) => Channel::Inapp,
         (None, Some(tried)) => tried.channel,
-        (None, None) => return,
+        (None, None) => return Ok(()),
     };
     if let Some(delivery) = row.delivery_mut(channel) {
         let what = if act == Act::Read { What::Read } else { What::Acknowledged };
@@ -129,7 +136,33 @@ fn note<S: Store>(desk: &mut Desk<S>, row: &mut LedgerRow, key: &[u8], act: Act,
         row.acknowledgements = row.acknowledgements.saturating_add(1);
         row.apply(channel, &receipt, now.wall, &mut desk.counters);
         outcomes::close(desk, row, key, now);
+        withdraw(desk, row, key, now)?;
     }
+    Ok(())
+}
+
+/// What has not gone out by other channels yet does not go out any more: nobody needs it.
+fn withdraw<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    key: &[u8],
+    now: Tick,
+) -> Result<(), StoreError> {
+    let (id, to) = keys::ledger_parts(key)?;
+    let Recipient::User(user) = to else { return Ok(()) };
+    letters::forget_all(desk, row, key)?;
+    let others: Vec<Channel> = row.deliveries.iter().map(|delivery| delivery.channel).collect();
+    for channel in others.into_iter().filter(|channel| *channel != Channel::Inapp) {
+        let is_out = desk.turn.get(Space::Calls, &keys::within(key, &[channel as u8]))?.is_some();
+        if is_out {
+            desk.say(Output::Withdraw(DeliveryKey { id, channel, user: user.clone() }));
+        } else if intake::is_open(row, channel) {
+            intake::unschedule_retry(desk, row, key, channel);
+            let event = Event::Drop(Reason::Acknowledged);
+            row.apply(channel, &event, now.wall, &mut desk.counters);
+        }
+    }
+    Ok(())
 }
 
 /// Tells the user's other sockets that these are dealt with. Session keys mean something on their own link only.

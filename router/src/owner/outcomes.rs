@@ -51,6 +51,10 @@ pub(super) fn outcome<S: Store>(
             later(desk, &mut row, (&to, &call), delivery, *after, now);
             true
         }
+        Outcome::Withdrawn => {
+            let event = Event::Drop(Reason::Acknowledged);
+            row.apply(channel, &event, now.wall, counters)
+        }
         Outcome::Letters(letters) => answers::take(desk, &mut row, (&to, &call), delivery, letters, now)?,
     };
     if !in_time && let Some(late) = row.delivery_mut(channel) {
@@ -80,6 +84,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Unknown => "unknown",
         Outcome::Drop { .. } => "drop",
         Outcome::Letters(_) => "letters",
+        Outcome::Withdrawn => "withdrawn",
     }
 }
 

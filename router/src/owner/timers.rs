@@ -238,8 +238,9 @@ pub(super) fn resume<S: Store>(desk: &mut Desk<S>, call_key: &[u8], now: Tick) -
     if !intake::is_open(&row, channel) && !is_tried_on {
         return Ok(());
     }
-    if row.expires_at.is_some_and(|at| at <= now.steady) {
-        // Too late to send it again, and it may have gone out.
+    let is_over = row.expires_at.is_some_and(|at| at <= now.steady);
+    if is_over || row.acknowledgements > 0 {
+        // It is too late to send it again, or nobody needs it, and it may have gone out.
         letters::forget(desk, call_key)?;
         row.apply(channel, &Event::Doubt, now.wall, &mut desk.counters);
     } else {

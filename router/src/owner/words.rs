@@ -190,6 +190,8 @@ pub enum Outcome {
     },
     /// What is known of each address of the call.
     Letters(Vec<Answered>),
+    /// Nobody was asked, and nobody is to be any more.
+    Withdrawn,
 }
 
 /// One letter of a call.
@@ -205,6 +207,8 @@ pub enum Said {
     Answer(letter::Answer),
     /// It was not, and may be asked after so long.
     Held { after: Duration, why: Held },
+    /// It was not, and is not to be any more.
+    Withdrawn,
 }
 
 /// Why a provider was not asked.
@@ -398,6 +402,9 @@ pub enum Output {
     Recall {
         user: String,
     },
+    /// The user has acted on it elsewhere: what no provider was handed yet of this call is taken back, and comes back as
+    /// withdrawn.
+    Withdraw(DeliveryKey),
     /// What was asked for is removed: it is not found any more.
     Forgotten {
         id: Uuid,

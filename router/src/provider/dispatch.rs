@@ -198,6 +198,16 @@ impl Dispatch {
         }
     }
 
+    /// Takes back what was not sent yet of this call. Its outcome, if that was all of it.
+    pub fn withdraw(&self, delivery: &DeliveryKey) -> Option<Done> {
+        let mut done = None;
+        for post in self.posts.iter().flatten() {
+            let taken = post.lane().take_back(|item| item.open.call.delivery == *delivery);
+            done = taken.iter().filter_map(|item| item.answered(Said::Withdrawn)).next().or(done);
+        }
+        done
+    }
+
     pub fn shown(&self) -> Vec<Shown> {
         self.posts.iter().flatten().map(|post| post.shown()).collect()
     }

@@ -210,3 +210,25 @@ fn a_provider_that_never_answers_holds_up_nobody_else() {
     node.eventually("/v1/reconcile", |equation| equation["open"] == 0);
     assert_eq!(sms.sent(), 50);
 }
+
+#[test]
+fn what_waits_for_a_provider_is_taken_back_when_the_user_has_acted() {
+    let push = Double::paced(taken(), 0);
+    let slow = Account { budget: Budget { per_s: 100, at_once: 1 }, ..account(Way::Fcm, &push) };
+    let node = start(vec![slow], Duration::from_secs(60));
+    let contacts = json!({"push": [{"kind": "fcm", "token": "a"}, {"kind": "fcm", "token": "b"}]});
+    node.put("/v1/users/ann/contacts", &contacts);
+    let request = json!({"to": {"user": "ann"}, "title": "t", "channels": ["inapp", "push"]});
+    let first = send(&node, &request);
+    node.eventually("/v1/status", |status| status["providers"][0]["under_way"] == 1);
+    let second = send(&node, &request);
+    node.eventually("/v1/status", |status| status["providers"][0]["waiting"] == 3);
+    let read = node.post("/v1/users/ann/inbox/read", &json!({"ids": [first, second]}));
+    assert_eq!(read.status, 204, "{}", read.text);
+    let story = becomes(&node, &second, "push", "dropped");
+    assert!(story.to_string().contains("acknowledged"), "{story}");
+    push.pace.add_permits(10);
+    becomes(&node, &first, "push", "handed_over");
+    assert_eq!(push.sent(), 1, "the one that the provider had been handed");
+    node.eventually("/v1/reconcile", |equation| equation["open"] == 0);
+}

@@ -33,6 +33,8 @@ pub const START: i64 = 1_767_225_600_000_000;
 pub struct Seen {
     pub frames: Vec<(LinkId, Frame)>,
     pub calls: Vec<ProviderCall>,
+    /// Calls that nobody needs any more.
+    pub withdrawn: Vec<DeliveryKey>,
     pub committed: Vec<Position>,
     pub answers: BTreeMap<u64, Answer>,
     pub shown: Vec<Wall>,
@@ -139,6 +141,7 @@ impl<S: Store> World<S> {
                     assert!(self.seen.answers.insert(token, answer).is_none(), "answered twice");
                 }
                 Output::Recall { user } => self.seen.calls.retain(|call| call.delivery.user != user),
+                Output::Withdraw(delivery) => self.seen.withdrawn.push(delivery),
                 Output::Forgotten { id } => self.seen.forgotten.push(id),
                 Output::Queued { number } => self.seen.queued = number,
                 Output::ActElsewhere(acted) => self.seen.acted.push(acted),
