@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+mod apns;
 pub mod args;
 mod callbacks;
 mod control;
@@ -24,8 +25,11 @@ mod google;
 mod http;
 mod listener;
 pub mod received;
+mod ses;
 mod simulated;
+mod smtp;
 mod twilio;
+mod webpush;
 mod world;
 
 use faults::Faults;
@@ -39,16 +43,32 @@ pub enum Provider {
     /// Google's token server.
     Google,
     Fcm,
+    Apns,
+    WebPush,
+    Ses,
+    Smtp,
 }
 
 impl Provider {
-    pub const ALL: [Provider; 3] = [Provider::Twilio, Provider::Google, Provider::Fcm];
+    pub const ALL: [Provider; 7] = [
+        Provider::Twilio,
+        Provider::Google,
+        Provider::Fcm,
+        Provider::Apns,
+        Provider::WebPush,
+        Provider::Ses,
+        Provider::Smtp,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Provider::Twilio => "twilio",
             Provider::Google => "google",
             Provider::Fcm => "fcm",
+            Provider::Apns => "apns",
+            Provider::WebPush => "webpush",
+            Provider::Ses => "ses",
+            Provider::Smtp => "smtp",
         }
     }
 }
@@ -111,5 +131,9 @@ fn described(provider: Provider, at: SocketAddr) -> Value {
         Provider::Twilio => twilio::described(at),
         Provider::Google => google::described(at),
         Provider::Fcm => fcm::described(at),
+        Provider::Apns => apns::described(at),
+        Provider::WebPush => webpush::described(at),
+        Provider::Ses => ses::described(at),
+        Provider::Smtp => smtp::described(at),
     }
 }

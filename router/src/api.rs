@@ -43,6 +43,7 @@ pub mod admin;
 pub mod auth;
 mod backups;
 pub mod body;
+pub mod callbacks;
 mod contacts;
 mod cors;
 mod inbox;

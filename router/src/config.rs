@@ -22,7 +22,7 @@ pub use file::{KafkaSection, Limits, RedisSection, SECTIONS, Settings, SourceSec
 pub use otp::OtpConfig;
 pub use provider::{
     ApnsConfig, FcmConfig, Hidden, ProviderConfig, Sender, SesConfig, SmtpConfig, SmtpSecurity, TwilioConfig,
-    WebPushConfig,
+    WebPushConfig, topic_region,
 };
 pub use service::{Secret, Service};
 

@@ -138,6 +138,10 @@ pub const BLOCKING_THREADS_MAX: usize = 32;
 pub const CARRIER_CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long one letter may take; FCM asks for ten seconds at least.
 pub const CARRIER_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a mail server may think about a mail whose text it has.
+pub const CARRIER_MAIL_PATIENCE: Duration = Duration::from_secs(60);
+/// Connections to one mail server.
+pub const SMTP_CONNECTIONS_MAX: usize = 10;
 /// How long a connection that nobody uses is kept: less than providers do, so that none closes while a request is on its way.
 pub const CARRIER_IDLE: Duration = Duration::from_secs(20);
 /// How often a connection of many streams is asked whether it lives while requests wait, and how long it may take to say so.
@@ -151,6 +155,12 @@ pub const CARRIER_ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub const CARRIER_DETAIL_CHARS: usize = 200;
 /// The longest that a provider may ask us to wait.
 pub const CARRIER_RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Push services whose tokens of ours are kept.
+pub const WEBPUSH_ORIGINS_MAX: usize = 256;
+/// Certificates of SNS that are kept.
+pub const SNS_CERTIFICATES_MAX: usize = 16;
+/// Bytes of what a provider tells afterwards: SNS sends 256 KiB at most, and JSON in JSON escapes.
+pub const CALLBACK_BYTES_MAX: usize = 512 * 1024;
 /// Segments of one short message; what is longer is cut.
 pub const SMS_SEGMENTS_MAX: usize = 10;
 /// What is read out of a letter.

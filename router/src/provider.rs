@@ -17,6 +17,9 @@ use crate::node::inputs::Input;
 use crate::owner::{Outcome, ProviderCall};
 use crate::record::Channel;
 
+mod aes128gcm;
+pub mod apns;
+pub mod callback;
 pub mod carriers;
 pub mod classify;
 pub mod delivery;
@@ -29,13 +32,19 @@ pub mod kept;
 pub mod keys;
 pub mod lane;
 pub mod letter;
+mod mail;
 pub mod outbox;
 mod payload;
 pub mod policy;
+mod public;
 pub mod reply;
 pub mod segments;
+pub mod ses;
+mod sigv4;
+pub mod smtp;
 pub mod twilio;
 pub mod way;
+pub mod webpush;
 pub mod words;
 
 /// One way out. Called again under the same delivery after a crash, so it is idempotent by delivery where it can be,

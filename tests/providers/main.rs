@@ -2,6 +2,10 @@
 //! known after each fault, and that nothing secret shows. The carriers are linked from the router's library.
 #![forbid(unsafe_code)]
 
+mod apns;
 mod fcm;
+mod ses;
+mod smtp;
 mod support;
 mod twilio;
+mod webpush;

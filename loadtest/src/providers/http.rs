@@ -10,7 +10,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use serde_json::Value;
 
 use super::faults::Fault;
@@ -30,6 +30,7 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) method: Method,
+    pub(super) version: Version,
     pub(super) path: String,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
@@ -43,6 +44,7 @@ impl Asked {
         let body = read.map_err(|_| Answered::text(413, "too large"))?.to_bytes();
         Ok(Asked {
             method: head.method,
+            version: head.version,
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
             headers: head.headers,

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::world::World;
-use super::{Provider, goaway, http};
+use super::{Provider, goaway, http, smtp};
 use crate::limits::SIMULATED_CONNECTIONS_MAX;
 
 pub(super) fn bind(at: SocketAddr) -> io::Result<TcpListener> {
@@ -56,7 +56,27 @@ pub(super) async fn serve(provider: Provider, socket: TcpListener, world: Arc<Wo
     }
 }
 
+async fn mail_connection(stream: TcpStream, world: Arc<World>) {
+    let mut changes = world.changes();
+    let serving = smtp::connection(stream, Arc::clone(&world));
+    tokio::pin!(serving);
+    loop {
+        tokio::select! {
+            _ended = serving.as_mut() => return,
+            _ = changes.changed() => {
+                if world.drains(Provider::Smtp) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 async fn connection(provider: Provider, stream: TcpStream, world: Arc<World>) {
+    if provider == Provider::Smtp {
+        mail_connection(stream, world).await;
+        return;
+    }
     if world.sends_away(provider) {
         // The client finds out by what it reads.
         let _end = goaway::send_away(stream).await;

@@ -21,7 +21,7 @@ mod webpush;
 
 pub use apns::ApnsConfig;
 pub use fcm::FcmConfig;
-pub use ses::SesConfig;
+pub use ses::{SesConfig, topic_region};
 pub use smtp::{SmtpConfig, SmtpSecurity};
 pub use twilio::{Sender, TwilioConfig};
 pub use webpush::WebPushConfig;

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use ops::clock::Clock;
 
+use super::apns::Apns;
 use super::fcm::Fcm;
 use super::letter::{Address, Carrier};
+use super::ses::Ses;
+use super::smtp::Smtp;
 use super::twilio;
+use super::webpush::WebPush;
 use crate::config::ProviderConfig;
 use crate::record::Channel;
 
@@ -33,11 +37,15 @@ impl Carriers {
     /// Makes no connection. On a Tokio runtime, since idle connections are watched.
     pub fn new(config: &ProviderConfig, clock: Clock) -> Carriers {
         let (sms, voice) = config.twilio.as_ref().map(|config| twilio::carriers(config, clock)).unzip();
+        let ses = carrier(config.ses.as_ref().map(|config| Ses::new(config, clock)));
+        let smtp = carrier(config.smtp.as_ref().map(|config| Smtp::new(config, clock)));
         Carriers {
             fcm: carrier(config.fcm.as_ref().map(|config| Fcm::new(config, clock))),
+            apns: carrier(config.apns.as_ref().map(|config| Apns::new(config, clock))),
+            webpush: carrier(config.webpush.as_ref().map(|config| WebPush::new(config, clock))),
+            email: ses.or(smtp),
             sms: carrier(sms),
             voice: carrier(voice.flatten()),
-            ..Carriers::default()
         }
     }
 

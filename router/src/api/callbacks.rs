@@ -1,0 +1,119 @@
+//! `POST /v1/callbacks/twilio` and `/v1/callbacks/ses`: what providers tell afterwards. No key: each message proves itself.
+//!
+//! Answers 2xx only when the news is taken on, so that a provider tells again what was not. Hands [`Receipt`]s to whoever
+//! takes them; whether one is the second of its kind, or late, is decided there.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::post;
+use ops::clock::Clock;
+use url::Url;
+
+use crate::config::{Hidden, ProviderConfig};
+use crate::limits::CALLBACK_BYTES_MAX;
+use crate::provider::callback::Receipt;
+use crate::provider::callback::certificates::{NotTaken, Sns};
+use crate::provider::callback::sns::Believed;
+use crate::provider::callback::twilio::{self, Disbelief, Told};
+
+/// Takes news on.
+#[async_trait]
+pub trait News: Send + Sync {
+    /// `false`: not now; the provider tells it again.
+    async fn take(&self, receipt: Receipt) -> bool;
+}
+
+/// Whose callbacks are believed, and who is told.
+#[derive(Clone)]
+pub struct Callbacks(Arc<Parts>);
+
+struct Parts {
+    /// The address that Twilio was given, and the token that it signs with.
+    twilio: Option<(Url, Hidden)>,
+    sns: Option<Sns>,
+    news: Arc<dyn News>,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Callbacks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Callbacks").finish_non_exhaustive()
+    }
+}
+
+impl Callbacks {
+    pub fn new(config: &ProviderConfig, news: Arc<dyn News>, clock: Clock) -> Callbacks {
+        let twilio = config.twilio.as_ref();
+        let twilio =
+            twilio.and_then(|twilio| Some((twilio.status_callback.clone()?, twilio.auth_token.clone()?)));
+        let topics =
+            config.ses.as_ref().map(|ses| ses.topic_arns.clone()).filter(|topics| !topics.is_empty());
+        Callbacks(Arc::new(Parts { twilio, sns: topics.map(Sns::new), news, clock }))
+    }
+
+    /// The routes, to be merged into the API's, outside of its keys.
+    pub fn routes(self) -> Router {
+        Router::new()
+            .route("/v1/callbacks/twilio", post(from_twilio))
+            .route("/v1/callbacks/ses", post(from_ses))
+            .layer(DefaultBodyLimit::max(CALLBACK_BYTES_MAX))
+            .with_state(self)
+    }
+
+    async fn take(&self, receipt: Option<Receipt>) -> StatusCode {
+        let is_taken = match receipt {
+            Some(receipt) => self.0.news.take(receipt).await,
+            None => true,
+        };
+        if is_taken { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+    }
+}
+
+async fn from_twilio(
+    State(callbacks): State<Callbacks>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let Some((url, token)) = &callbacks.0.twilio else { return StatusCode::NOT_FOUND };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let told = Told {
+        query: query.as_deref().unwrap_or_default(),
+        is_json: text(header::CONTENT_TYPE.as_str()).starts_with("application/json"),
+        body: &body,
+        signature: text("x-twilio-signature"),
+    };
+    match twilio::read(&told, url, token, callbacks.0.clock.wall()) {
+        Ok(receipt) => callbacks.take(receipt).await,
+        Err(Disbelief::Forged) => StatusCode::FORBIDDEN,
+        Err(Disbelief::Unreadable) => StatusCode::BAD_REQUEST,
+    }
+}
+
+async fn from_ses(State(callbacks): State<Callbacks>, body: Bytes) -> StatusCode {
+    let Some(sns) = &callbacks.0.sns else { return StatusCode::NOT_FOUND };
+    match sns.read(&body, callbacks.0.clock.wall()).await {
+        Ok(Believed::News(receipt)) => callbacks.take(receipt).await,
+        Ok(Believed::Confirm(_)) => {
+            tracing::info!("a topic of SNS was confirmed");
+            StatusCode::NO_CONTENT
+        }
+        Ok(Believed::Ended) => {
+            tracing::warn!("a topic of SNS tells nothing more: its subscription was ended");
+            StatusCode::NO_CONTENT
+        }
+        Err(NotTaken::Disbelieved(why)) => {
+            tracing::debug!(%why, "a message to /v1/callbacks/ses is not believed");
+            StatusCode::FORBIDDEN
+        }
+        Err(NotTaken::Unreachable(why)) => {
+            tracing::warn!(why, "a message of SNS cannot be proved");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A letter as an e-mail: subject, text and names, for SES and SMTP alike. Pure.
+//!
+//! Nothing of a letter can add a header: the subject is one line, the text is encoded, and addresses are parsed.
+
+use lettre::Address as MailAddress;
+use lettre::message::Mailbox;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::{Message, address};
+use uuid::Uuid;
+
+use super::letter::{Address, Letter};
+use super::words;
+
+/// Characters of a subject: what a mail program shows, and more.
+const SUBJECT_CHARS_MAX: usize = 200;
+
+/// What a mail says, and to whom.
+#[derive(Debug)]
+pub struct Mail {
+    pub to: MailAddress,
+    pub subject: String,
+    pub text: String,
+    /// The same at every try, so that a second copy can be known as one.
+    pub message_id: String,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoMail {
+    /// Nobody can be written to there.
+    Address,
+    /// There is nothing to say.
+    Empty,
+}
+
+/// `sender`: its domain names the mail.
+pub fn mail(letter: &Letter, sender: &Mailbox) -> Result<Mail, NoMail> {
+    let Address::Email(address) = &letter.to else { return Err(NoMail::Address) };
+    let to: MailAddress = address.parse().map_err(|_: address::AddressError| NoMail::Address)?;
+    let title = letter.title.as_deref().map(words::one_line).filter(|title| !title.is_empty());
+    let body = letter.body.as_deref().map(words::plain).filter(|body| !body.is_empty());
+    let (subject, text) = match (title, body) {
+        (Some(title), Some(body)) => (title, body),
+        (Some(title), None) => (title.clone(), title),
+        (None, Some(body)) => (words::one_line(body.lines().next().unwrap_or_default()), body),
+        (None, None) => return Err(NoMail::Empty),
+    };
+    let name = Uuid::new_v5(&letter.delivery.id, letter.delivery.to_string().as_bytes());
+    Ok(Mail {
+        to,
+        subject: subject.chars().take(SUBJECT_CHARS_MAX).collect(),
+        text,
+        message_id: format!("<{name}@{}>", sender.email.domain()),
+    })
+}
+
+/// As it goes over SMTP.
+pub fn message(mail: &Mail, from: &Mailbox) -> Result<Message, lettre::error::Error> {
+    let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
+    Message::builder()
+        .from(from.clone())
+        .to(Mailbox::new(None, mail.to.clone()))
+        .subject(&mail.subject)
+        .message_id(Some(mail.message_id.clone()))
+        .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()))
+        .header(ContentType::TEXT_PLAIN)
+        .body(mail.text.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::words::tests::letter;
+    use crate::record::Channel;
+
+    fn to(address: &str, title: Option<&str>, body: Option<&str>) -> Letter {
+        Letter {
+            title: title.map(str::to_owned),
+            body: body.map(str::to_owned),
+            ..letter(Channel::Email, Address::Email(address.to_owned()))
+        }
+    }
+
+    fn sender() -> Mailbox {
+        "The Shop <alerts@shop.example>".parse().unwrap()
+    }
+
+    #[test]
+    fn no_text_becomes_a_header() {
+        let evil =
+            to("ada@x.example", Some("Hi\r\nBcc: eve@x.example"), Some("a\r\n.\r\nBcc: eve@x.example"));
+        let mail = mail(&evil, &sender()).unwrap();
+        let formatted = String::from_utf8(message(&mail, &sender()).unwrap().formatted()).unwrap();
+        let (head, _) = formatted.split_once("\r\n\r\n").unwrap();
+        assert!(!head.lines().any(|line| line.to_ascii_lowercase().starts_with("bcc")), "{head}");
+        assert!(head.contains("Subject: Hi Bcc: eve@x.example"), "{head}");
+    }
+
+    #[test]
+    fn an_address_is_an_address_or_nothing_goes() {
+        for wrong in [
+            "",
+            "ada",
+            "ada@x.example\r\nRCPT TO:<eve@x.example>",
+            "ada@x.example, eve@x.example",
+            "<ada@x.example>",
+            "ada@x.example\0",
+        ] {
+            let letter = to(wrong, Some("T"), None);
+            assert_eq!(mail(&letter, &sender()).unwrap_err(), NoMail::Address, "{wrong:?}");
+        }
+        assert_eq!(mail(&to("ada@x.example", None, Some("\n")), &sender()).unwrap_err(), NoMail::Empty);
+    }
+
+    #[test]
+    fn a_mail_has_the_same_name_at_every_try() {
+        let letter = to("ada@x.example", None, Some("first line\nsecond"));
+        let (one, two) = (mail(&letter, &sender()).unwrap(), mail(&letter, &sender()).unwrap());
+        assert_eq!((one.message_id.as_str(), one.subject.as_str()), (two.message_id.as_str(), "first line"));
+        assert!(one.message_id.ends_with("@shop.example>"));
+    }
+}

@@ -1,0 +1,302 @@
+//! E-mail by a mail server: SMTP step by step, so that it is known how far a mail came.
+//!
+//! Until the text of the mail is on its way nothing was sent, whatever happens; after that only a reply tells. Connections are kept
+//! for the next mail for a while, a bounded number of them.
+//! Source: RFC 5321, RFC 3463 (enhanced codes), RFC 3207 (STARTTLS).
+
+use std::error::Error as _;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use lettre::address::Envelope;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt, Rset};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use lettre::transport::smtp::response::Response;
+use ops::clock::Clock;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use wire::time::Mono;
+
+use super::classify::{Meaning, Speaker, meaning};
+use super::letter::{Answer, Carrier, Class, Letter, Refusal};
+use super::mail::{mail, message};
+use super::ses::no_mail;
+use super::words;
+use crate::config::{SmtpConfig, SmtpSecurity};
+use crate::limits::{
+    CARRIER_CONNECT_WITHIN, CARRIER_IDLE, CARRIER_MAIL_PATIENCE, CARRIER_PATIENCE, SMTP_CONNECTIONS_MAX,
+};
+
+/// One mail server.
+pub struct Smtp {
+    config: SmtpConfig,
+    tls: TlsParameters,
+    hello: ClientId,
+    idle: Mutex<Vec<(AsyncSmtpConnection, Mono)>>,
+    room: Semaphore,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Smtp").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What went wrong, and whether the mail may have gone out.
+#[derive(Debug)]
+enum Trouble {
+    /// A reply that is a no: of this mail, the connection is good.
+    No { code: u16, words: String },
+    /// No reply, or none that is one.
+    Broken(String),
+}
+
+type Step<T> = Result<T, Trouble>;
+
+impl Smtp {
+    pub fn new(config: &SmtpConfig, clock: Clock) -> Smtp {
+        let tls = TlsParameters::new_rustls(config.host.clone()).expect("Mozilla's roots can be read");
+        Smtp {
+            tls,
+            hello: ClientId::Domain(config.from.email.domain().to_owned()),
+            config: config.clone(),
+            idle: Mutex::default(),
+            room: Semaphore::new(SMTP_CONNECTIONS_MAX),
+            clock,
+        }
+    }
+
+    /// A connection that is greeted, encrypted and known. `true`: it served another mail before.
+    async fn connection(&self) -> Step<(AsyncSmtpConnection, bool)> {
+        match self.kept() {
+            Some(kept) => Ok((kept, true)),
+            None => Ok((self.connect().await?, false)),
+        }
+    }
+
+    fn kept(&self) -> Option<AsyncSmtpConnection> {
+        let now = self.clock.mono();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(_, since)| now.since(*since) < CARRIER_IDLE);
+        idle.pop().map(|(connection, _)| connection)
+    }
+
+    fn keep(&self, connection: AsyncSmtpConnection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < SMTP_CONNECTIONS_MAX {
+            idle.push((connection, self.clock.mono()));
+        }
+    }
+
+    async fn connect(&self) -> Step<AsyncSmtpConnection> {
+        let SmtpConfig { host, port, security, login, .. } = &self.config;
+        let at_once = (*security == SmtpSecurity::Tls).then(|| self.tls.clone());
+        let server = (host.as_str(), *port);
+        let connecting = AsyncSmtpConnection::connect_tokio1(
+            server,
+            Some(CARRIER_CONNECT_WITHIN),
+            &self.hello,
+            at_once,
+            None,
+        );
+        let mut connection = connecting.await.map_err(trouble)?;
+        if *security == SmtpSecurity::StartTls {
+            connection.starttls(self.tls.clone(), &self.hello).await.map_err(trouble)?;
+        }
+        if let Some((user, password)) = login {
+            let credentials = Credentials::new(user.clone(), password.reveal().to_owned());
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(trouble)?;
+        }
+        Ok(connection)
+    }
+
+    /// From the envelope to the word that the text may follow.
+    async fn announce(&self, connection: &mut AsyncSmtpConnection, envelope: &Envelope) -> Step<()> {
+        let to = envelope.to()[0].clone();
+        let mut parameters = Vec::new();
+        if !to.to_string().is_ascii() {
+            if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                return Err(Trouble::No {
+                    code: 553,
+                    words: "5.6.7 the server takes no such address".to_owned(),
+                });
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        let from = envelope.from().cloned();
+        connection.command(MailFrom::new(from, parameters)).await.map_err(trouble)?;
+        connection.command(Rcpt::new(to, Vec::new())).await.map_err(trouble)?;
+        connection.command(Data).await.map_err(trouble)?;
+        Ok(())
+    }
+
+    /// A connection on which the text may follow. One that was kept may have been closed meanwhile: then on a new one.
+    async fn announced(&self, envelope: &Envelope) -> Step<AsyncSmtpConnection> {
+        loop {
+            let (mut connection, was_kept) = self.connection().await?;
+            match self.announce(&mut connection, envelope).await {
+                Ok(()) => return Ok(connection),
+                Err(Trouble::Broken(_) | Trouble::No { code: 421, .. }) if was_kept => {}
+                Err(no @ Trouble::No { .. }) => {
+                    self.keep_after_reset(connection).await;
+                    return Err(no);
+                }
+                Err(broken) => return Err(broken),
+            }
+        }
+    }
+
+    /// The server forgets the mail that it refused a part of.
+    async fn keep_after_reset(&self, mut connection: AsyncSmtpConnection) {
+        if connection.command(Rset).await.is_ok() {
+            self.keep(connection);
+        }
+    }
+}
+
+#[async_trait]
+impl Carrier for Smtp {
+    fn name(&self) -> &'static str {
+        "smtp"
+    }
+
+    async fn send(&self, letter: &Letter) -> Answer {
+        let mail = match mail(letter, &self.config.from) {
+            Ok(mail) => mail,
+            Err(why) => return no_mail(why),
+        };
+        let Ok(message) = message(&mail, &self.config.from) else {
+            return no_mail(super::mail::NoMail::Address);
+        };
+        let patience = CARRIER_PATIENCE;
+        let announced = within(patience, async {
+            // Never closed, so this is always a permit.
+            let permit = self.room.acquire().await;
+            self.announced(message.envelope()).await.map(|connection| (permit, connection))
+        });
+        let (permit, mut connection) = match announced.await {
+            Ok(both) => both,
+            Err(trouble) => return refused(trouble, letter),
+        };
+        let text = message.formatted();
+        let said = within(CARRIER_MAIL_PATIENCE, async { connection.message(&text).await.map_err(trouble) });
+        let answer = match said.await {
+            Ok(reply) => {
+                self.keep(connection);
+                Answer::Taken { reference: reference(&reply) }
+            }
+            Err(Trouble::Broken(why)) => Answer::Unknown { why },
+            Err(no) => {
+                self.keep(connection);
+                refused(no, letter)
+            }
+        };
+        drop(permit);
+        answer
+    }
+}
+
+async fn within<T>(patience: std::time::Duration, step: impl Future<Output = Step<T>>) -> Step<T> {
+    let late = || Trouble::Broken(format!("no answer within {} s", patience.as_secs()));
+    timeout(patience, step).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn trouble(error: lettre::transport::smtp::Error) -> Trouble {
+    let words = || error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    match error.status() {
+        Some(code) => Trouble::No { code: u16::from(code), words: words() },
+        None => Trouble::Broken(words()),
+    }
+}
+
+/// What a no means where nothing was sent.
+fn refused(trouble: Trouble, letter: &Letter) -> Answer {
+    let refusal = |class, code: String, said: &str| {
+        Answer::Refused(Refusal { class, code, detail: words::detail(said, letter), retry_after: None })
+    };
+    match trouble {
+        Trouble::Broken(why) => refusal(Class::Fault, "connect".to_owned(), &why),
+        Trouble::No { code, words } => {
+            let enhanced = enhanced(&words).map_or_else(String::new, |code| format!(" {code}"));
+            refusal(class(code, &words), format!("{code}{enhanced}"), &words)
+        }
+    }
+}
+
+/// The reply's code, made finer by its enhanced code and, of a throttle, by its words.
+fn class(code: u16, said: &str) -> Class {
+    let table = || match meaning(Speaker::Smtp, code, Some(&code.to_string())) {
+        Meaning::No(class) => class,
+        Meaning::Unsure => Class::Fault,
+    };
+    // SES over SMTP: "Throttling failure: Daily message quota exceeded".
+    if code == 454 && said.contains("Daily") {
+        return Class::Spent;
+    }
+    match enhanced(said) {
+        // No such mailbox, no such domain, not an address, moved away, switched off.
+        Some("5.1.1" | "5.1.2" | "5.1.3" | "5.1.6" | "5.1.10" | "5.2.1") => Class::Gone,
+        // Full, or too large for it.
+        Some("5.2.2" | "4.2.2" | "5.2.3") => Class::Recipient,
+        // Our address, or our rights: the sender is refused, or must say who it is.
+        Some("5.1.7" | "5.1.8" | "5.7.0" | "5.7.3" | "5.7.8" | "5.7.9") => Class::Auth,
+        Some("5.3.4" | "5.6.0" | "5.6.1" | "5.6.2" | "5.6.3" | "5.7.1") => Class::Content,
+        _ => table(),
+    }
+}
+
+/// `5.1.1` at the beginning of a reply's words.
+fn enhanced(said: &str) -> Option<&str> {
+    let word = said.split_whitespace().next()?;
+    let parts: Vec<&str> = word.split('.').collect();
+    let is_code = parts.len() == 3
+        && matches!(parts[0], "2" | "4" | "5")
+        && parts.iter().all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
+    is_code.then_some(word)
+}
+
+/// What the server calls the mail, if it says so: `Ok 0102018…`, `2.0.0 Ok: queued as 4XyZ`.
+fn reference(reply: &Response) -> Option<String> {
+    let line = reply.first_line()?;
+    let word = line.split_whitespace().last()?;
+    let is_id =
+        word.len() >= 6 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@<>".contains(&byte));
+    is_id.then(|| word.chars().take(128).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Replies as Postfix, Exchange, Gmail and SES give them.
+    #[test]
+    fn replies_are_whose_fault_they_are() {
+        let cases = [
+            (
+                550,
+                "5.1.1 <x>: Recipient address rejected: User unknown in virtual mailbox table",
+                Class::Gone,
+            ),
+            (550, "5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found", Class::Gone),
+            (552, "5.2.2 The recipient's inbox is out of storage space", Class::Recipient),
+            (452, "4.2.2 The email account that you tried to reach is over quota", Class::Recipient),
+            (454, "Throttling failure: Maximum sending rate exceeded.", Class::Quota),
+            (454, "Throttling failure: Daily message quota exceeded.", Class::Spent),
+            (535, "5.7.8 Error: authentication failed", Class::Auth),
+            (530, "5.7.0 Must issue a STARTTLS command first", Class::Auth),
+            (554, "Message rejected: Email address is not verified.", Class::Content),
+            (550, "5.7.1 Our system has detected that this message is likely spam", Class::Content),
+            (421, "4.7.0 Try again later, closing connection.", Class::Fault),
+            (450, "4.2.0 <x>: Recipient address rejected: Greylisted", Class::Recipient),
+            (451, "4.3.0 Temporary server error", Class::Fault),
+            (599, "what is that", Class::Content),
+        ];
+        for (code, said, expected) in cases {
+            assert_eq!(class(code, said), expected, "{code} {said}");
+        }
+    }
+}

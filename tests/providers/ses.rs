@@ -1,0 +1,85 @@
+//! SES: signed as AWS wants it, each error whose fault it is, and what may have gone out never called failed.
+
+use std::sync::Arc;
+
+use router::provider::delivery;
+use router::provider::letter::{Address, Carrier, Class, Letter};
+use router::record::Channel;
+use serde_json::json;
+use tests::Simulators;
+
+use crate::support::{carriers, letter, refused, send, taken, unknown};
+
+fn start(secret: Option<&str>) -> (Simulators, Arc<dyn Carrier>) {
+    let simulators = Simulators::start();
+    let of = |key: &str| simulators.of("ses", key);
+    let secret = secret.map_or_else(|| of("secret_key"), str::to_owned);
+    let file =
+        format!("[default]\naws_access_key_id = {}\naws_secret_access_key = {secret}\n", of("access_key"));
+    let file = simulators.file("aws.credentials", &file);
+    let text = format!(
+        "[ses]\nregion = \"{}\"\nfrom = \"The Shop <alerts@shop.example>\"\nconfiguration_set = \"events\"\n\
+         access_key_file = \"{file}\"\nendpoint = \"{}\"\n",
+        of("region"),
+        of("url"),
+    );
+    let email = carriers(&text).email.expect("e-mail");
+    (simulators, email)
+}
+
+fn mail() -> Letter {
+    letter(Channel::Email, Address::Email("ada@x.example".to_owned()))
+}
+
+#[test]
+fn a_mail_is_signed_and_names_its_delivery() {
+    let (simulators, ses) = start(None);
+    let mut mail = mail();
+    mail.delivery.user = "ü".repeat(120);
+    assert!(taken(send(&*ses, &mail)).is_some_and(|id| id.starts_with("0102")));
+    let document = simulators.received("ses")[0]["content"].clone();
+    assert_eq!(document["FromEmailAddress"], "\"The Shop\" <alerts@shop.example>");
+    assert_eq!(document["Content"]["Simple"]["Subject"]["Data"], "Disk almost full");
+    assert_eq!(document["ConfigurationSetName"], "events");
+    let tags = document["EmailTags"].as_array().expect("tags");
+    let name: String = tags.iter().map(|tag| tag["Value"].as_str().expect("a value")).collect();
+    assert_eq!((tags.len(), delivery::read(&name)), (2, Some(mail.delivery)), "a long name takes two tags");
+}
+
+#[test]
+fn each_error_is_whose_fault_it_is() {
+    let (simulators, ses) = start(None);
+    for (code, told, class) in [
+        ("TooManyRequestsException", "TooManyRequestsException", Class::Quota),
+        ("DailyQuota", "DailyQuota", Class::Spent),
+        ("AccountSuspendedException", "AccountSuspendedException", Class::Auth),
+        ("SendingPausedException", "SendingPausedException", Class::Auth),
+        ("MessageRejected", "MessageRejected", Class::Content),
+        ("NotVerified", "NotVerified", Class::Auth),
+        ("BadRequestException", "BadRequestException", Class::Content),
+        ("NotFoundException", "NotFoundException", Class::Auth),
+        ("InternalFailure", "InternalFailure", Class::Fault),
+        ("ServiceUnavailable", "ServiceUnavailable", Class::Fault),
+    ] {
+        simulators.faults(&json!({ "ses": { "do": { "error": code } } }));
+        let refusal = refused(send(&*ses, &mail()), class, told);
+        assert!(!refusal.detail.contains('@'), "{}", refusal.detail);
+    }
+}
+
+#[test]
+fn what_may_have_gone_out_is_unknown() {
+    let (simulators, ses) = start(None);
+    for fault in ["reset", "html502"] {
+        simulators.faults(&json!({ "ses": { "do": fault } }));
+        unknown(&send(&*ses, &mail()));
+    }
+    simulators.faults(&json!({ "ses": { "do": "half" } }));
+    assert_eq!(taken(send(&*ses, &mail())), None);
+}
+
+#[test]
+fn a_wrong_key_is_found_by_its_signature() {
+    let (_simulators, ses) = start(Some("canary-wrong"));
+    refused(send(&*ses, &mail()), Class::Auth, "InvalidSignatureException");
+}

@@ -1,0 +1,98 @@
+//! SMTP: until the text of a mail is on its way nothing was sent, and after that only a reply tells.
+
+use std::sync::Arc;
+
+use router::provider::letter::{Address, Carrier, Class, Letter};
+use router::record::Channel;
+use serde_json::json;
+use tests::Simulators;
+
+use crate::support::{carriers, letter, refused, send, taken, unknown};
+
+fn start() -> (Simulators, Arc<dyn Carrier>) {
+    let simulators = Simulators::start();
+    let email = carrier(&simulators.of("smtp", "url"));
+    (simulators, email)
+}
+
+pub(crate) fn carrier(url: &str) -> Arc<dyn Carrier> {
+    let text = format!("[smtp]\nurl = \"{url}\"\nfrom = \"The Shop <alerts@shop.example>\"\n");
+    carriers(&text).email.expect("e-mail")
+}
+
+pub(crate) fn mail() -> Letter {
+    letter(Channel::Email, Address::Email("ada@x.example".to_owned()))
+}
+
+#[test]
+fn a_mail_arrives_whole_and_says_no_more_than_it_should() {
+    let (simulators, smtp) = start();
+    let mut mail = mail();
+    mail.title = Some("Hi\r\nBcc: eve@x.example".to_owned());
+    mail.body = Some("one\n.\n..two\nRCPT TO:<eve@x.example>".to_owned());
+    for _ in 0..3 {
+        assert!(taken(send(&*smtp, &mail)).is_some());
+    }
+    let received = simulators.received("smtp");
+    assert_eq!(received.len(), 3);
+    let content = &received[0]["content"];
+    let headers = content["headers"].as_str().expect("headers");
+    assert!(headers.contains("\r\nAuto-Submitted: auto-generated"), "{headers}");
+    assert!(!headers.to_ascii_lowercase().contains("\nbcc:"), "{headers}");
+    assert_eq!(
+        content["body"].as_str().expect("a body").trim_end(),
+        "one\r\n.\r\n..two\r\nRCPT TO:<eve@x.example>"
+    );
+    let name = |at: usize| {
+        let headers = received[at]["content"]["headers"].as_str().expect("headers");
+        headers.lines().find(|line| line.starts_with("Message-ID")).map(str::to_owned)
+    };
+    assert!(name(0).is_some() && name(0) == name(2), "the same name at every try");
+}
+
+#[test]
+fn a_refused_recipient_is_not_the_server_s_fault_and_the_connection_goes_on() {
+    let (simulators, smtp) = start();
+    simulators.faults(
+        &json!({ "smtp": { "times": 1, "do": { "error": "550 5.1.1 <ada@x.example>: User unknown" } } }),
+    );
+    let refusal = refused(send(&*smtp, &mail()), Class::Gone, "550 5.1.1");
+    assert!(!refusal.detail.contains("ada"), "{}", refusal.detail);
+    taken(send(&*smtp, &mail()));
+}
+
+#[test]
+fn a_throttle_after_the_text_is_a_no() {
+    let (simulators, smtp) = start();
+    simulators.faults(&json!({ "smtp": { "do": { "throttle": {} } } }));
+    refused(send(&*smtp, &mail()), Class::Quota, "454");
+    let full = json!({ "status": 454, "body": "Throttling failure: Daily message quota exceeded." });
+    simulators.faults(&json!({ "smtp": { "do": { "status": full } } }));
+    refused(send(&*smtp, &mail()), Class::Spent, "454");
+}
+
+#[test]
+fn a_connection_that_breaks_after_the_text_leaves_it_unknown() {
+    let (simulators, smtp) = start();
+    simulators.faults(&json!({ "smtp": { "do": "reset" } }));
+    unknown(&send(&*smtp, &mail()));
+    assert_eq!(simulators.received("smtp")[0]["taken"], true);
+}
+
+#[test]
+fn a_server_that_is_away_got_nothing_and_a_kept_connection_that_died_is_replaced() {
+    let (simulators, smtp) = start();
+    taken(send(&*smtp, &mail()));
+    simulators.faults(&json!({ "smtp": { "do": "refuse" } }));
+    tests::until("nobody listens", || {
+        let at = simulators.of("smtp", "url");
+        std::net::TcpStream::connect(at.trim_start_matches("smtp://")).is_err().then_some(())
+    });
+    refused(send(&*smtp, &mail()), Class::Fault, "connect");
+    simulators.calm();
+    tests::until("it is back", || {
+        let at = simulators.of("smtp", "url");
+        std::net::TcpStream::connect(at.trim_start_matches("smtp://")).ok()
+    });
+    taken(send(&*smtp, &mail()));
+}
