@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::backup::Backups;
-use crate::config::Config;
+use crate::config::{Config, ProviderConfig};
 use crate::ingest::{self, Intake};
 use crate::limits::{ANSWER_WITHIN, API_CONNECTIONS_MAX, RETRY_AFTER_S};
 use crate::metrics::Metrics;
@@ -35,6 +35,7 @@ use crate::provider::dispatch::Dispatch;
 use crate::provider::outbox::Outbox;
 use crate::store::{DiskStore, StoreError};
 use access::Access;
+use callbacks::Callbacks;
 use listener::BoundedListener;
 use problem::{Kind, Problem};
 
@@ -81,6 +82,8 @@ pub struct Parts {
     pub projection: Option<Projection>,
     pub backups: Backups,
     pub codes: otp::Codes,
+    /// Whose callbacks are believed.
+    pub accounts: ProviderConfig,
     #[cfg(feature = "kafka")]
     pub kafka: Option<crate::node::kafka::KafkaFigures>,
 }
@@ -249,11 +252,13 @@ pub async fn serve(listener: TcpListener, app: App, mut down: watch::Receiver<bo
 
 fn router(app: App) -> Router {
     let routes = routes().into_iter().fold(Router::new(), |router, (_, path, to)| router.route(path, to));
+    let callbacks = Callbacks::new(&app.accounts, Arc::new(app.clone()), app.clock).routes();
     routes
         .fallback(nowhere)
         .method_not_allowed_fallback(not_this_way)
         .layer(middleware::from_fn_with_state(app.clone(), cors::layer))
         .with_state(app)
+        .merge(callbacks)
 }
 
 async fn nowhere() -> Problem {
@@ -282,8 +287,13 @@ mod tests {
             .iter()
             .flat_map(|(path, ways)| ways.as_object().unwrap().keys().map(|way| (way.clone(), path.clone())))
             .collect();
-        let served: BTreeSet<(String, String)> =
-            routes().into_iter().map(|(way, path, _)| (way.to_owned(), path.to_owned())).collect();
+        let callbacks = callbacks::PATHS.map(|path| ("post", path));
+        let served: BTreeSet<(String, String)> = routes()
+            .into_iter()
+            .map(|(way, path, _)| (way, path))
+            .chain(callbacks)
+            .map(|(way, path)| (way.to_owned(), path.to_owned()))
+            .collect();
         assert_eq!(listed, served);
     }
 

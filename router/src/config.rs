@@ -30,9 +30,6 @@ use file::{Buffer, ServiceSection};
 
 use crate::limits::REDIS_LIST_DEFAULT;
 
-/// Providers that are spoken to.
-const BUILT: [&str; 2] = ["fcm", "twilio"];
-
 /// Where a router listens when nothing else is said.
 pub const API_DEFAULT: &str = "127.0.0.1:8090";
 pub const ADMIN_DEFAULT: &str = "127.0.0.1:9102";
@@ -157,10 +154,6 @@ impl Config {
         let services = services(&router.service, standalone)?;
         let data = data.map_or_else(|| PathBuf::from(&router.data), Path::to_path_buf);
         let providers = settings.provider.checked()?;
-        // Those that nothing speaks to yet: an account that nobody asks would be silence.
-        if let Some(name) = providers.names().into_iter().find(|name| !BUILT.contains(name)) {
-            return Err(ConfigError::NotBuiltYet(format!("provider.{name}")));
-        }
         let config = Config {
             api: address("api", &router.api)?,
             admin: address("admin", &router.admin)?,

@@ -283,6 +283,7 @@ fn compose(
         intake: Intake::new(journal, idempotency, recent, &config.services, clock, Arc::clone(&metrics)),
         kept: Spans::of(config),
         backups: Backups::new(config.backups_dir()),
+        accounts: config.providers.clone(),
         codes: Codes::new(config.otp.rules.clone(), seal_key(config)?),
         view,
         outbox,

@@ -1,6 +1,6 @@
 //! `POST /v1/callbacks/twilio` and `/v1/callbacks/ses`: what providers tell afterwards. No key: each message proves itself.
 //!
-//! Answers 2xx only when the news is taken on, so that a provider tells again what was not. Hands [`Receipt`]s to whoever
+//! Answers 2xx only when the news is taken on, so that a provider tells again what was not. Hands receipts to whoever
 //! takes them; whether one is the second of its kind, or late, is decided there.
 
 use std::sync::Arc;
@@ -14,18 +14,46 @@ use axum::routing::post;
 use ops::clock::Clock;
 use url::Url;
 
+use super::App;
+use super::problem::Kind;
 use crate::config::{Hidden, ProviderConfig};
 use crate::limits::CALLBACK_BYTES_MAX;
-use crate::provider::callback::Receipt;
+use crate::owner::{Command, Receipt, Told};
 use crate::provider::callback::certificates::{NotTaken, Sns};
 use crate::provider::callback::sns::Believed;
-use crate::provider::callback::twilio::{self, Disbelief, Told};
+use crate::provider::callback::twilio::{self, Disbelief};
+use crate::provider::callback::{self, What};
+
+const TWILIO: &str = "/v1/callbacks/twilio";
+const SES: &str = "/v1/callbacks/ses";
+/// All of them.
+pub const PATHS: [&str; 2] = [TWILIO, SES];
 
 /// Takes news on.
 #[async_trait]
 pub trait News: Send + Sync {
     /// `false`: not now; the provider tells it again.
-    async fn take(&self, receipt: Receipt) -> bool;
+    async fn take(&self, receipt: callback::Receipt) -> bool;
+}
+
+/// To the owner; taken on once it is committed. What nobody knows is not told better a second time.
+#[async_trait]
+impl News for App {
+    async fn take(&self, receipt: callback::Receipt) -> bool {
+        let callback::Receipt { delivery, what, reference: _, at: _ } = receipt;
+        let receipt = match what {
+            What::Delivered => Receipt::Delivered,
+            What::Failed { class, code } => Receipt::Failed { class, code },
+            What::OptedOut => Receipt::OptedOut,
+            What::Bounced { permanent } => Receipt::Bounced { permanent },
+            What::Complained => Receipt::Complained,
+        };
+        let told = Told { channel: delivery.channel, delivery: Some(delivery), to: None, receipt };
+        match self.command(Command::Receipt(told)).await {
+            Ok(_) => true,
+            Err(problem) => problem.kind == Kind::NotFound,
+        }
+    }
 }
 
 /// Whose callbacks are believed, and who is told.
@@ -59,13 +87,13 @@ impl Callbacks {
     /// The routes, to be merged into the API's, outside of its keys.
     pub fn routes(self) -> Router {
         Router::new()
-            .route("/v1/callbacks/twilio", post(from_twilio))
-            .route("/v1/callbacks/ses", post(from_ses))
+            .route(TWILIO, post(from_twilio))
+            .route(SES, post(from_ses))
             .layer(DefaultBodyLimit::max(CALLBACK_BYTES_MAX))
             .with_state(self)
     }
 
-    async fn take(&self, receipt: Option<Receipt>) -> StatusCode {
+    async fn take(&self, receipt: Option<callback::Receipt>) -> StatusCode {
         let is_taken = match receipt {
             Some(receipt) => self.0.news.take(receipt).await,
             None => true,
@@ -82,7 +110,7 @@ async fn from_twilio(
 ) -> StatusCode {
     let Some((url, token)) = &callbacks.0.twilio else { return StatusCode::NOT_FOUND };
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let told = Told {
+    let told = twilio::Told {
         query: query.as_deref().unwrap_or_default(),
         is_json: text(header::CONTENT_TYPE.as_str()).starts_with("application/json"),
         body: &body,
