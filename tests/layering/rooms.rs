@@ -54,6 +54,7 @@ const PURE: &[&str] = &[
     "router/src/outage/pacer.rs",
     "router/src/outage/phase.rs",
     "router/src/journal/kafka/numbers.rs",
+    "router/src/otp.rs",
     "router/src/owner.rs",
     "router/src/owner/**",
     "router/src/pipeline.rs",
