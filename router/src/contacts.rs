@@ -264,7 +264,8 @@ mod tests {
     fn nothing_shown_holds_an_address() {
         let contacts = contacts();
         let all = [Channel::Push, Channel::Email, Channel::Sms].map(|channel| contacts.addresses(channel));
-        let shown: String = all.concat().iter().map(|to| format!("{to:?} {} ", to.masked())).collect();
+        let shown: Vec<String> = all.concat().iter().map(|to| format!("{to:?} {}", to.masked())).collect();
+        let shown = shown.join(" ");
         let shown = format!("{shown}{contacts:?}{:?}", contacts.push);
         for part in ["Ann@", "xample", "4915", "old-token", "00fcde", "endpoint", "public", "secret"] {
             assert!(!shown.contains(part), "{part} in {shown}");

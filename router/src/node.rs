@@ -44,6 +44,7 @@ use crate::projection::{self, Projection};
 use crate::provider::carriers::Carriers;
 use crate::provider::dispatch::{self, Account, Dispatch};
 use crate::provider::outbox::Outbox;
+use crate::provider::way::Ways;
 use crate::provider::{Providers, Queues};
 #[cfg(feature = "redis")]
 use crate::redis::{CriticalList, Redis};
@@ -209,14 +210,9 @@ fn compose(
     let epoch = epoch::next(&store, clock.wall())?;
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
     accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock)));
-    let dispatch = Dispatch::start(accounts, config.otp.breaker, &inputs, (clock, &watch), &metrics);
-    let dispatch = Arc::new(dispatch);
-    let ways = dispatch.ways();
-    let owner_config = OwnerConfig {
-        ways,
-        projected_from_nothing: cassandra.as_ref().is_some_and(projection::Opened::is_empty),
-        ..owner_config(config, epoch)
-    };
+    let dispatch =
+        Arc::new(Dispatch::start(accounts, config.otp.breaker, &inputs, (clock, &watch), &metrics));
+    let owner_config = owner_config(config, epoch, dispatch.ways(), cassandra.as_ref());
     let owner = Owner::open(store.clone(), owner_config, seed, now(clock))?;
     let view = owner.view();
 
@@ -380,7 +376,12 @@ fn spawn_reader(
     (down, ended_out)
 }
 
-fn owner_config(config: &Config, epoch: u64) -> OwnerConfig {
+fn owner_config(
+    config: &Config,
+    epoch: u64,
+    ways: Ways,
+    cassandra: Option<&projection::Opened>,
+) -> OwnerConfig {
     OwnerConfig {
         partitions: config.partitions(),
         epoch,
@@ -389,6 +390,8 @@ fn owner_config(config: &Config, epoch: u64) -> OwnerConfig {
         shed_low_percent: config.limits.shed_low_percent,
         inbox_kept: config.inbox_kept,
         ledger_kept: config.ledger_kept,
+        ways,
+        projected_from_nothing: cassandra.is_some_and(projection::Opened::is_empty),
         projected_bytes_max: config.cassandra.as_ref().map(|cassandra| cassandra.queue_bytes_max),
         ..OwnerConfig::default()
     }

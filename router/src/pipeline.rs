@@ -83,12 +83,11 @@ pub fn walk<B: Book>(
             continue;
         }
         let window = book.window(to).map_err(Stop::Book)?;
-        let plan = match dropped {
-            Some(reason) => drop_all(&asked, &reason, window),
-            None => {
-                let preferences = book.preferences(to).map_err(Stop::Book)?;
-                decide(record, &asked, to, (window, &preferences), rules, now)
-            }
+        let plan = if let Some(reason) = dropped {
+            drop_all(&asked, &reason, window)
+        } else {
+            let preferences = book.preferences(to).map_err(Stop::Book)?;
+            decide(record, &asked, to, (window, &preferences), rules, now)
         };
         book.take(record, to, plan).map_err(Stop::Book)?;
         walked.fresh += 1;

@@ -137,7 +137,9 @@ fn add(sum: &mut Sum, progress: &mut Progress, one: &Answered, tries: u32, chanc
             sum.code.clone_from(&refusal.code);
             let again = policy::wait(refusal, tries, chance);
             progress.settle(to, if again.is_some() { Fate::Open } else { Fate::Failed });
-            again.into_iter().for_each(|after| sum.later(after));
+            if let Some(after) = again {
+                sum.later(after);
+            }
             sum.gone.extend(policy.gives_up_address.then(|| to.clone()));
         }
     }
@@ -165,6 +167,7 @@ fn note(row: &mut LedgerRow, channel: Channel, one: &Answered, at: Wall) {
 }
 
 /// Why there is no other try.
+#[derive(Debug, Clone, Copy)]
 enum End {
     Expired,
     Tries(u32),

@@ -102,7 +102,9 @@ pub(super) fn load<S: Store>(desk: &Desk<S>, call: &[u8]) -> Result<Option<Progr
 pub(super) fn forget<S: Store>(desk: &mut Desk<S>, call: &[u8]) -> Result<Option<Progress>, StoreError> {
     let progress = load(desk, call)?;
     if let Some(Progress { retry_at, .. }) = &progress {
-        retry_at.iter().for_each(|at| desk.unschedule(*at, Due::Retry, call));
+        if let Some(at) = retry_at {
+            desk.unschedule(*at, Due::Retry, call);
+        }
         desk.turn.delete(Space::Letters, call.to_vec());
     }
     Ok(progress)

@@ -103,7 +103,9 @@ impl Counts {
             Answer::Unknown { .. } => self.unknown.inc(),
             Answer::Refused(refusal) => {
                 let place = CLASSES.iter().position(|class| *class == refusal.class);
-                place.into_iter().for_each(|place| self.refused[place].inc());
+                if let Some(place) = place {
+                    self.refused[place].inc();
+                }
             }
         }
     }
@@ -203,7 +205,9 @@ impl Dispatch {
         let mut done = None;
         for post in self.posts.iter().flatten() {
             let taken = post.lane().take_back(|item| item.open.call.delivery == *delivery);
-            done = taken.iter().filter_map(|item| item.answered(Said::Withdrawn)).next().or(done);
+            for item in taken {
+                done = item.answered(Said::Withdrawn).or(done);
+            }
         }
         done
     }

@@ -127,7 +127,7 @@ mod tests {
                 .map(|_| wait(&refusal(Class::Fault, None), tries, &mut chance).expect("again").as_secs())
                 .collect();
             assert!(waits.iter().all(|wait| (10..=most_s).contains(wait)), "{tries}: {waits:?}");
-            let middle = (10 + most_s) / 2;
+            let middle = u64::midpoint(10, most_s);
             let late = waits.iter().filter(|wait| **wait >= middle).count();
             assert!((150..=350).contains(&late), "{tries}: {late} of 500 in the later half");
         }
