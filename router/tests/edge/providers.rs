@@ -183,8 +183,9 @@ fn a_recipients_fault_and_a_quota_never_open_it_and_a_refused_account_wakes_some
     let id = send(&node, &to_ann);
     node.eventually("/v1/status", |status| status["providers"][0]["answers"]["auth"] == 1);
     assert!(node.get("/v1/alerts").text.contains("provider_refuses"));
-    let story = becomes(&node, &id, "email", "open");
-    assert!(story["deliveries"][0]["due_at"].is_string(), "it waits: {story}");
+    let waits = |story: &Value| story["deliveries"][0]["due_at"].is_string();
+    let story = node.eventually(&format!("/v1/notifications/{id}"), waits);
+    assert_eq!(state(&story, "email"), "open", "{story}");
 }
 
 #[test]

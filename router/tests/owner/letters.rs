@@ -171,12 +171,15 @@ fn a_push_is_handed_over_once_one_device_has_it_and_the_others_are_tried_on() {
     is_settled(&mut world);
 }
 
+/// Name, what two addresses say, the state and its reason, whether there is another call.
+type Sum = (&'static str, [Said; 2], &'static str, Option<&'static str>, bool);
+
 #[test]
 fn the_sum_of_letters() {
     let gone = || refused(Class::Gone, "UNREGISTERED");
     let content = || refused(Class::Content, "INVALID_ARGUMENT");
     let fault = || refused(Class::Fault, "INTERNAL");
-    let table: [(&str, [Said; 2], &str, Option<&str>, bool); 9] = [
+    let table: [Sum; 9] = [
         ("both have it", [taken(), taken()], "handed_over", None, false),
         ("one has it, one is gone", [taken(), gone()], "handed_over", None, false),
         ("one has it, nobody knows of the other", [unknown(), taken()], "handed_over", None, false),
@@ -323,9 +326,11 @@ fn a_crash_between_two_tries_sends_again_only_what_is_open() {
     is_settled(&mut world);
 }
 
+type End<'a> = &'a dyn Fn(&mut World, Uuid);
+
 #[test]
 fn whoever_ends_a_delivery_ends_its_letters() {
-    let ends: [(&str, &dyn Fn(&mut World, Uuid)); 3] = [
+    let ends: [(&str, End<'_>); 3] = [
         ("cancelled", &|world, id| drop(world.command(Command::Cancel { id, by: None, promised: None }))),
         ("erased", &|world, _| {
             world.owner.handle_command(99, Command::Erase { user: "ann".to_owned() }, world.now());
