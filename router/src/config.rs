@@ -207,6 +207,8 @@ impl Config {
             ("[retention] idempotency_h", self.idempotency != other.idempotency),
             ("[retention] inbox_days", self.inbox_kept != other.inbox_kept),
             ("[retention] ledger_days", self.ledger_kept != other.ledger_kept),
+            ("[provider.*] accounts that came or went", self.providers.names() != other.providers.names()),
+            ("whose callbacks are believed", !self.providers.believes_as(&other.providers)),
             ("[otp]", self.otp != other.otp),
             ("[alerts]", self.webhook != other.webhook),
             ("the console's key", self.standalone != other.standalone),

@@ -293,10 +293,7 @@ fn compose(
         #[cfg(feature = "kafka")]
         kafka,
     });
-    if let Some(webhook) = config.webhook.clone() {
-        let instance = format!("{} {}", ops::host::name(), config.api);
-        tokio::spawn(alerts::webhook::run(webhook, instance, watch.clone(), clock));
-    }
+    spawn_webhook(config, &watch, clock);
     spawn_sweeper(&app);
     spawn_journal_watch(&app);
     let (links_down, links_down_out) = watch::channel(false);
@@ -449,6 +446,13 @@ fn spawn_api(
     Ok((api_at, admin_at, ended_out))
 }
 
+fn spawn_webhook(config: &Config, watch: &Watch, clock: Clock) {
+    if let Some(webhook) = config.webhook.clone() {
+        let instance = format!("{} {}", ops::host::name(), config.api);
+        tokio::spawn(alerts::webhook::run(webhook, instance, watch.clone(), clock));
+    }
+}
+
 fn spawn_sweeper(app: &App) {
     let app = app.downgrade();
     tokio::spawn(async move {
@@ -478,8 +482,9 @@ fn spawn_journal_watch(app: &App) {
 
 impl RunningRouter {
     pub fn control(&self) -> Control {
-        let RunningRouter { app, inputs, started, .. } = self;
-        Control { app: app.clone(), inputs: inputs.clone(), started: started.clone() }
+        let RunningRouter { app, inputs, started, runtime, .. } = self;
+        let runtime = runtime.handle().clone();
+        Control { app: app.clone(), inputs: inputs.clone(), runtime, started: started.clone() }
     }
 
     /// Ends in order, within [`SHUTDOWN_WITHIN`]: takes nothing new in, answers what is on its way, lets the owner

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use router::contacts::asked::Asked;
 use router::journal::Position;
 use router::limits::{LINK_CREDIT_GRANTED, LINK_QUEUE_PAID_MAX};
 use router::links::queue::Pushed;
-use router::owner::{DeliveryKey, LinkId, Now, Outcome, Output, Owner, OwnerConfig};
+use router::owner::{Command, DeliveryKey, LinkId, Now, Outcome, Output, Owner, OwnerConfig};
+use router::provider::way::{Way, Ways};
 use router::store::{Space, Store, keys};
 use wire::link::{DeliveryResult, Frame, MAJOR, MINOR};
 use wire::message::Priority;
@@ -18,7 +20,7 @@ use crate::journal::{Journal, PARTITIONS};
 use crate::links::Links;
 use crate::model::Model;
 use crate::store::SimStore;
-use crate::ways::{self, PUSHES_PER_HOUR, TRIES_MAX, Ways};
+use crate::ways::{self, PUSHES_PER_HOUR, TRIES_MAX};
 
 /// Tries of one commit that the store fails.
 const COMMIT_TRIES_MAX: u32 = 20;
@@ -30,7 +32,7 @@ pub(crate) struct RouterSim {
     pub(crate) journal: Journal,
     /// Committed in the store, not yet forced to the disk.
     positions: BTreeMap<(Priority, u32), Position>,
-    pub(crate) ways: Ways,
+    pub(crate) ways: ways::Ways,
     pub(crate) audit: Audit,
     pub(crate) model: Model,
     next_link: u64,
@@ -54,6 +56,12 @@ pub(crate) struct Street<'a> {
     pub(crate) events: &'a mut Events,
 }
 
+/// Two devices and a phone.
+fn contacts() -> Asked {
+    let body = r#"{"phone":"+4930123456","push":[{"kind":"fcm","token":"a"},{"kind":"apns","token":"ab"}]}"#;
+    Asked::read(body.as_bytes()).expect("contacts")
+}
+
 impl RouterSim {
     pub(crate) fn new(users: &[String], events: &mut Events) -> RouterSim {
         let mut model = Model::default();
@@ -63,7 +71,7 @@ impl RouterSim {
             store: SimStore::default(),
             journal: Journal::new(events),
             positions: BTreeMap::new(),
-            ways: Ways::default(),
+            ways: ways::Ways::default(),
             audit: Audit::default(),
             model,
             next_link: 0,
@@ -108,6 +116,8 @@ impl RouterSim {
             partitions: PARTITIONS,
             push_per_user_hour: PUSHES_PER_HOUR,
             provider_tries_max: TRIES_MAX,
+            // E-mail goes to the outbox.
+            ways: Ways::of([Way::Fcm, Way::Apns, Way::Sms]),
             inbox_kept: self.kept.0,
             ledger_kept: self.kept.1,
             ..OwnerConfig::default()
@@ -115,7 +125,13 @@ impl RouterSim {
         let owner = Owner::open(self.store.clone(), config, events.bits(), RouterSim::now(events));
         self.owner = Some(owner.expect("a store in memory opens"));
         events.within(0, 5 * MS, Event::Read);
-        self.turn(street, |_, _| {});
+        let users = self.model.users.clone();
+        let is_first = self.run == 1;
+        self.turn(street, |owner, now| {
+            for (i, user) in users.into_iter().enumerate().filter(|_| is_first) {
+                owner.handle_command(i as u64, Command::PutContacts { user, asked: contacts() }, now);
+            }
+        });
     }
 
     /// The process is gone; the store keeps what was committed.
@@ -286,7 +302,7 @@ impl RouterSim {
                     events.within(0, 0, Event::ToRouter { link: id, frame });
                 }
             }
-            Output::Provide(call) => ways::answer(self.run, call.delivery, events),
+            Output::Provide(call) => ways::answer(self.run, &call, events),
             Output::Committed(position) => {
                 self.positions.insert((position.priority, position.partition), position);
             }
@@ -349,6 +365,7 @@ impl RouterSim {
             return;
         }
         let (key, came) = (delivery.clone(), outcome.clone());
+        self.ways.answered(&key, &came);
         if self.turn(street, |owner, now| owner.handle_outcome(delivery, outcome, now)) {
             self.ways.settled(&key, &came);
         }

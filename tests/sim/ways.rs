@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use router::owner::{DeliveryKey, Outcome, ProviderCall};
+use router::owner::{Answered, DeliveryKey, Held, Outcome, ProviderCall, Said};
+use router::provider::letter::{Address, Answer, Class, Refusal};
 use router::record::Channel;
 use uuid::Uuid;
 use wire::message::Priority;
@@ -23,6 +24,8 @@ struct Provided {
     tries: u32,
     /// The outcome that the owner has committed.
     settled: Option<&'static str>,
+    /// The last call was not made, so that the next one is the same try.
+    held: bool,
 }
 
 /// A push that was let through: when, by a clock that is never behind the owner's, and when, by one that is never ahead.
@@ -62,8 +65,9 @@ impl Ways {
         if let Some(outcome) = provided.settled {
             events.broken("I2", format!("{delivery} is sent behind its outcome {outcome}"));
         }
-        provided.first += u32::from(!call.again && call.attempt == 1);
-        provided.tries += u32::from(!call.again);
+        let is_try = !call.again && !std::mem::take(&mut provided.held);
+        provided.first += u32::from(is_try && call.attempt == 1);
+        provided.tries += u32::from(is_try);
         if provided.first > 1 || provided.tries > TRIES_MAX {
             events.broken("I2", format!("{delivery} is sent again: {provided:?}"));
         }
@@ -95,6 +99,13 @@ impl Ways {
         }
     }
 
+    /// An answer is on its way to the owner.
+    pub(crate) fn answered(&mut self, delivery: &DeliveryKey, outcome: &Outcome) {
+        let Outcome::Letters(letters) = outcome else { return };
+        let is_held = letters.iter().all(|one| matches!(one.said, Said::Held { .. }));
+        self.provided.entry(delivery.clone()).or_default().held |= is_held;
+    }
+
     /// The owner has committed an outcome.
     pub(crate) fn settled(&mut self, delivery: &DeliveryKey, outcome: &Outcome) {
         let settled = match outcome {
@@ -102,6 +113,7 @@ impl Ways {
             Outcome::HandedOver => "handed over",
             Outcome::Unknown => "unknown",
             Outcome::Drop { .. } | Outcome::Withdrawn => "dropped",
+            Outcome::Letters(letters) if letters.iter().all(is_settled) => "settled",
             Outcome::Retry { .. } | Outcome::Letters(_) => return,
         };
         let before = self.provided.get(delivery).cloned();
@@ -129,15 +141,51 @@ impl Ways {
     }
 }
 
+/// Nothing more goes to this address.
+fn is_settled(one: &Answered) -> bool {
+    match &one.said {
+        Said::Answer(Answer::Refused(refusal)) => refusal.class != Class::Quota,
+        Said::Answer(_) | Said::Withdrawn => true,
+        Said::Held { .. } => false,
+    }
+}
+
 /// What the provider will say, and when.
-pub(crate) fn answer(run: u64, delivery: DeliveryKey, events: &mut Events) {
-    let outcome = match events.between(0, 11) {
+pub(crate) fn answer(run: u64, call: &ProviderCall, events: &mut Events) {
+    let delivery = call.delivery.clone();
+    let letters = call.addresses.iter().map(|to| Answered { to: to.clone(), said: said(to, events) });
+    let letters: Vec<Answered> = letters.collect();
+    let outcome = if letters.is_empty() { by_the_outbox(events) } else { Outcome::Letters(letters) };
+    let slow = events.one_in(10);
+    events.within(MS, if slow { 5 * S } else { 400 * MS }, Event::ProviderAnswers { run, delivery, outcome });
+}
+
+/// An account of one address: what it says, or that it is not asked.
+fn said(to: &Address, events: &mut Events) -> Said {
+    let after = Duration::from_millis(events.between(100, 3_000));
+    let no = |class| {
+        let (code, detail) = ("NO".to_owned(), String::new());
+        Said::Answer(Answer::Refused(Refusal { class, code, detail, retry_after: Some(after) }))
+    };
+    match events.between(0, 11) {
+        0 => Said::Held { after, why: Held::Broken },
+        1 => Said::Held { after, why: Held::Full },
+        2 | 3 => no(Class::Quota),
+        4 => Said::Answer(Answer::Unknown { why: "no answer".to_owned() }),
+        5 => no(Class::Recipient),
+        // A device that is gone would be missed: the hour of pushes is counted by what goes out.
+        6 if matches!(to, Address::Phone(_)) && events.one_in(4) => no(Class::Gone),
+        6 => no(Class::Content),
+        _ => Said::Answer(Answer::Taken { reference: None }),
+    }
+}
+
+fn by_the_outbox(events: &mut Events) -> Outcome {
+    match events.between(0, 11) {
         0 => Outcome::Delivered,
         1 | 2 => Outcome::Retry { after: Duration::from_millis(events.between(100, 4_000)) },
         3 | 4 => Outcome::Unknown,
         5 => Outcome::Drop { reason: "no such number".to_owned() },
         _ => Outcome::HandedOver,
-    };
-    let slow = events.one_in(10);
-    events.within(MS, if slow { 5 * S } else { 400 * MS }, Event::ProviderAnswers { run, delivery, outcome });
+    }
 }

@@ -22,6 +22,7 @@ use super::body;
 use super::problem::{Kind, Problem};
 use super::query::Named;
 use super::{App, not_found, unavailable};
+use crate::contacts::Contacts;
 use crate::contacts::asked::Asked;
 use crate::ids;
 use crate::ingest::fields::Object;
@@ -123,7 +124,7 @@ pub(super) async fn post(
     let code = asked.code.unwrap_or_else(|| app.codes.key.code(id));
     let now = app.clock.wall();
     let over_at = now + Duration::from_secs(asked.ttl_s.into());
-    let contacts = asked.contacts.map(|asked| asked.stamped(&Default::default(), now));
+    let contacts = asked.contacts.map(|asked| asked.stamped(&Contacts::default(), now));
     let seal = app.codes.key.seal(id, &code);
     let (user, owner) = (asked.user.clone(), service.name.clone());
     let opened = OtpOpened { id, service: owner, user, seal, over_at, contacts };
@@ -382,7 +383,7 @@ mod tests {
         assert_eq!((&*read.user, read.code.as_deref(), read.ttl_s), ("ada", Some("12345"), 60));
         assert!(read.contacts.is_some());
         for (text, pointer) in [
-            (r#"{}"#, "/user"),
+            ("{}", "/user"),
             (r#"{"user":""}"#, "/user"),
             (r#"{"user":"a","code":"123"}"#, "/code"),
             (r#"{"user":"a","code":"12 34"}"#, "/code"),

@@ -53,6 +53,15 @@ pub struct ProviderConfig {
 }
 
 impl ProviderConfig {
+    /// Whether callbacks prove themselves alike.
+    pub fn believes_as(&self, other: &ProviderConfig) -> bool {
+        let twilio = |of: &ProviderConfig| {
+            of.twilio.as_ref().map(|twilio| (twilio.status_callback.clone(), twilio.auth_token.clone()))
+        };
+        let topics = |of: &ProviderConfig| of.ses.as_ref().map(|ses| ses.topic_arns.clone());
+        twilio(self) == twilio(other) && topics(self) == topics(other)
+    }
+
     /// Of the accounts that there are.
     pub fn names(&self) -> Vec<&'static str> {
         let all = [

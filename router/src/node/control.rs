@@ -1,20 +1,26 @@
-//! What a running router takes over from settings that changed: who may call, their quotas and rights, the limits.
+//! What a running router takes over from settings that changed: who may call, their quotas and rights, the limits, and the
+//! keys of providers' accounts.
 //!
 //! Everything else (where it listens, what it keeps and where, Kafka) is read at a start; that it changed is said, not
 //! passed over. Called by the signals' thread of a program, with settings that were checked as a whole.
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::inputs::Input;
 use crate::api::WeakApp;
 use crate::config::Config;
 use crate::owner::OwnerLimits;
+use crate::provider::carriers::Carriers;
+use crate::provider::dispatch;
 
 /// A hold on a running router that does not keep it running.
 #[derive(Debug)]
 pub struct Control {
     pub(super) app: WeakApp,
     pub(super) inputs: mpsc::WeakSender<Input>,
+    /// Where connections to providers live.
+    pub(super) runtime: Handle,
     /// As it was started.
     pub(super) started: Config,
 }
@@ -27,6 +33,8 @@ impl Control {
             app.metrics.add_services(config.services.iter().map(|service| service.name.as_str()));
             app.intake.change_services(&config.services);
             app.access.change(config);
+            let _inside = self.runtime.enter();
+            app.dispatch.change(dispatch::accounts(&Carriers::new(&config.providers, app.clock)));
             // Gone only with the owner, and then nothing is limited any more.
             let _owner_gone = inputs.blocking_send(Input::Limits(owner_limits(config)));
         }
@@ -36,7 +44,7 @@ impl Control {
     /// The same, with one line in the log of what was taken over, and one of what was not.
     pub fn say_reloaded(&self, config: &Config) {
         let waiting = self.reload(config);
-        tracing::info!("service keys, rights, quotas, limits and origins reloaded");
+        tracing::info!("service keys, rights, quotas, limits, origins and providers' accounts reloaded");
         if !waiting.is_empty() {
             tracing::warn!("changed, and read at the next start only: {}", waiting.join(", "));
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ops::clock::Clock;
@@ -61,7 +61,9 @@ struct Item {
 pub type Done = (DeliveryKey, Outcome);
 
 struct Post {
-    account: Account,
+    way: Way,
+    /// A reload of the settings brings another one.
+    carrier: RwLock<Arc<dyn Carrier>>,
     lane: Mutex<Lane<Item>>,
     /// Has the worker look at the lane again.
     wake: mpsc::Sender<()>,
@@ -137,7 +139,8 @@ pub struct Dispatch {
 
 impl std::fmt::Debug for Dispatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.posts.iter().flatten().map(|post| &post.account)).finish()
+        let posts = self.posts.iter().flatten();
+        f.debug_list().entries(posts.map(|post| post.carrier().name())).finish()
     }
 }
 
@@ -156,7 +159,8 @@ impl Dispatch {
             let lane = Mutex::new(Lane::new(account.budget, rules));
             let way = account.way;
             watch.add_provider(way);
-            let post = Arc::new(Post { account, lane, wake, counts: Counts::default() });
+            let carrier = RwLock::new(account.carrier);
+            let post = Arc::new(Post { way, carrier, lane, wake, counts: Counts::default() });
             posts[way as usize] = Some(Arc::clone(&post));
             let metrics = Arc::clone(metrics);
             let worker = Worker { post, inputs: inputs.clone(), clock, watch: watch.clone(), metrics };
@@ -166,7 +170,17 @@ impl Dispatch {
     }
 
     pub fn ways(&self) -> Ways {
-        Ways::of(self.posts.iter().flatten().map(|post| post.account.way))
+        Ways::of(self.posts.iter().flatten().map(|post| post.way))
+    }
+
+    /// Other keys, addresses and senders from here on, of accounts that there were. What is under way ends as it began; what
+    /// waits, and what is known of each account, stays.
+    pub fn change(&self, accounts: Vec<Account>) {
+        for account in accounts {
+            if let Some(post) = &self.posts[account.way as usize] {
+                *post.carrier.write().unwrap_or_else(PoisonError::into_inner) = account.carrier;
+            }
+        }
     }
 
     /// Never waits. Calls that need nobody's answer come back at once: this one, or a less urgent one that made room.
@@ -257,12 +271,16 @@ impl Post {
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn carrier(&self) -> Arc<dyn Carrier> {
+        Arc::clone(&self.carrier.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn shown(&self) -> Shown {
         let lane = self.lane();
         let taken_at = self.counts.taken_at.load(Ordering::Relaxed);
         Shown {
-            provider: self.account.carrier.name(),
-            way: self.account.way.name(),
+            provider: self.carrier().name(),
+            way: self.way.name(),
             breaker: lane.breaker(),
             waiting: lane.waiting(),
             under_way: lane.under_way(),
@@ -305,7 +323,7 @@ impl Worker {
 
     async fn send(self, item: Item, is_probe: bool) {
         let answer = match item.letter(self.clock.wall()) {
-            Some(letter) => self.post.account.carrier.send(&letter).await,
+            Some(letter) => self.post.carrier().send(&letter).await,
             // Its life is over: the owner sees that, too.
             None => return self.pass(item, is_probe).await,
         };
@@ -343,21 +361,21 @@ impl Worker {
     }
 
     fn tell(&self, answer: &Answer, change: Option<Change>) {
-        let Account { way, carrier, .. } = &self.post.account;
+        let (way, carrier) = (self.post.way, self.post.carrier());
         match change {
             Some(Change::Opened) => {
                 let why = format!("{} failed too often, at last with {}", carrier.name(), words(answer));
-                self.watch.provider_broken(*way, Some(&why));
+                self.watch.provider_broken(way, Some(&why));
             }
-            Some(Change::Closed) => self.watch.provider_broken(*way, None),
+            Some(Change::Closed) => self.watch.provider_broken(way, None),
             None => {}
         }
         match answer {
             Answer::Refused(refusal) if policy::policy(refusal.class).wakes => {
                 let why = format!("{} refuses our account: {}", carrier.name(), words(answer));
-                self.watch.provider_refuses(*way, Some(&why));
+                self.watch.provider_refuses(way, Some(&why));
             }
-            Answer::Taken { .. } => self.watch.provider_refuses(*way, None),
+            Answer::Taken { .. } => self.watch.provider_refuses(way, None),
             _ => {}
         }
     }
@@ -402,4 +420,85 @@ pub fn budget(way: Way) -> Budget {
         Way::Voice => (1, 8),
     };
     Budget { per_s, at_once }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Channel;
+    use async_trait::async_trait;
+    use uuid::Uuid;
+    use wire::message::Priority;
+
+    /// Takes everything, under a name of its own.
+    struct Named(&'static str);
+
+    #[async_trait]
+    impl Carrier for Named {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        async fn send(&self, _letter: &Letter) -> Answer {
+            Answer::Taken { reference: Some(self.0.to_owned()) }
+        }
+    }
+
+    fn account(name: &'static str) -> Account {
+        Account { way: Way::Sms, carrier: Arc::new(Named(name)), budget: budget(Way::Sms) }
+    }
+
+    fn call(to: &[Address]) -> ProviderCall {
+        ProviderCall {
+            delivery: DeliveryKey { id: Uuid::nil(), channel: Channel::Sms, user: "ann".to_owned() },
+            addresses: to.to_vec(),
+            service: "svc".to_owned(),
+            priority: Priority::Normal,
+            category: None,
+            title: Some("t".to_owned()),
+            body: None,
+            data: None,
+            collapse_key: None,
+            accepted_at: Wall(0),
+            expires_at: None,
+            attempt: 1,
+            again: false,
+        }
+    }
+
+    async fn said(inputs: &mut mpsc::Receiver<Input>) -> Vec<Said> {
+        match inputs.recv().await.expect("an answer") {
+            Input::Outcome { outcome: Outcome::Letters(letters), .. } => {
+                letters.into_iter().map(|one| one.said).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn taken(by: &str) -> Said {
+        Said::Answer(Answer::Taken { reference: Some(by.to_owned()) })
+    }
+
+    #[test]
+    fn what_a_reload_brings_carries_from_then_on_and_a_way_without_an_account_says_so_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(std::iter::empty())));
+            let (inputs, mut answers) = mpsc::channel(8);
+            let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
+            let watch = Watch::new(clock);
+            let dispatch = Dispatch::start(vec![account("old")], rules, &inputs, (clock, &watch), &metrics);
+            let phone = Address::Phone("+4930123456".to_owned());
+            assert!(dispatch.take(call(std::slice::from_ref(&phone))).is_empty());
+            assert_eq!(said(&mut answers).await, [taken("old")]);
+            dispatch.change(vec![account("new")]);
+            let two = [phone, Address::Email("ann@example.org".to_owned())];
+            assert!(dispatch.take(call(&two)).is_empty(), "one of two is not asked, and the other is");
+            let both = said(&mut answers).await;
+            assert!(both.contains(&taken("new")), "{both:?}");
+            assert!(both.iter().any(|said| matches!(said, Said::Held { why: Held::Broken, .. })), "{both:?}");
+            let shown = dispatch.shown();
+            assert_eq!((shown[0].provider, shown[0].answers["taken"]), ("new", 2), "counts go on");
+        });
+    }
 }
