@@ -4,6 +4,7 @@
 //! `ingest::http` is one notification, `ingest::batch` many; both come through [`Intake::accept`]. From here a record
 //! goes to the `journal`, and from there to the `owner`.
 
+use std::future::{Future, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -125,8 +126,20 @@ impl Intake {
         key: Option<&str>,
         bytes: &[u8],
     ) -> Result<Accepted, Problem> {
+        self.accept_behind(service, request, key, bytes, ready(Ok(()))).await
+    }
+
+    /// The same for what needs something `before` it is promised: done once everything else allows it.
+    pub async fn accept_behind(
+        &self,
+        service: &Service,
+        request: Request,
+        key: Option<&str>,
+        bytes: &[u8],
+        before: impl Future<Output = Result<(), Problem>> + Send,
+    ) -> Result<Accepted, Problem> {
         let began = self.clock.mono();
-        let result = self.promise(service, request, key, bytes).await;
+        let result = self.promise(service, request, key, bytes, before).await;
         let taken = match &result {
             Ok((_, taken)) => *taken,
             Err(problem) => Taken::Refused(problem.kind),
@@ -142,6 +155,7 @@ impl Intake {
         request: Request,
         key: Option<&str>,
         bytes: &[u8],
+        before: impl Future<Output = Result<(), Problem>> + Send,
     ) -> Result<(Accepted, Taken), Problem> {
         rights(service, &request)?;
         let Ok(_place) = self.room.try_acquire() else {
@@ -149,7 +163,7 @@ impl Intake {
         };
         let Some(key) = key else {
             let id = ids::fresh(self.clock.wall());
-            return Ok((self.spend_and_append(service, id, request).await?, Taken::Accepted));
+            return Ok((self.spend_and_append(service, id, request, before).await?, Taken::Accepted));
         };
         let id = ids::for_key(&service.name, key);
         let Some(_held) = self.in_flight.hold(id) else {
@@ -164,7 +178,7 @@ impl Intake {
                 Err(Problem::new(Kind::KeyReused, "a key names one request; use a new key for a new one"))
             }
             Begun::New(attempt) => {
-                let accepted = self.spend_and_append(service, id, request).await?;
+                let accepted = self.spend_and_append(service, id, request, before).await?;
                 if let Err(error) = self.idempotency.finish(attempt, &accepted) {
                     // The record is durable; a retry appends it again under the same id and collapses in the owner.
                     tracing::warn!(%error, "an answer was not remembered under its idempotency key");
@@ -179,6 +193,7 @@ impl Intake {
         service: &Service,
         id: Uuid,
         request: Request,
+        before: impl Future<Output = Result<(), Problem>> + Send,
     ) -> Result<Accepted, Problem> {
         let spent = match self.quotas.of(&service.name) {
             Some(quota) => {
@@ -190,7 +205,10 @@ impl Intake {
         let began = self.clock.mono();
         let promise = Promise { service: service.name.as_str().into(), deliveries: deliveries(&request) };
         let draft = Draft { id, service: service.name.clone(), accepted_at: self.clock.wall(), request };
-        let result = self.journal.append(draft).await;
+        let result = match before.await {
+            Ok(()) => self.journal.append(draft).await.map_err(|error| append_fault(&error)),
+            Err(problem) => Err(problem),
+        };
         self.metrics.append_seconds.observe(self.clock.mono().since(began));
         match result {
             Ok(appended) => {
@@ -198,11 +216,11 @@ impl Intake {
                 let status_url = format!("/v1/notifications/{id}");
                 Ok(Accepted { id, seq: appended.seq, durable_in: appended.durable_in, status_url })
             }
-            Err(error) => {
+            Err(problem) => {
                 if let Some((quota, taken)) = spent {
                     lock(&quota).give_back(taken);
                 }
-                Err(append_fault(&error))
+                Err(problem)
             }
         }
     }

@@ -13,11 +13,15 @@ use wire::time::Wall;
 use crate::contacts::Contacts;
 use crate::record::Channel;
 use crate::store::codec::{Decoder, Encoder};
-use crate::store::{Space, StoreError};
+use crate::store::keys;
+use crate::store::turn::Turn;
+use crate::store::{Space, Store, StoreError};
 
 pub mod backup;
 
 const VERSION: u8 = 1;
+/// The kind of row behind a user's key in [`Space::People`]; the service's name follows it. Persistent.
+const KIND: u8 = b'o';
 /// Digits of a code that is drawn here.
 const DIGITS: usize = 6;
 /// Wrong guesses that one code bears.
@@ -98,6 +102,8 @@ pub struct Otp {
     pub guesses_left: u8,
     /// On the owner's steady clock.
     pub over_at: Wall,
+    /// The same by the date, for people.
+    pub expires_at: Wall,
     pub verified_at: Option<Wall>,
     /// Where it goes, in place of what is known of the user.
     pub contacts: Option<Contacts>,
@@ -141,7 +147,7 @@ impl Otp {
     pub fn encode(&self) -> Bytes {
         let mut row = Encoder::new(VERSION);
         row.text(&self.service).text(&self.user).run(&self.seal);
-        row.u8(self.guesses_left).wall(self.over_at).optional_wall(self.verified_at);
+        row.u8(self.guesses_left).wall(self.over_at).wall(self.expires_at).optional_wall(self.verified_at);
         row.json(&self.contacts);
         row.finish()
     }
@@ -150,9 +156,63 @@ impl Otp {
         let mut row = Decoder::new(Space::Otp, row, VERSION)?;
         let (service, user, seal) = (row.text()?, row.text()?, row.bytes()?);
         let seal = seal.try_into().map_err(|_| row.damaged("a seal of another length"))?;
-        let (guesses_left, over_at, verified_at) = (row.u8()?, row.wall()?, row.optional_wall()?);
+        let (guesses_left, over_at, expires_at) = (row.u8()?, row.wall()?, row.wall()?);
+        let verified_at = row.optional_wall()?;
         let contacts = serde_json::from_slice(&row.rest()).map_err(|error| row.damaged(error.to_string()))?;
-        Ok(Otp { service, user, seal, guesses_left, over_at, verified_at, contacts })
+        Ok(Otp { service, user, seal, guesses_left, over_at, expires_at, verified_at, contacts })
+    }
+}
+
+/// What is known of a user's codes of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recent {
+    /// The newest code: the only one that is good.
+    pub newest: Uuid,
+    /// Wrong guesses of whatever code, the oldest first; on the owner's steady clock.
+    wrong: Vec<Wall>,
+}
+
+/// Wrong guesses at all codes of one user and service within [`WRONG_WITHIN_US`]: whoever can have codes sent must not have
+/// a few guesses more with each.
+const WRONG_MAX: usize = 20;
+const WRONG_WITHIN_US: i64 = 3_600_000_000;
+
+impl Recent {
+    fn key(user: &str, service: &str) -> Vec<u8> {
+        keys::within(&keys::user(user), &[&[KIND], service.as_bytes()].concat())
+    }
+
+    pub fn load<S: Store>(turn: &Turn<S>, user: &str, service: &str) -> Result<Recent, StoreError> {
+        let row = turn.get(Space::People, &Recent::key(user, service))?;
+        Ok(row.map(Recent::decode).transpose()?.unwrap_or_default())
+    }
+
+    pub fn keep<S: Store>(&self, turn: &mut Turn<S>, user: &str, service: &str) {
+        let mut row = Encoder::new(VERSION);
+        row.run(self.newest.as_bytes()).u32(self.wrong.len() as u32);
+        for at in &self.wrong {
+            row.wall(*at);
+        }
+        turn.put(Space::People, Recent::key(user, service), row.finish());
+    }
+
+    fn decode(row: Bytes) -> Result<Recent, StoreError> {
+        let mut row = Decoder::new(Space::People, row, VERSION)?;
+        let newest = row.bytes()?.try_into().map_err(|_| row.damaged("an id of another length"))?;
+        let count = row.count(8)?;
+        let wrong = (0..count).map(|_| row.wall()).collect::<Result<_, _>>()?;
+        Ok(Recent { newest: Uuid::from_bytes(newest), wrong })
+    }
+
+    pub fn may_guess(&self, steady: Wall) -> bool {
+        let since = steady.0.saturating_sub(WRONG_WITHIN_US);
+        self.wrong.iter().filter(|at| at.0 > since).count() < WRONG_MAX
+    }
+
+    pub fn note_wrong(&mut self, steady: Wall) {
+        let since = steady.0.saturating_sub(WRONG_WITHIN_US);
+        self.wrong.retain(|at| at.0 > since);
+        self.wrong.push(steady);
     }
 }
 
@@ -174,6 +234,7 @@ mod tests {
             seal: key().seal(ID, code),
             guesses_left: GUESSES_MAX,
             over_at: Wall(2_000),
+            expires_at: Wall(2_500),
             verified_at: None,
             contacts: None,
         }

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use ops::clock::Clock;
 use url::Url;
 
-use super::App;
 use super::problem::Kind;
+use super::{App, body};
 use crate::config::{Hidden, ProviderConfig};
-use crate::limits::CALLBACK_BYTES_MAX;
+use crate::limits::{BODY_WITHIN, CALLBACK_BYTES_MAX};
 use crate::owner::{Command, Receipt, Told};
 use crate::provider::callback::certificates::{NotTaken, Sns};
 use crate::provider::callback::sns::Believed;
@@ -86,11 +86,7 @@ impl Callbacks {
 
     /// The routes, to be merged into the API's, outside of its keys.
     pub fn routes(self) -> Router {
-        Router::new()
-            .route(TWILIO, post(from_twilio))
-            .route(SES, post(from_ses))
-            .layer(DefaultBodyLimit::max(CALLBACK_BYTES_MAX))
-            .with_state(self)
+        Router::new().route(TWILIO, post(from_twilio)).route(SES, post(from_ses)).with_state(self)
     }
 
     async fn take(&self, receipt: Option<callback::Receipt>) -> StatusCode {
@@ -102,13 +98,23 @@ impl Callbacks {
     }
 }
 
+/// Anybody may send one: within bounds of bytes and time.
+async fn whole(body: Body) -> Result<Bytes, StatusCode> {
+    let read = body::whole(body, CALLBACK_BYTES_MAX, BODY_WITHIN).await;
+    read.map_err(|problem| StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::BAD_REQUEST))
+}
+
 async fn from_twilio(
     State(callbacks): State<Callbacks>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> StatusCode {
     let Some((url, token)) = &callbacks.0.twilio else { return StatusCode::NOT_FOUND };
+    let body = match whole(body).await {
+        Ok(body) => body,
+        Err(status) => return status,
+    };
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let told = twilio::Told {
         query: query.as_deref().unwrap_or_default(),
@@ -123,8 +129,12 @@ async fn from_twilio(
     }
 }
 
-async fn from_ses(State(callbacks): State<Callbacks>, body: Bytes) -> StatusCode {
+async fn from_ses(State(callbacks): State<Callbacks>, body: Body) -> StatusCode {
     let Some(sns) = &callbacks.0.sns else { return StatusCode::NOT_FOUND };
+    let body = match whole(body).await {
+        Ok(body) => body,
+        Err(status) => return status,
+    };
     match sns.read(&body, callbacks.0.clock.wall()).await {
         Ok(Believed::News(receipt)) => callbacks.take(receipt).await,
         Ok(Believed::Confirm(_)) => {

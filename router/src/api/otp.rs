@@ -12,7 +12,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 use wire::message::Priority;
 use wire::time::Wall;
@@ -44,6 +44,8 @@ const TTL_S_MAX: u32 = 3_600;
 const CODE_CHARS: std::ops::RangeInclusive<usize> = 4..=12;
 /// Slow hashes that are computed at once.
 const HASHES_AT_ONCE: usize = 2;
+/// How long a place among them is waited for.
+const PLACE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the handlers need.
 #[derive(Debug)]
@@ -123,18 +125,19 @@ pub(super) async fn post(
     let id = ids::for_key(&service.name, &key);
     let code = asked.code.unwrap_or_else(|| app.codes.key.code(id));
     let now = app.clock.wall();
-    let over_at = now + Duration::from_secs(asked.ttl_s.into());
-    let contacts = asked.contacts.map(|asked| asked.stamped(&Contacts::default(), now));
-    let seal = app.codes.key.seal(id, &code);
-    let (user, owner) = (asked.user.clone(), service.name.clone());
-    let opened = OtpOpened { id, service: owner, user, seal, over_at, contacts };
-    app.command(Command::OpenOtp(Box::new(opened))).await?;
+    let opened = OtpOpened {
+        id,
+        service: service.name.clone(),
+        user: asked.user.clone(),
+        seal: app.codes.key.seal(id, &code),
+        expires_at: now + Duration::from_secs(asked.ttl_s.into()),
+        contacts: asked.contacts.map(|asked| asked.stamped(&Contacts::default(), now)),
+    };
     let notification = notification(&app.codes.rules, asked.user, &code, asked.ttl_s);
-    let accepted = app.intake.accept(&service, notification, Some(&key), &bytes).await?;
-    let rungs = app.codes.rules.ladder.iter().map(|channel| waiting(*channel)).collect();
-    let shown =
-        Shown { id: accepted.id, state: "sending", expires_at: over_at, rungs, offer_backup_codes: false };
-    let location = format!("/v1/otp/{}", accepted.id);
+    let open = async { app.command(Command::OpenOtp(Box::new(opened))).await.map(drop) };
+    app.intake.accept_behind(&service, notification, Some(&key), &bytes, open).await?;
+    let shown = look(&app, id).await?.map(|(_, shown)| shown).ok_or_else(not_found)?;
+    let location = format!("/v1/otp/{id}");
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(shown)).into_response())
 }
 
@@ -167,18 +170,23 @@ pub(super) async fn show(
     caller: Caller,
     Named(id): Named<Uuid>,
 ) -> Result<axum::Json<Shown>, Problem> {
+    let found = look(&app, id).await?.filter(|(service, _)| caller.may_see(service));
+    found.map(|(_, shown)| axum::Json(shown)).ok_or_else(not_found)
+}
+
+/// Whose code it is, and how far it came.
+async fn look(app: &App, id: Uuid) -> Result<Option<(String, Shown)>, Problem> {
     let found = app.look(move |parts| {
         let Some(otp) = parts.view.otp(id)? else { return Ok::<_, StoreError>(None) };
         let left = parts.view.backup_codes(&otp.user)?.map_or(0, |codes| codes.hashes.len());
         Ok(Some((otp, parts.view.timeline(id)?, left)))
     });
-    let (otp, timeline, left) =
-        found.await?.filter(|(otp, ..)| caller.may_see(&otp.service)).ok_or_else(not_found)?;
+    let Some((otp, timeline, left)) = found.await? else { return Ok(None) };
     let rungs = rungs(&app.codes.rules, timeline.as_ref());
-    let now = app.clock.wall();
-    let state = state(&app.codes.rules, &otp, &rungs, now);
+    let state = state(&app.codes.rules, &otp, &rungs, app.clock.wall());
     let offer_backup_codes = state == "exhausted" && left > 0;
-    Ok(axum::Json(Shown { id, state, expires_at: otp.over_at, rungs, offer_backup_codes }))
+    let shown = Shown { id, state, expires_at: otp.expires_at, rungs, offer_backup_codes };
+    Ok(Some((otp.service, shown)))
 }
 
 /// As the settings name them; what went out under others stands in front.
@@ -198,18 +206,20 @@ fn rungs(rules: &Rules, timeline: Option<&Timeline>) -> Vec<Rung> {
 
 fn state(rules: &Rules, otp: &Otp, rungs: &[Rung], now: Wall) -> &'static str {
     let is = |rung: &Rung, states: &[&str]| states.contains(&rung.state.as_str());
-    // A mail server's word is all that there is of an e-mail.
-    let is_there = |rung: &Rung| {
-        is(rung, &["delivered"]) || (rung.channel == Channel::Email && is(rung, &["handed_over"]))
-    };
-    let is_over = |rung: &Rung| {
+    let is_late = |rung: &Rung| {
         let within = rules.within_s.get(&rung.channel).copied().unwrap_or_default();
-        let is_late = rung.at.is_some_and(|at| at + Duration::from_secs(within.into()) < now);
-        !is(rung, &["waiting", "open"]) && (!is(rung, &["handed_over", "unknown"]) || is_late)
+        rung.at.is_some_and(|at| at + Duration::from_secs(within.into()) < now)
+    };
+    // A mail server's word is all that there is of an e-mail.
+    let is_mailed =
+        |rung: &Rung| rung.channel == Channel::Email && is(rung, &["handed_over"]) && !is_late(rung);
+    let is_there = |rung: &Rung| is(rung, &["delivered"]) || is_mailed(rung);
+    let is_over = |rung: &Rung| {
+        !is(rung, &["waiting", "open"]) && (!is(rung, &["handed_over", "unknown"]) || is_late(rung))
     };
     if otp.verified_at.is_some() {
         "verified"
-    } else if otp.over_at <= now {
+    } else if otp.expires_at <= now {
         "expired"
     } else if rungs.iter().any(is_there) {
         "delivered"
@@ -279,7 +289,9 @@ pub(super) async fn make_backup_codes(
     validate::name(&user, "/user")?;
     let codes = backup::draw();
     let drawn = codes.clone();
-    let hashed = hash(&app, move || drawn.iter().map(|code| backup::hash(code)).collect::<Result<_, _>>());
+    let hashed = hash(place(&app).await?, move || {
+        drawn.iter().map(|code| backup::hash(code)).collect::<Result<_, _>>()
+    });
     let hashes: Vec<String> = hashed.await?.map_err(|_| unavailable("the codes cannot be hashed"))?;
     app.command(Command::PutBackupCodes { user, hashes }).await?;
     let headers = [(header::CACHE_CONTROL, "no-store")];
@@ -295,14 +307,16 @@ pub(super) async fn verify_backup_code(
 ) -> Result<axum::Json<Verdict>, Problem> {
     let CodeAsked { code } = body::json(request).await?;
     validate::name(&user, "/user")?;
+    let wrong = axum::Json(Verdict { verified: false, left: None });
+    // What cannot be one, and what cannot be compared now, costs no try.
+    let Some(normal) = backup::normal(&code) else { return Ok(wrong) };
+    let place = place(&app).await?;
     let hashes = match app.command(Command::TryBackupCode { user: user.clone() }).await? {
         Answer::BackupCodes(hashes) => hashes,
         Answer::Guessed(guess) => return Err(Problem::new(Kind::Over, over(guess))),
         _ => return Err(unavailable("the owner does not answer")),
     };
-    let wrong = axum::Json(Verdict { verified: false, left: None });
-    let Some(normal) = backup::normal(&code) else { return Ok(wrong) };
-    let matching = hash(&app, move || hashes.into_iter().find(|hash| backup::matches(hash, &normal)));
+    let matching = hash(place, move || hashes.into_iter().find(|hash| backup::matches(hash, &normal)));
     let Some(hash) = matching.await? else { return Ok(wrong) };
     match app.command(Command::TakeBackupCode { user, hash }).await? {
         Answer::BackupCodeTaken { left } => Ok(axum::Json(Verdict { verified: true, left: Some(left) })),
@@ -311,18 +325,24 @@ pub(super) async fn verify_backup_code(
     }
 }
 
-/// A few at once, off the threads that carry requests.
-async fn hash<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    let busy = || unavailable("too many codes are being hashed");
-    let one_of_them = Arc::clone(&app.codes.hashing).acquire_owned();
-    let one_of_them = tokio::time::timeout(Duration::from_secs(5), one_of_them).await;
-    let one_of_them = one_of_them.map_err(|_| busy())?.map_err(|_| busy())?;
+/// Of those who may hash at once.
+async fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    let place = Arc::clone(&app.codes.hashing).acquire_owned();
+    let place = tokio::time::timeout(PLACE_WITHIN, place).await.ok().and_then(Result::ok);
+    place.ok_or_else(|| unavailable("too many codes are being hashed"))
+}
+
+/// Off the threads that carry requests.
+async fn hash<T: Send + 'static>(
+    place: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     let worked = tokio::task::spawn_blocking(move || {
         let result = work();
-        drop(one_of_them);
+        drop(place);
         result
     });
-    worked.await.map_err(|_| busy())
+    worked.await.map_err(|_| unavailable("the codes cannot be hashed"))
 }
 
 #[cfg(test)]
@@ -342,7 +362,8 @@ mod tests {
             user: "ada".into(),
             seal: [0; 32],
             guesses_left: 5,
-            over_at: Wall(300_000_000),
+            over_at: Wall(0),
+            expires_at: Wall(300_000_000),
             verified_at: None,
             contacts: None,
         }
@@ -361,6 +382,7 @@ mod tests {
             ("handed_over", "waiting", late, "sending"),
             ("delivered", "waiting", soon, "delivered"),
             ("dropped", "handed_over", soon, "delivered"),
+            ("dropped", "handed_over", late, "exhausted"),
             ("dropped", "dropped", soon, "exhausted"),
             ("handed_over", "dead_lettered", soon, "sending"),
             ("handed_over", "dead_lettered", late, "exhausted"),

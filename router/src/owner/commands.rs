@@ -93,7 +93,7 @@ pub(super) fn revoke<S: Store>(
 
 /// Every recipient of a notification: a request names fewer than one scan reads. One that was promised and is still
 /// in the journal is cancelled when it comes.
-fn cancel<S: Store>(
+pub(super) fn cancel<S: Store>(
     desk: &mut Desk<S>,
     id: Uuid,
     by: Option<&str>,

@@ -423,7 +423,9 @@ fn set_times<S: Store>(
         // Nobody acknowledges what is held: the next channel waits, too.
         let held = row.deliveries.iter().filter_map(|delivery| held_until(row, delivery.channel)).max();
         desk.set_deadline(row, key, Some(held.unwrap_or(now.steady) + wait));
-    } else if is_waited_for && is_open(row, Channel::Inapp) {
+    } else if !expired && !request.channel_within_s.is_empty() && hopeless(row, absent) {
+        desk.set_deadline(row, key, Some(now.steady));
+    } else if is_waited_for && (is_open(row, Channel::Inapp) || !request.channel_within_s.is_empty()) {
         desk.set_deadline(row, key, Some(now.steady + patience));
     }
     settle_inapp(desk, row, now.wall);

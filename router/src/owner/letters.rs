@@ -12,7 +12,7 @@ use super::otp;
 use crate::contacts::{Contacts, MARK_BYTES};
 use crate::ledger::{LedgerRow, Reason};
 use crate::provider::letter::Address;
-use crate::provider::way::Way;
+use crate::provider::way::{Way, Ways};
 use crate::record::Channel;
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
@@ -131,10 +131,12 @@ pub(super) fn addresses<S: Store>(
     call: &[u8],
 ) -> Result<Result<Vec<Address>, Reason>, StoreError> {
     let ways = desk.config.ways;
-    if !ways.carry(channel) {
-        return Ok(Ok(Vec::new()));
-    }
     let (id, _) = keys::ledger_parts(&call[..call.len().saturating_sub(1)])?;
+    if !ways.carry(channel) {
+        // Nobody is there whom the outbox could tell a code: beside real accounts it would only be taken for a way.
+        let is_lost = ways != Ways::default() && otp::is_code(desk, id)?;
+        return Ok(if is_lost { Err(Reason::NoAddress) } else { Ok(Vec::new()) });
+    }
     let contacts = match otp::contacts(desk, id)? {
         Some(contacts) => contacts,
         None => Contacts::load(&desk.turn, user)?,

@@ -8,14 +8,17 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::clock::Tick;
+use super::commands;
 use super::desk::{Desk, Due};
 use super::marks::{self, Act};
 use super::words::{Answer, OtpOpened};
+use crate::classify::Recipient;
 use crate::contacts::Contacts;
 use crate::ledger::LedgerRow;
 use crate::otp::backup::BackupCodes;
-use crate::otp::{GUESSES_MAX, Guess, Otp, Seal};
+use crate::otp::{GUESSES_MAX, Guess, Otp, Recent, Seal};
 use crate::presence::Presence;
+use crate::store::keys;
 use crate::store::{Space, Store, StoreError};
 
 /// How long a code is still told of when its time is over.
@@ -25,22 +28,47 @@ fn load<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<Option<Otp>, StoreError> {
     desk.turn.get(Space::Otp, id.as_bytes())?.map(Otp::decode).transpose()
 }
 
-/// Given again, it changes nothing.
+/// Given again, it changes nothing once the notification is here; before, what was promised last counts. The user's newest
+/// code of a service takes the place of the one before.
 pub(super) fn open<S: Store>(
     desk: &mut Desk<S>,
     opened: &OtpOpened,
     now: Tick,
 ) -> Result<Answer, StoreError> {
-    let OtpOpened { id, service, user, seal, over_at, contacts } = opened.clone();
-    if load(desk, id)?.is_some() {
-        return Ok(Answer::Done);
+    let OtpOpened { id, service, user, seal, expires_at, contacts } = opened.clone();
+    if let Some(before) = load(desk, id)? {
+        if desk.row(&keys::ledger(id, &Recipient::User(before.user.clone())))?.is_some() {
+            let is_same = before.seal == seal && before.user == user && before.service == service;
+            let other = || Answer::Refused("another code was sent under this key".to_owned());
+            return Ok(if is_same { Answer::Done } else { other() });
+        }
+        desk.unschedule(before.over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
     }
-    let over_at = now.to_steady(over_at);
-    let otp = Otp { service, user, seal, guesses_left: GUESSES_MAX, over_at, verified_at: None, contacts };
+    let mut recent = Recent::load(&desk.turn, &user, &service)?;
+    if recent.newest != id {
+        close(desk, recent.newest, now)?;
+        recent.newest = id;
+        recent.keep(&mut desk.turn, &user, &service);
+    }
+    let over_at = now.to_steady(expires_at);
+    let guesses_left = GUESSES_MAX;
+    let otp = Otp { service, user, seal, guesses_left, over_at, expires_at, verified_at: None, contacts };
     desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
     desk.schedule(over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
     desk.must_persist = true;
     Ok(Answer::Done)
+}
+
+/// It is good no more, and what of it has not gone out does not go out.
+fn close<S: Store>(desk: &mut Desk<S>, id: Uuid, now: Tick) -> Result<(), StoreError> {
+    let Some(mut otp) = load(desk, id)?.filter(|otp| otp.over_at > now.steady) else { return Ok(()) };
+    desk.unschedule(otp.over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
+    (otp.over_at, otp.expires_at) = (now.steady, now.wall);
+    desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
+    desk.schedule(otp.over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
+    // One that is still in the journal is dropped when it comes.
+    let _how_many = commands::cancel(desk, id, None, Some(0), now)?;
+    Ok(())
 }
 
 /// `by`: the service that asks, which must be its own. Right: whoever waits for the user hears that the code came.
@@ -54,14 +82,25 @@ pub(super) fn guess<S: Store>(
     let Some(mut otp) = load(desk, id)?.filter(|otp| otp.service == by) else {
         return Ok(Answer::NotFound);
     };
+    let mut recent = Recent::load(&desk.turn, &otp.user, by)?;
+    if otp.verified_at.is_none() && !recent.may_guess(now.steady) {
+        return Ok(Answer::Guessed(Guess::Spent));
+    }
     let guess = otp.guess(seal, now.steady, now.wall);
     if matches!(guess, Guess::Right | Guess::Wrong { .. }) {
         desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
         desk.must_persist = true;
     }
-    if guess == Guess::Right {
-        let done = marks::act(desk, &otp.user, &[id], Act::Acknowledge, now)?;
-        marks::dismiss(desk, presence, &otp.user, done.first_acted, None, now);
+    match guess {
+        Guess::Right => {
+            let done = marks::act(desk, &otp.user, &[id], Act::Acknowledge, now)?;
+            marks::dismiss(desk, presence, &otp.user, done.first_acted, None, now);
+        }
+        Guess::Wrong { .. } => {
+            recent.note_wrong(now.steady);
+            recent.keep(&mut desk.turn, &otp.user, by);
+        }
+        Guess::Spent | Guess::Over | Guess::Used => {}
     }
     Ok(Answer::Guessed(guess))
 }
@@ -73,6 +112,11 @@ pub(super) fn forget<S: Store>(desk: &mut Desk<S>, key: &[u8]) {
 /// Where the code of this notification goes, if it was said with it.
 pub(super) fn contacts<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<Option<Contacts>, StoreError> {
     Ok(load(desk, id)?.and_then(|otp| otp.contacts))
+}
+
+/// Whether this notification brings a code.
+pub(super) fn is_code<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<bool, StoreError> {
+    Ok(desk.turn.get(Space::Otp, id.as_bytes())?.is_some())
 }
 
 /// No channel is left: people are told, unless the code was verified or its time is over.

@@ -7,7 +7,7 @@ use super::clock::Tick;
 use super::desk::Desk;
 use super::outcomes;
 use super::words::{Answer, DeliveryKey, Receipt, Told};
-use super::{erasure, people};
+use super::{erasure, otp, people};
 use crate::classify::Recipient;
 use crate::ledger::{Event, What};
 use crate::provider::letter::Class;
@@ -19,7 +19,13 @@ pub(super) fn told<S: Store>(desk: &mut Desk<S>, told: &Told, now: Tick) -> Resu
     let Told { delivery, channel, to, receipt } = told;
     if let Some(why) = suppresses(receipt) {
         let of = delivery.as_ref().map(|delivery| delivery.user.as_str());
-        people::suppress(desk, *channel, (to.as_ref(), of), why, now)?;
+        // A code may have gone where the user is not reached otherwise.
+        let said = match delivery {
+            Some(delivery) => otp::contacts(desk, delivery.id)?,
+            None => None,
+        };
+        let said = said.and_then(|contacts| contacts.addresses(*channel).pop());
+        people::suppress(desk, *channel, (to.as_ref().or(said.as_ref()), of), why, now)?;
     }
     match delivery {
         Some(delivery) => note(desk, delivery, receipt, now),

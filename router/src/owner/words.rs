@@ -228,7 +228,7 @@ pub struct OtpOpened {
     pub service: String,
     pub user: String,
     pub seal: Seal,
-    pub over_at: Wall,
+    pub expires_at: Wall,
     /// Where it goes, in place of what is known of the user.
     pub contacts: Option<Contacts>,
 }
@@ -237,7 +237,7 @@ impl std::fmt::Debug for OtpOpened {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OtpOpened")
             .field("id", &self.id)
-            .field("over_at", &self.over_at)
+            .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use router::owner::{Answer, Answered, Command, DeliveryKey, OtpOpened, Outcome, 
 use router::provider::letter::{self, Address, Class, Refusal};
 use router::provider::way::{Way, Ways};
 use router::record::Channel;
+use router::store::{Order, Range, Space, Store};
 use serde_json::json;
 use uuid::Uuid;
 use wire::time::Wall;
@@ -42,7 +43,7 @@ fn send(world: &mut World, contacts: Option<router::contacts::Contacts>) -> Uuid
         service: "svc".to_owned(),
         user: "ann".to_owned(),
         seal: seal(id, "314159"),
-        over_at: Wall(world.wall) + LIFE,
+        expires_at: Wall(world.wall) + LIFE,
         contacts,
     };
     assert_eq!(world.command(Command::OpenOtp(Box::new(opened))), Answer::Done);
@@ -143,7 +144,7 @@ fn a_verified_code_ends_the_ladder_and_is_good_once() {
 }
 
 #[test]
-fn a_crash_gives_no_guess_back_and_opening_again_changes_nothing() {
+fn a_crash_gives_no_guess_back_and_another_code_under_the_same_key_is_refused() {
     let mut world = world();
     let id = send(&mut world, None);
     for left in (0..5).rev() {
@@ -151,36 +152,112 @@ fn a_crash_gives_no_guess_back_and_opening_again_changes_nothing() {
         world.crash();
         world.seen.answers.clear();
     }
-    let again = OtpOpened {
-        id,
-        service: "svc".to_owned(),
-        user: "ann".to_owned(),
-        seal: seal(id, "000000"),
-        over_at: Wall(i64::MAX / 2),
-        contacts: None,
+    let again = |code: &str| {
+        Command::OpenOtp(Box::new(OtpOpened {
+            id,
+            service: "svc".to_owned(),
+            user: "ann".to_owned(),
+            seal: seal(id, code),
+            expires_at: Wall(i64::MAX / 2),
+            contacts: None,
+        }))
     };
-    assert_eq!(world.command(Command::OpenOtp(Box::new(again))), Answer::Done);
+    assert_eq!(world.command(again("314159")), Answer::Done);
+    assert!(matches!(world.command(again("000000")), Answer::Refused(_)));
     assert_eq!(guess(&mut world, id, "314159"), Answer::Guessed(Guess::Spent));
+}
+
+#[test]
+fn until_its_notification_is_there_what_was_promised_last_counts() {
+    let mut world = world();
+    let id = Uuid::from_u128(4_711);
+    for code in ["111111", "222222"] {
+        let opened = OtpOpened {
+            id,
+            service: "svc".to_owned(),
+            user: "ann".to_owned(),
+            seal: seal(id, code),
+            expires_at: Wall(world.wall) + LIFE,
+            contacts: None,
+        };
+        assert_eq!(world.command(Command::OpenOtp(Box::new(opened))), Answer::Done);
+        world.pass(SECOND);
+    }
+    assert_eq!(guess(&mut world, id, "111111"), Answer::Guessed(Guess::Wrong { left: 4 }));
+    assert_eq!(guess(&mut world, id, "222222"), Answer::Guessed(Guess::Right));
+}
+
+#[test]
+fn a_newer_code_takes_the_place_of_the_older_one_and_stops_its_ladder() {
+    let mut world = world();
+    let first = send(&mut world, None);
+    answer(&mut world, &taken());
+    world.pass(SECOND);
+    let second = send(&mut world, None);
+    answer(&mut world, &taken());
+    assert_eq!(guess(&mut world, first, "314159"), Answer::Guessed(Guess::Over));
+    world.pass(20 * SECOND);
+    let call = world.seen.calls.pop().expect("e-mail");
+    assert_eq!((call.delivery.id, call.delivery.channel), (second, Channel::Email));
+    assert!(world.seen.calls.is_empty(), "the older one goes no further");
+    assert_eq!(guess(&mut world, second, "314159"), Answer::Guessed(Guess::Right));
+    world.balanced();
+}
+
+#[test]
+fn who_has_many_codes_sent_has_no_more_guesses_for_it() {
+    let mut world = world();
+    let mut wrong = 0;
+    for _ in 0..10 {
+        let id = send(&mut world, None);
+        world.seen.calls.clear();
+        for _ in 0..4 {
+            match guess(&mut world, id, "000000") {
+                Answer::Guessed(Guess::Wrong { .. }) => wrong += 1,
+                Answer::Guessed(Guess::Spent) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(wrong, 20);
+    let id = send(&mut world, None);
+    assert_eq!(guess(&mut world, id, "314159"), Answer::Guessed(Guess::Spent));
+    world.pass(Duration::from_secs(3_600));
+    let id = send(&mut world, None);
+    assert_eq!(guess(&mut world, id, "314159"), Answer::Guessed(Guess::Right));
 }
 
 #[test]
 fn a_code_is_over_with_its_time_told_of_for_a_day_and_gone_with_its_person() {
     let mut world = world();
-    let (first, second) = (send(&mut world, None), send(&mut world, None));
+    let first = send(&mut world, None);
     world.seen.calls.clear();
     world.pass(LIFE);
     assert_eq!(guess(&mut world, first, "314159"), Answer::Guessed(Guess::Over));
     assert!(world.view().otp(first).expect("memory").is_some());
     world.pass(Duration::from_secs(24 * 3_600));
     assert_eq!(guess(&mut world, first, "314159"), Answer::NotFound);
-    let third = send(&mut world, None);
+    let second = send(&mut world, None);
     world.command(Command::PutBackupCodes { user: "ann".to_owned(), hashes: vec!["h".to_owned()] });
     world.owner.handle_command(900, Command::Erase { user: "ann".to_owned() }, world.now());
     world.turn();
     world.pass(SECOND);
-    assert_eq!(world.view().otp(third).expect("memory"), None);
-    assert_eq!(world.view().backup_codes("ann").expect("memory"), None);
     assert_eq!(world.view().otp(second).expect("memory"), None);
+    assert_eq!(world.view().backup_codes("ann").expect("memory"), None);
+    let people = world.store.scan(Space::People, &Range::all(), Order::Forward, 10).expect("memory");
+    assert!(people.is_empty(), "{people:?}");
+}
+
+#[test]
+fn a_channel_without_an_account_is_no_way_for_a_code() {
+    let ways = Ways::of([Way::Sms]);
+    let mut world = World::with(OwnerConfig { partitions: PARTITIONS, ways, ..OwnerConfig::default() });
+    world.contacts("ann", &json!({"phone": "+4930123456", "email": "ann@example.org"}));
+    let id = send(&mut world, None);
+    answer(&mut world, &refused());
+    world.pass(Duration::ZERO);
+    assert_eq!((world.seen.calls.len(), exhausted(&world)), (0, 1), "e-mail and voice are not the outbox's");
+    assert_eq!(world.state(id, Channel::Email), "dropped");
 }
 
 #[test]
