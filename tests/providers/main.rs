@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod apns;
+mod callbacks;
 mod fcm;
+mod foreign;
 mod ses;
 mod smtp;
 mod support;

@@ -12,6 +12,11 @@ use crate::support::{carriers, letter, refused, send, taken, unknown};
 
 fn start(secret: Option<&str>) -> (Simulators, Arc<dyn Carrier>) {
     let simulators = Simulators::start();
+    let email = carrier(&simulators, &simulators.of("ses", "url"), secret);
+    (simulators, email)
+}
+
+pub(crate) fn carrier(simulators: &Simulators, endpoint: &str, secret: Option<&str>) -> Arc<dyn Carrier> {
     let of = |key: &str| simulators.of("ses", key);
     let secret = secret.map_or_else(|| of("secret_key"), str::to_owned);
     let file =
@@ -19,15 +24,13 @@ fn start(secret: Option<&str>) -> (Simulators, Arc<dyn Carrier>) {
     let file = simulators.file("aws.credentials", &file);
     let text = format!(
         "[ses]\nregion = \"{}\"\nfrom = \"The Shop <alerts@shop.example>\"\nconfiguration_set = \"events\"\n\
-         access_key_file = \"{file}\"\nendpoint = \"{}\"\n",
+         access_key_file = \"{file}\"\nendpoint = \"{endpoint}\"\n",
         of("region"),
-        of("url"),
     );
-    let email = carriers(&text).email.expect("e-mail");
-    (simulators, email)
+    carriers(&text).email.expect("e-mail")
 }
 
-fn mail() -> Letter {
+pub(crate) fn mail() -> Letter {
     letter(Channel::Email, Address::Email("ada@x.example".to_owned()))
 }
 

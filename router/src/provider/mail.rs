@@ -1,4 +1,4 @@
-//! A letter as an e-mail: subject, text and names, for SES and SMTP alike. Pure.
+//! A letter as an e-mail: subject, text and names, for SES and SMTP alike.
 //!
 //! Nothing of a letter can add a header: the subject is one line, the text is encoded, and addresses are parsed.
 
