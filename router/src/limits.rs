@@ -138,6 +138,8 @@ pub const BLOCKING_THREADS_MAX: usize = 32;
 pub const CARRIER_CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long one letter may take; FCM asks for ten seconds at least.
 pub const CARRIER_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the body of an answer may take whose head has come.
+pub const CARRIER_BODY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a mail server may think about a mail whose text it has.
 pub const CARRIER_MAIL_PATIENCE: Duration = Duration::from_secs(60);
 /// Connections to one mail server.

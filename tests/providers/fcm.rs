@@ -174,7 +174,11 @@ fn a_connection_that_goes_away_is_replaced() {
     fcm.simulators.faults(&json!({ "fcm": { "times": 2, "do": "goaway" } }));
     taken(send(&*fcm.fcm, &push()));
     fcm.simulators.faults(&json!({ "fcm": { "do": "goaway" } }));
-    let answer = send(&*fcm.fcm, &push());
+    // The connection that there is drains meanwhile, and may take some more.
+    let answer = tests::until("it has drained", || match send(&*fcm.fcm, &push()) {
+        Answer::Taken { .. } => None,
+        answer => Some(answer),
+    });
     refused(answer, Class::Fault, "connect");
 }
 

@@ -41,7 +41,7 @@ fn a_mail_is_signed_and_names_its_delivery() {
     mail.delivery.user = "ü".repeat(120);
     assert!(taken(send(&*ses, &mail)).is_some_and(|id| id.starts_with("0102")));
     let document = simulators.received("ses")[0]["content"].clone();
-    assert_eq!(document["FromEmailAddress"], "\"The Shop\" <alerts@shop.example>");
+    assert_eq!(document["FromEmailAddress"], "The Shop <alerts@shop.example>");
     assert_eq!(document["Content"]["Simple"]["Subject"]["Data"], "Disk almost full");
     assert_eq!(document["ConfigurationSetName"], "events");
     let tags = document["EmailTags"].as_array().expect("tags");

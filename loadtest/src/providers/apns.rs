@@ -81,14 +81,13 @@ pub(super) fn error(code: &str) -> Answered {
 }
 
 pub(super) fn take(world: &World, asked: &Asked) -> Done {
-    let answer = match wrong(world, asked) {
-        Some(reason) => error(reason),
-        None => {
-            let id = asked.header("apns-id").map(str::to_owned);
-            Answered { status: 200, headers: Vec::new(), body: Vec::new().into() }.with("apns-id", id)
-        }
-    };
+    let answer = wrong(world, asked).map_or_else(|| sent(asked), error);
     Done { to: address(asked), content: content(asked), answer }
+}
+
+fn sent(asked: &Asked) -> Answered {
+    let id = asked.header("apns-id").map(str::to_owned);
+    Answered { status: 200, headers: Vec::new(), body: Vec::new().into() }.with("apns-id", id)
 }
 
 fn wrong(world: &World, asked: &Asked) -> Option<&'static str> {

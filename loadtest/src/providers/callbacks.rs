@@ -80,7 +80,7 @@ impl Message {
         }
         let mut sorted = form.to_vec();
         sorted.sort();
-        let joined: String = sorted.iter().map(|(key, value)| format!("{key}{value}")).collect();
+        let joined: String = sorted.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]).collect();
         Message {
             url: url.to_owned(),
             kind: "application/x-www-form-urlencoded",

@@ -19,6 +19,7 @@ use super::world::World;
 use crate::limits::SIMULATED_REQUEST_BYTES_MAX;
 
 const LINE_BYTES_MAX: u64 = 4_096;
+const HELLO: &str = "250-simulated\r\n250-8BITMIME\r\n250-AUTH PLAIN LOGIN\r\n250 SIZE 10485760";
 /// Clients that say nothing are sent away (RFC 5321, section 4.5.3.2.7).
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -41,10 +42,7 @@ pub(super) async fn connection(stream: TcpStream, world: Arc<World>) -> io::Resu
         let Some(line) = line(&mut stream).await? else { return Ok(()) };
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => {
-                say(&mut stream, "250-simulated\r\n250-8BITMIME\r\n250-AUTH PLAIN LOGIN\r\n250 SIZE 10485760")
-                    .await?
-            }
+            "EHLO" => say(&mut stream, HELLO).await?,
             "HELO" | "NOOP" => say(&mut stream, "250 simulated").await?,
             "AUTH" => say(&mut stream, "235 2.7.0 Authentication successful").await?,
             "MAIL" => {

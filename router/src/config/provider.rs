@@ -153,17 +153,17 @@ fn web_address(section: &str, key: &str, text: &str) -> Result<Url, ConfigError>
     if !url.username().is_empty() || url.password().is_some() {
         return wrong("a name or a password does not belong into an address".to_owned());
     }
-    if url.scheme() == "http" && !is_loopback(url.host()) {
+    if url.scheme() == "http" && !is_loopback(url.host().as_ref()) {
         return wrong(format!("{text:?} is neither https nor on this machine"));
     }
     Ok(url)
 }
 
-fn is_loopback(host: Option<Host<&str>>) -> bool {
+fn is_loopback(host: Option<&Host<&str>>) -> bool {
     match host {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Domain(name)) => *name == "localhost",
         None => false,
     }
 }

@@ -33,6 +33,7 @@ use crate::limits::CARRIER_PATIENCE;
 
 /// Apple takes a token for an hour, and wants no new one within twenty minutes.
 const RENEWED_AFTER: Duration = Duration::from_secs(40 * 60);
+const REPLACED_EVERY: Duration = Duration::from_secs(20 * 60);
 /// Bytes of a collapse id.
 const COLLAPSE_BYTES_MAX: usize = 64;
 /// Hexadecimal digits of a device token; Apple leaves the length open.
@@ -44,7 +45,14 @@ pub struct Apns {
     config: ApnsConfig,
     key: EcdsaKeyPair,
     clock: Clock,
-    token: Mutex<Option<(HeaderValue, Mono)>>,
+    token: Mutex<Tokens>,
+}
+
+#[derive(Default)]
+struct Tokens {
+    current: Option<(HeaderValue, Mono)>,
+    /// When one was replaced that Apple refused.
+    replaced: Option<Mono>,
 }
 
 impl std::fmt::Debug for Apns {
@@ -67,17 +75,20 @@ impl Apns {
     /// The current token, one for all; a new one in place of `refused`.
     fn token(&self, refused: Option<&HeaderValue>) -> HeaderValue {
         let now = self.clock.mono();
-        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((text, since)) = &*token
+        let mut tokens = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        let Tokens { current, replaced } = &mut *tokens;
+        if let Some((text, since)) = current
             && now.since(*since) < RENEWED_AFTER
-            && refused != Some(text)
         {
-            return text.clone();
+            if refused != Some(text) || replaced.is_some_and(|at| now.since(at) < REPLACED_EVERY) {
+                return text.clone();
+            }
+            *replaced = Some(now);
         }
         let claims = json!({ "iss": self.config.team_id, "iat": self.clock.wall().millis() / 1_000 });
         let text =
             reply::hidden(&format!("bearer {}", jwt::es256(&self.key, Some(&self.config.key_id), &claims)));
-        *token = Some((text.clone(), now));
+        *current = Some((text.clone(), now));
         text
     }
 

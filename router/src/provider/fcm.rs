@@ -173,7 +173,8 @@ struct Problem {
 #[serde(default)]
 struct Status {
     message: String,
-    status: Option<String>,
+    #[serde(rename = "status")]
+    name: Option<String>,
     details: Vec<Detail>,
 }
 
@@ -193,7 +194,7 @@ struct Violation {
 impl Problem {
     fn said(self) -> Said {
         let details = &self.error.details;
-        let code = details.iter().find_map(|detail| detail.error_code.clone()).or(self.error.status);
+        let code = details.iter().find_map(|detail| detail.error_code.clone()).or(self.error.name);
         // One name for both: an argument of ours that is wrong, and a token that is none.
         let names_token = details
             .iter()
@@ -233,5 +234,51 @@ mod tests {
                 "android": { "priority": "HIGH", "ttl": "300s", "notification": { "tag": id } },
             } })
         );
+    }
+
+    /// As recorded at https://bloomberg.github.io/pushiko/fcm_responses, and of
+    /// https://firebase.google.com/docs/cloud-messaging/error-codes (examples 1 and 2).
+    #[test]
+    fn recorded_answers_are_whose_fault_they_are() {
+        let class = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let reply = Reply { status, headers: hyper::HeaderMap::new(), body: body.to_owned().into() };
+            let problem: Problem = serde_json::from_slice(&reply.body).unwrap_or_default();
+            let letter = letter(Channel::Push, Address::Fcm("t".to_owned()));
+            match reply::refused(Speaker::Fcm, &reply, problem.said(), &letter, wire::time::Wall(0)) {
+                Answer::Refused(refusal) => refusal.class,
+                other => panic!("{other:?}"),
+            }
+        };
+        let fcm_error = |code: &str| {
+            format!(
+                "{{\"@type\":\"type.googleapis.com/google.firebase.fcm.v1.FcmError\",\"errorCode\":\"{code}\"}}"
+            )
+        };
+        let body = |code: u16, message: &str, status: &str, details: &str| {
+            format!(
+                "{{\"error\":{{\"code\":{code},\"message\":\"{message}\",\"status\":\"{status}\",\"details\":[{details}]}}}}"
+            )
+        };
+        let violation = |field: &str| {
+            format!(
+                "{{\"@type\":\"type.googleapis.com/google.rpc.BadRequest\",\"fieldViolations\":[{{\"field\":\"{field}\",\"description\":\"x\"}}]}}"
+            )
+        };
+        let invalid = "Request contains an invalid argument.";
+        let no_token = format!("{},{}", fcm_error("INVALID_ARGUMENT"), violation("message.token"));
+        let cases = [
+            (400, body(400, invalid, "INVALID_ARGUMENT", &no_token), Class::Gone),
+            (400, body(400, "Invalid value at 'message.data[0].value'", "INVALID_ARGUMENT", &violation("message.data[0].value")), Class::Content),
+            (400, body(400, "The registration token is not a valid FCM registration token", "INVALID_ARGUMENT", &fcm_error("INVALID_ARGUMENT")), Class::Content),
+            (400, r#"{"error":{"code":400,"message":"Request contains an invalid argument.","status":"INVALID_ARGUMENT"}}"#.to_owned(), Class::Content),
+            (404, body(404, "Requested entity was not found.", "NOT_FOUND", &fcm_error("UNREGISTERED")), Class::Gone),
+            (500, body(500, "Internal error encountered.", "INTERNAL", &fcm_error("INTERNAL")), Class::Fault),
+            (502, "<!DOCTYPE html>\n<html lang=en>\n<title>Error 502 (Server Error)!!1</title>".to_owned(), Class::Fault),
+            (503, body(503, "The service is currently unavailable.", "UNAVAILABLE", &fcm_error("UNAVAILABLE")), Class::Fault),
+        ];
+        for (status, body, expected) in cases {
+            assert_eq!(class(status, &body), expected, "{status} {body}");
+        }
     }
 }

@@ -33,6 +33,8 @@ const RENEWED_BEFORE: Duration = Duration::from_secs(300);
 const USED_BEFORE: Duration = Duration::from_secs(30);
 /// After a failure nobody asks again for so long.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// After a refused token was replaced, so is no other for so long: the next one would be refused, too.
+const REPLACED_EVERY: Duration = Duration::from_secs(60);
 
 /// The current token, and the way to the next.
 pub struct Tokens {
@@ -42,7 +44,13 @@ pub struct Tokens {
     clock: Clock,
     current: Mutex<Option<Token>>,
     /// Held by the one who fetches.
-    gate: tokio::sync::Mutex<Option<(Mono, Refusal)>>,
+    gate: tokio::sync::Mutex<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    failed: Option<(Mono, Refusal)>,
+    replaced: Option<Mono>,
 }
 
 #[derive(Clone)]
@@ -100,7 +108,7 @@ impl Tokens {
         self.another_than("").await
     }
 
-    /// A token that is not `refused`.
+    /// A token that is not `refused`; that one itself, if another was refused just before.
     pub async fn another_than(&self, refused: &str) -> Result<Arc<str>, Refusal> {
         let mut gate = self.gate.lock().await;
         // Somebody else may have been here while we waited.
@@ -110,6 +118,13 @@ impl Tokens {
         {
             return Ok(token.text);
         }
+        let now = self.clock.mono();
+        if !refused.is_empty() {
+            if gate.replaced.is_some_and(|at| now.since(at) < REPLACED_EVERY) {
+                return Ok(refused.into());
+            }
+            gate.replaced = Some(now);
+        }
         self.fetch(&mut gate).await
     }
 
@@ -117,9 +132,9 @@ impl Tokens {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn fetch(&self, failed: &mut Option<(Mono, Refusal)>) -> Result<Arc<str>, Refusal> {
+    async fn fetch(&self, gate: &mut Gate) -> Result<Arc<str>, Refusal> {
         let asked = self.clock.mono();
-        if let Some((at, refusal)) = failed
+        if let Some((at, refusal)) = &gate.failed
             && asked.since(*at) < AGAIN_AFTER
         {
             return Err(refusal.clone());
@@ -130,11 +145,11 @@ impl Tokens {
                 let token =
                     Token { text: Arc::clone(&text), ends: asked + Duration::from_secs(given.expires_in) };
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
-                *failed = None;
+                gate.failed = None;
                 Ok(text)
             }
             Err(refusal) => {
-                *failed = Some((self.clock.mono(), refusal.clone()));
+                gate.failed = Some((self.clock.mono(), refusal.clone()));
                 Err(refusal)
             }
         }

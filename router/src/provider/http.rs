@@ -21,8 +21,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower_service::Service;
 
 use crate::limits::{
-    CARRIER_ANSWER_BYTES_MAX, CARRIER_CONNECT_WITHIN, CARRIER_IDLE, CARRIER_PING_EVERY, CARRIER_PING_WITHIN,
-    CARRIER_REFUSED_TRIES,
+    CARRIER_ANSWER_BYTES_MAX, CARRIER_BODY_WITHIN, CARRIER_CONNECT_WITHIN, CARRIER_IDLE, CARRIER_PING_EVERY,
+    CARRIER_PING_WITHIN, CARRIER_REFUSED_TRIES,
 };
 
 type Boxed = Box<dyn std::error::Error + Send + Sync>;
@@ -57,7 +57,7 @@ pub enum Lost {
 #[derive(Clone)]
 pub struct Http<R = GaiResolver> {
     client: Client<Within<HttpsConnector<HttpConnector<R>>>, Full<Bytes>>,
-    /// How long one request may take, connection and answer included.
+    /// How long it may take from a request to the head of its answer, connection included.
     patience: Duration,
 }
 
@@ -107,16 +107,17 @@ where
     /// One request. A connection that says it did not process it is replaced, and it is sent on the next one.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, Lost> {
         match tokio::time::timeout(self.patience, self.until_processed(request)).await {
-            Ok(done) => done,
+            Ok(Ok(response)) => Ok(read(response).await),
+            Ok(Err(lost)) => Err(lost),
             Err(_) => Err(Lost::After(format!("no answer within {} s", self.patience.as_secs()))),
         }
     }
 
-    async fn until_processed(&self, request: Request<Full<Bytes>>) -> Result<Reply, Lost> {
+    async fn until_processed(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Lost> {
         let mut tries = 0;
         loop {
             let error = match self.client.request(request.clone()).await {
-                Ok(response) => return Ok(read(response).await),
+                Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             tries += 1;
@@ -133,11 +134,18 @@ where
     }
 }
 
-/// Whatever of the body comes; a status counts also when its body breaks off.
+/// Whatever of the body comes in time; a status counts also when its body breaks off, or never ends.
 async fn read(response: Response<Incoming>) -> Reply {
     let (head, mut body) = response.into_parts();
+    let until = tokio::time::sleep(CARRIER_BODY_WITHIN);
+    tokio::pin!(until);
     let mut read = Vec::with_capacity(body.size_hint().lower().min(4_096) as usize);
-    while let Some(Ok(frame)) = body.frame().await {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = &mut until => break,
+        };
+        let Some(Ok(frame)) = frame else { break };
         let Ok(data) = frame.into_data() else { continue };
         let room = CARRIER_ANSWER_BYTES_MAX - read.len();
         read.extend_from_slice(&data[..data.len().min(room)]);

@@ -2,6 +2,7 @@
 //!
 //! Nothing of a letter can add a header: the subject is one line, the text is encoded, and addresses are parsed.
 
+use data_encoding::BASE64;
 use lettre::Address as MailAddress;
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
@@ -52,6 +53,16 @@ pub fn mail(letter: &Letter, sender: &Mailbox) -> Result<Mail, NoMail> {
         text,
         message_id: format!("<{name}@{}>", sender.email.domain()),
     })
+}
+
+/// The sender as SES takes it: a name beyond ASCII is an encoded word (RFC 2047).
+pub fn sender(from: &Mailbox) -> String {
+    match &from.name {
+        Some(name) if !name.is_ascii() => {
+            format!("=?UTF-8?B?{}?= <{}>", BASE64.encode(name.as_bytes()), from.email)
+        }
+        _ => from.to_string(),
+    }
 }
 
 /// As it goes over SMTP.

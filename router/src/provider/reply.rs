@@ -73,16 +73,14 @@ pub fn hidden(text: &str) -> HeaderValue {
 /// In seconds or as a date (RFC 9110, section 10.2.3).
 pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let at = date.duration_since(std::time::UNIX_EPOCH).ok()?;
-            let now = Duration::from_micros(u64::try_from(now.0).ok()?);
-            at.saturating_sub(now)
-        }
-    };
+    let wait = text.parse().ok().map(Duration::from_secs).or_else(|| until(text, now))?;
     Some(wait.min(CARRIER_RETRY_AFTER_MAX))
+}
+
+fn until(date: &str, now: Wall) -> Option<Duration> {
+    let at = httpdate::parse_http_date(date).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let now = Duration::from_micros(u64::try_from(now.0).ok()?);
+    Some(at.saturating_sub(now))
 }
 
 #[cfg(test)]

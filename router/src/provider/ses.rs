@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use super::classify::Speaker;
 use super::http::{Http, Reply, Version};
 use super::letter::{Answer, Carrier, Class, Letter};
-use super::mail::{Mail, NoMail, mail};
+use super::mail::{Mail, NoMail, mail, sender};
 use super::reply::{self, Said};
 use super::{delivery, sigv4};
-use crate::config::SesConfig;
+use crate::config::{Hidden, SesConfig};
 use crate::limits::CARRIER_PATIENCE;
 
 const PATH: &str = "/v2/email/outbound-emails";
@@ -44,7 +44,7 @@ impl Ses {
     fn request(&self, body: Vec<u8>) -> Request<Full<Bytes>> {
         let date = sigv4::date(self.clock.wall());
         let host = self.config.endpoint.authority();
-        let token = self.config.session_token.as_ref().map(|token| token.reveal());
+        let token = self.config.session_token.as_ref().map(Hidden::reveal);
         let mut headers = vec![("content-type", JSON), ("host", host), ("x-amz-date", &date)];
         headers.extend(token.map(|token| ("x-amz-security-token", token)));
         let scope = sigv4::Scope {
@@ -74,7 +74,7 @@ impl Ses {
             .collect();
         let utf8 = |text: &str| json!({ "Data": text, "Charset": "UTF-8" });
         let mut document = json!({
-            "FromEmailAddress": self.config.from.to_string(),
+            "FromEmailAddress": sender(&self.config.from),
             "Destination": { "ToAddresses": [mail.to.to_string()] },
             "Content": { "Simple": {
                 "Subject": utf8(&mail.subject),
@@ -165,4 +165,45 @@ fn said(answer: &Reply) -> Said {
         _ => name,
     };
     Said { code, message: problem.message }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::provider::classify::{Meaning, meaning};
+
+    fn told(status: u16, kind: Option<&'static str>, body: &'static str) -> (Option<String>, Meaning) {
+        let status = StatusCode::from_u16(status).unwrap();
+        let headers = kind.map(|kind| ("x-amzn-errortype".parse().unwrap(), kind.parse().unwrap()));
+        let answer = Reply { status, headers: HeaderMap::from_iter(headers), body: body.into() };
+        let code = said(&answer).code;
+        let meaning = meaning(Speaker::Ses, status.as_u16(), code.as_deref());
+        (code, meaning)
+    }
+
+    /// Headers and bodies in the forms of AWS's restJson1 protocol (smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html, "Operation
+    /// error serialization"), the words of …/ses/latest/dg/manage-sending-quotas-errors.html, and one of moto's.
+    #[test]
+    fn recorded_answers_are_whose_fault_they_are() {
+        let no = |class| Meaning::No(class);
+        let rate = r#"{"message":"Maximum sending rate exceeded."}"#;
+        assert_eq!(told(429, Some("TooManyRequestsException"), rate).1, no(Class::Quota));
+        let uri = "TooManyRequestsException:http://internal.amazon.com/coral/com.amazon.coral.validate/";
+        assert_eq!(told(429, Some(uri), rate).0.as_deref(), Some("TooManyRequestsException"));
+        let daily = r#"{"message":"Daily message quota exceeded."}"#;
+        assert_eq!(told(429, Some("TooManyRequestsException"), daily).1, no(Class::Spent));
+        let in_body = r#"{"__type":"com.amazonaws.sesv2#SendingPausedException","message":"x"}"#;
+        assert_eq!(told(400, None, in_body).1, no(Class::Auth));
+        let moto = r#"{"__type":"MessageRejected","Message":"Email address not verified \"The Shop\" <alerts@shop.example>"}"#;
+        assert_eq!(
+            told(400, Some("MessageRejected"), moto),
+            (Some("NotVerified".to_owned()), no(Class::Auth))
+        );
+        let signature = r#"{"message":"The request signature we calculated does not match"}"#;
+        assert_eq!(told(403, Some("InvalidSignatureException"), signature).1, no(Class::Auth));
+        assert_eq!(told(502, None, "<html>").1, Meaning::Unsure);
+        assert_eq!(told(500, None, "").1, no(Class::Fault));
+    }
 }

@@ -38,8 +38,19 @@ pub fn date(now: Wall) -> String {
 pub fn authorization(scope: &Scope<'_>, asked: &Asked<'_>, date: &str) -> String {
     let names: Vec<&str> = asked.headers.iter().map(|(name, _)| *name).collect();
     let names = names.join(";");
-    let lines: String =
-        asked.headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+    let lines: String = asked
+        .headers
+        .iter()
+        .flat_map(|(name, value)| {
+            [
+                name,
+                ":",
+                value.trim(),
+                "
+",
+            ]
+        })
+        .collect();
     let hash = hash(asked.body);
     let canonical = format!("{}\n{}\n\n{lines}\n{names}\n{hash}", asked.method, asked.path);
     let day = date.get(..8).unwrap_or_default();

@@ -103,13 +103,13 @@ impl Smtp {
             at_once,
             None,
         );
-        let mut connection = connecting.await.map_err(trouble)?;
+        let mut connection = connecting.await.map_err(|error| trouble(&error))?;
         if *security == SmtpSecurity::StartTls {
-            connection.starttls(self.tls.clone(), &self.hello).await.map_err(trouble)?;
+            connection.starttls(self.tls.clone(), &self.hello).await.map_err(|error| trouble(&error))?;
         }
         if let Some((user, password)) = login {
             let credentials = Credentials::new(user.clone(), password.reveal().to_owned());
-            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(trouble)?;
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(|error| trouble(&error))?;
         }
         Ok(connection)
     }
@@ -128,9 +128,9 @@ impl Smtp {
             parameters.push(MailParameter::SmtpUtfEight);
         }
         let from = envelope.from().cloned();
-        connection.command(MailFrom::new(from, parameters)).await.map_err(trouble)?;
-        connection.command(Rcpt::new(to, Vec::new())).await.map_err(trouble)?;
-        connection.command(Data).await.map_err(trouble)?;
+        connection.command(MailFrom::new(from, parameters)).await.map_err(|error| trouble(&error))?;
+        connection.command(Rcpt::new(to, Vec::new())).await.map_err(|error| trouble(&error))?;
+        connection.command(Data).await.map_err(|error| trouble(&error))?;
         Ok(())
     }
 
@@ -183,7 +183,9 @@ impl Carrier for Smtp {
             Err(trouble) => return refused(trouble, letter),
         };
         let text = message.formatted();
-        let said = within(CARRIER_MAIL_PATIENCE, async { connection.message(&text).await.map_err(trouble) });
+        let said = within(CARRIER_MAIL_PATIENCE, async {
+            connection.message(&text).await.map_err(|error| trouble(&error))
+        });
         let answer = match said.await {
             Ok(reply) => {
                 self.keep(connection);
@@ -205,7 +207,7 @@ async fn within<T>(patience: std::time::Duration, step: impl Future<Output = Ste
     timeout(patience, step).await.unwrap_or_else(|_| Err(late()))
 }
 
-fn trouble(error: lettre::transport::smtp::Error) -> Trouble {
+fn trouble(error: &lettre::transport::smtp::Error) -> Trouble {
     let words = || error.source().map_or_else(|| error.to_string(), ToString::to_string);
     match error.status() {
         Some(code) => Trouble::No { code: u16::from(code), words: words() },

@@ -165,3 +165,54 @@ fn encode(form: &[(&str, String)]) -> String {
 fn seconds(ttl: Duration) -> u64 {
     ttl.as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::config::ProviderConfig;
+    use crate::provider::words::tests::letter;
+    use crate::record::Channel;
+
+    fn account() -> Account {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hush").unwrap();
+        let text = format!(
+            "[twilio]\naccount = \"AC{0}\"\nsecret_file = \"{1}\"\nfrom = \"+15005550006\"\n",
+            "0".repeat(32),
+            file.path().display()
+        );
+        let section: crate::config::provider::ProviderSection = toml::from_str(&text).unwrap();
+        let ProviderConfig { twilio, .. } = section.checked().unwrap();
+        carriers(&twilio.unwrap(), Clock::start()).0.0
+    }
+
+    /// The first two as in https://www.twilio.com/docs/usage/twilios-response and …/troubleshooting/debugging-your-application; the page is
+    /// that of a gateway.
+    #[tokio::test]
+    async fn recorded_answers_are_whose_fault_they_are() {
+        let account = account();
+        let letter = letter(Channel::Sms, Address::Phone("+15551234567".to_owned()));
+        let read = |status: u16, body: &'static str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            account.read(&Reply { status, headers: HeaderMap::new(), body: body.into() }, &letter)
+        };
+        let class = |answer: Answer| match answer {
+            Answer::Refused(refusal) => (Some(refusal.class), refusal.code, refusal.detail),
+            Answer::Unknown { why } => (None, why, String::new()),
+            Answer::Taken { .. } => panic!("taken"),
+        };
+        let invalid = r#"{"code": 21211, "message": "The 'To' number 5551234567 is not a valid phone number.", "more_info": "https://www.twilio.com/docs/errors/21211", "status": 400}"#;
+        let told = class(read(400, invalid));
+        assert_eq!((told.0, told.1.as_str()), (Some(Class::Gone), "21211"));
+        assert_eq!(told.2, "The 'To' number … is not a valid phone number.");
+        let busy = r#"{"code": 20429, "message": "Too Many Requests", "more_info": "https://www.twilio.com/docs/errors/20429", "status": 429}"#;
+        assert_eq!(class(read(429, busy)).0, Some(Class::Quota));
+        let own = r#"{"code": 20503, "message": "Service is unavailable.", "more_info": "https://www.twilio.com/docs/errors/20503", "status": 503}"#;
+        assert_eq!(class(read(503, own)).0, Some(Class::Fault));
+        assert_eq!(class(read(503, "<html><h1>503 Service Temporarily Unavailable</h1></html>")).0, None);
+        let failed = r#"{"sid": "SM1", "status": "failed", "error_code": 30006}"#;
+        assert_eq!(class(read(201, failed)).0, Some(Class::Gone));
+    }
+}

@@ -79,7 +79,7 @@ impl SmtpSection {
 /// Schemes that the URL standard does not know leave an address as text.
 fn is_here(host: &str) -> bool {
     let plain = Url::parse(&format!("http://{host}"));
-    plain.is_ok_and(|url| is_loopback(url.host()))
+    plain.is_ok_and(|url| is_loopback(url.host().as_ref()))
 }
 
 /// The sender of a mail.

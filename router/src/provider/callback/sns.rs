@@ -32,11 +32,13 @@ const TAGS_MAX: usize = 4;
 pub struct Message {
     #[serde(rename = "Type")]
     kind: String,
-    message_id: String,
+    #[serde(rename = "MessageId")]
+    id: String,
     topic_arn: String,
     #[serde(default)]
     subject: Option<String>,
-    message: String,
+    #[serde(rename = "Message")]
+    said: String,
     timestamp: String,
     signature_version: String,
     signature: String,
@@ -123,7 +125,7 @@ impl Message {
     /// What the signature is over.
     fn signed(&self) -> Option<String> {
         let (first, last) = (
-            [("Message", Some(&self.message)), ("MessageId", Some(&self.message_id))],
+            [("Message", Some(&self.said)), ("MessageId", Some(&self.id))],
             [("TopicArn", Some(&self.topic_arn)), ("Type", Some(&self.kind))],
         );
         let time = ("Timestamp", Some(&self.timestamp));
@@ -149,7 +151,7 @@ impl Message {
                 if is_ours { Ok(Believed::Confirm(url)) } else { Err(Disbelief::Address) }
             }
             "UnsubscribeConfirmation" => Ok(Believed::Ended),
-            _ => Ok(Believed::News(event(&self.message, now))),
+            _ => Ok(Believed::News(event(&self.said, now))),
         }
     }
 }
@@ -158,8 +160,8 @@ impl Message {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    #[serde(alias = "notificationType")]
-    event_type: String,
+    #[serde(rename = "eventType", alias = "notificationType")]
+    kind: String,
     mail: Mail,
     #[serde(default)]
     bounce: Option<Bounce>,
@@ -195,7 +197,7 @@ struct At {
 fn event(text: &str, now: Wall) -> Option<Receipt> {
     let event: Event = serde_json::from_str(text).ok()?;
     let failed = |code: &str| What::Failed { class: Class::Content, code: code.to_owned() };
-    let (what, at) = match event.event_type.as_str() {
+    let (what, at) = match event.kind.as_str() {
         "Delivery" => (What::Delivered, event.delivery.and_then(|delivery| delivery.timestamp)),
         "Bounce" => {
             let bounce = event.bounce?;
