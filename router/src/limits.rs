@@ -146,6 +146,12 @@ pub const CARRIER_MAIL_PATIENCE: Duration = Duration::from_secs(60);
 pub const SMTP_CONNECTIONS_MAX: usize = 10;
 /// How long a connection that nobody uses is kept: less than providers do, so that none closes while a request is on its way.
 pub const CARRIER_IDLE: Duration = Duration::from_secs(20);
+/// The same where one connection carries everything and says itself when it leaves: pushes come in bursts.
+pub const CARRIER_STREAMS_IDLE: Duration = Duration::from_secs(15 * 60);
+/// Requests to one push service at once.
+pub const WEBPUSH_AT_ONCE_MAX: usize = 16;
+/// How long a certificate of SNS that could not be had is not asked for again.
+pub const SNS_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often a connection of many streams is asked whether it lives while requests wait, and how long it may take to say so.
 pub const CARRIER_PING_EVERY: Duration = Duration::from_secs(5);
 pub const CARRIER_PING_WITHIN: Duration = Duration::from_secs(5);

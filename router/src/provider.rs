@@ -33,6 +33,7 @@ pub mod keys;
 pub mod lane;
 pub mod letter;
 mod mail;
+pub mod origins;
 pub mod outbox;
 mod payload;
 pub mod policy;

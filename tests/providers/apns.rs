@@ -81,9 +81,14 @@ fn a_push_is_signed_and_has_its_headers() {
 #[test]
 fn each_reason_is_whose_fault_it_is() {
     let (simulators, apns, _) = start();
+    // Before one was good, it may be us who are at the wrong place.
+    simulators.faults(&json!({ "apns": { "do": { "error": "BadDeviceToken" } } }));
+    refused(send(&*apns, &push()), Class::Recipient, "BadDeviceToken");
+    simulators.faults(&json!({}));
+    taken(send(&*apns, &push()));
     for (reason, class) in [
         ("BadDeviceToken", Class::Gone),
-        ("DeviceTokenNotForTopic", Class::Gone),
+        ("DeviceTokenNotForTopic", Class::Recipient),
         ("ExpiredToken", Class::Gone),
         ("Unregistered", Class::Gone),
         ("PayloadTooLarge", Class::Content),

@@ -131,7 +131,7 @@ fn each_error_is_whose_fault_it_is() {
         ("QUOTA_EXCEEDED", Class::Quota),
         ("UNAVAILABLE", Class::Fault),
         ("INTERNAL", Class::Fault),
-        ("THIRD_PARTY_AUTH_ERROR", Class::Auth),
+        ("THIRD_PARTY_AUTH_ERROR", Class::Recipient),
         ("PERMISSION_DENIED", Class::Auth),
         ("NOT_FOUND", Class::Auth),
     ] {

@@ -61,7 +61,6 @@ fn each_error_is_whose_fault_it_is() {
         ("NotVerified", "NotVerified", Class::Auth),
         ("BadRequestException", "BadRequestException", Class::Content),
         ("NotFoundException", "NotFoundException", Class::Auth),
-        ("InternalFailure", "InternalFailure", Class::Fault),
         ("ServiceUnavailable", "ServiceUnavailable", Class::Fault),
     ] {
         simulators.faults(&json!({ "ses": { "do": { "error": code } } }));
@@ -73,7 +72,7 @@ fn each_error_is_whose_fault_it_is() {
 #[test]
 fn what_may_have_gone_out_is_unknown() {
     let (simulators, ses) = start(None);
-    for fault in ["reset", "html502"] {
+    for fault in [json!("reset"), json!("html502"), json!({ "error": "InternalFailure" })] {
         simulators.faults(&json!({ "ses": { "do": fault } }));
         unknown(&send(&*ses, &mail()));
     }

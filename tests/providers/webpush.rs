@@ -69,13 +69,18 @@ fn the_longest_push_is_as_long_as_is_allowed() {
 #[test]
 fn each_status_is_whose_fault_it_is() {
     let (simulators, webpush) = start(true);
+    // Until it has taken something, it may be anybody's: no fault of Web Push's.
+    simulators.faults(&json!({ "webpush": { "do": { "error": "503" } } }));
+    refused(send(&*webpush, &push(&simulators)), Class::Quota, "HTTP 503");
+    simulators.faults(&json!({}));
+    taken(send(&*webpush, &push(&simulators)));
     for (status, class) in [
         ("404", Class::Gone),
         ("410", Class::Gone),
         ("413", Class::Content),
         ("400", Class::Content),
-        ("401", Class::Auth),
-        ("403", Class::Auth),
+        ("401", Class::Recipient),
+        ("403", Class::Recipient),
         ("429", Class::Quota),
         ("500", Class::Fault),
         ("503", Class::Fault),

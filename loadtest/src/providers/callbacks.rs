@@ -12,8 +12,6 @@ use url::form_urlencoded;
 use super::faults::Callbacks;
 use super::twilio::TOKEN;
 
-/// How often one is told that is not taken with a 2xx.
-const TRIES: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is told of one message.
@@ -40,8 +38,9 @@ pub(super) fn tell(story: Story) {
     });
 }
 
+/// Again only as often as the address asks for (`#rc=3`), if it is not taken with a 2xx.
 async fn post(agent: &ureq::Agent, message: Message) {
-    for _ in 0..TRIES {
+    for _ in 0..=message.retries {
         let (agent, message) = (agent.clone(), message.clone());
         let sent = tokio::task::spawn_blocking(move || {
             agent
@@ -64,10 +63,13 @@ struct Message {
     kind: &'static str,
     body: String,
     signature: String,
+    retries: u32,
 }
 
 impl Message {
     fn new(url: &str, form: &[(String, String)], as_json: bool, key: &str) -> Message {
+        let (url, overrides) = url.split_once('#').unwrap_or((url, ""));
+        let retries = overrides.split('&').find_map(|one| one.strip_prefix("rc=")?.parse().ok()).unwrap_or(0);
         if as_json {
             let object: Map<String, Value> =
                 form.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
@@ -76,7 +78,7 @@ impl Message {
             let joint = if url.contains('?') { '&' } else { '?' };
             let url = format!("{url}{joint}bodySHA256={hash}");
             let signature = sign(key, &url);
-            return Message { url, kind: "application/json", body, signature };
+            return Message { url, kind: "application/json", body, signature, retries };
         }
         let mut sorted = form.to_vec();
         sorted.sort();
@@ -86,6 +88,7 @@ impl Message {
             kind: "application/x-www-form-urlencoded",
             body: form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish(),
             signature: sign(key, &format!("{url}{joined}")),
+            retries,
         }
     }
 }

@@ -67,12 +67,6 @@ pub(super) fn error(code: &str) -> Answered {
             json!({ "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": told }),
         );
     }
-    if code == "INVALID_TOKEN" {
-        let violations = [json!({ "field": "message.token", "description": "Invalid registration token" })];
-        details.push(
-            json!({ "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations }),
-        );
-    }
     let mut error = json!({ "code": status, "message": words, "status": canonical });
     if !details.is_empty() {
         error["details"] = details.into();

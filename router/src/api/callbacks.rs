@@ -40,7 +40,7 @@ pub trait News: Send + Sync {
 #[async_trait]
 impl News for App {
     async fn take(&self, receipt: callback::Receipt) -> bool {
-        let callback::Receipt { delivery, what, reference: _, at: _ } = receipt;
+        let callback::Receipt { delivery, what, to, reference: _, at: _ } = receipt;
         let receipt = match what {
             What::Delivered => Receipt::Delivered,
             What::Failed { class, code } => Receipt::Failed { class, code },
@@ -48,7 +48,7 @@ impl News for App {
             What::Bounced { permanent } => Receipt::Bounced { permanent },
             What::Complained => Receipt::Complained,
         };
-        let told = Told { channel: delivery.channel, delivery: Some(delivery), to: None, receipt };
+        let told = Told { channel: delivery.channel, delivery: Some(delivery), to, receipt };
         match self.command(Command::Receipt(told)).await {
             Ok(_) => true,
             Err(problem) => problem.kind == Kind::NotFound,
@@ -81,7 +81,7 @@ impl Callbacks {
             twilio.and_then(|twilio| Some((twilio.status_callback.clone()?, twilio.auth_token.clone()?)));
         let topics =
             config.ses.as_ref().map(|ses| ses.topic_arns.clone()).filter(|topics| !topics.is_empty());
-        Callbacks(Arc::new(Parts { twilio, sns: topics.map(Sns::new), news, clock }))
+        Callbacks(Arc::new(Parts { twilio, sns: topics.map(|topics| Sns::new(topics, clock)), news, clock }))
     }
 
     /// The routes, to be merged into the API's, outside of its keys.

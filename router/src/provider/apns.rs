@@ -4,6 +4,7 @@
 //! and may be sent again.
 //! Source: https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use wire::time::{Mono, Wall};
 
 use super::classify::Speaker;
 use super::http::{Http, Lost, Reply, Version};
-use super::letter::{Address, Answer, Carrier, Class, Letter};
+use super::letter::{Address, Answer, Carrier, Class, Letter, Refusal};
 use super::payload::{self, Shown};
 use super::reply::{self, Said};
 use super::{jwt, keys};
@@ -34,6 +35,8 @@ use crate::limits::CARRIER_PATIENCE;
 /// Apple takes a token for an hour, and wants no new one within twenty minutes.
 const RENEWED_AFTER: Duration = Duration::from_secs(40 * 60);
 const REPLACED_EVERY: Duration = Duration::from_secs(20 * 60);
+/// A clock that was set by less is no matter.
+const STEP: Duration = Duration::from_secs(5 * 60);
 /// Bytes of a collapse id.
 const COLLAPSE_BYTES_MAX: usize = 64;
 /// Hexadecimal digits of a device token; Apple leaves the length open.
@@ -46,11 +49,14 @@ pub struct Apns {
     key: EcdsaKeyPair,
     clock: Clock,
     token: Mutex<Tokens>,
+    /// Whether a token of this account's was ever taken: until then it may be us who are at the wrong endpoint.
+    has_taken: AtomicBool,
 }
 
 #[derive(Default)]
 struct Tokens {
-    current: Option<(HeaderValue, Mono)>,
+    /// With the steady clock and the date that it was signed at.
+    current: Option<(HeaderValue, Mono, Wall)>,
     /// When one was replaced that Apple refused.
     replaced: Option<Mono>,
 }
@@ -69,26 +75,28 @@ impl Apns {
             config: config.clone(),
             clock,
             token: Mutex::default(),
+            has_taken: AtomicBool::new(false),
         }
     }
 
     /// The current token, one for all; a new one in place of `refused`.
     fn token(&self, refused: Option<&HeaderValue>) -> HeaderValue {
-        let now = self.clock.mono();
+        let (now, date) = (self.clock.mono(), self.clock.wall());
         let mut tokens = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         let Tokens { current, replaced } = &mut *tokens;
-        if let Some((text, since)) = current
+        if let Some((text, since, signed)) = current
             && now.since(*since) < RENEWED_AFTER
+            && !has_stepped(date, *signed + now.since(*since))
         {
             if refused != Some(text) || replaced.is_some_and(|at| now.since(at) < REPLACED_EVERY) {
                 return text.clone();
             }
             *replaced = Some(now);
         }
-        let claims = json!({ "iss": self.config.team_id, "iat": self.clock.wall().millis() / 1_000 });
+        let claims = json!({ "iss": self.config.team_id, "iat": date.millis() / 1_000 });
         let text =
             reply::hidden(&format!("bearer {}", jwt::es256(&self.key, Some(&self.config.key_id), &claims)));
-        *current = Some((text.clone(), now));
+        *current = Some((text.clone(), now, date));
         text
     }
 
@@ -144,10 +152,36 @@ impl Carrier for Apns {
             answer = self.post(device, letter, token, body).await;
         }
         match answer {
-            Ok(answer) => read(&answer, *registered_at, letter, self.clock.wall()),
+            Ok(answer) => {
+                let answer = read(&answer, *registered_at, letter, self.clock.wall());
+                self.doubting(answer)
+            }
             Err(lost) => reply::lost_harmlessly(lost),
         }
     }
+}
+
+impl Apns {
+    /// At the wrong endpoint, or with another app's key, every token is bad: none is given up before one was good.
+    fn doubting(&self, answer: Answer) -> Answer {
+        match answer {
+            Answer::Taken { .. } => {
+                self.has_taken.store(true, Ordering::Relaxed);
+                answer
+            }
+            Answer::Refused(refusal)
+                if refusal.code == "BadDeviceToken" && !self.has_taken.load(Ordering::Relaxed) =>
+            {
+                Answer::Refused(Refusal { class: Class::Recipient, ..refusal })
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// The date is not where a steady clock would have it: what we signed is too old or too new.
+fn has_stepped(date: Wall, expected: Wall) -> bool {
+    date.0.abs_diff(expected.0) > STEP.as_micros() as u64
 }
 
 fn read(answer: &Reply, registered_at: Wall, letter: &Letter, now: Wall) -> Answer {
@@ -200,7 +234,7 @@ fn id(letter: &Letter, device: &str) -> Uuid {
 }
 
 /// The letter's own collapse key, or itself alone.
-fn collapse_id(letter: &Letter) -> String {
+pub(super) fn collapse_id(letter: &Letter) -> String {
     match &letter.collapse_key {
         Some(key) if key.len() <= COLLAPSE_BYTES_MAX && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
             key.clone()
@@ -227,7 +261,7 @@ mod tests {
 
     fn answer(status: u16, body: &'static str) -> Reply {
         let status = StatusCode::from_u16(status).unwrap();
-        Reply { status, headers: HeaderMap::new(), body: body.into() }
+        Reply { status, headers: HeaderMap::new(), body: body.into(), is_whole: true }
     }
 
     #[test]

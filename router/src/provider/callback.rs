@@ -5,7 +5,7 @@
 
 use wire::time::Wall;
 
-use super::letter::Class;
+use super::letter::{Address, Class};
 use crate::owner::DeliveryKey;
 
 pub mod certificates;
@@ -17,6 +17,8 @@ pub mod twilio;
 pub struct Receipt {
     pub delivery: DeliveryKey,
     pub what: What,
+    /// Whom it was sent to: the one who is meant, whatever the user's contacts are now.
+    pub to: Option<Address>,
     /// The provider's id of it, as [`super::letter::Answer::Taken`] had it.
     pub reference: Option<String>,
     /// When it happened by the provider's clock, or when we were told.

@@ -6,13 +6,12 @@ use ops::clock::Clock;
 
 use super::apns::Apns;
 use super::fcm::Fcm;
-use super::letter::{Address, Carrier};
+use super::letter::Carrier;
 use super::ses::Ses;
 use super::smtp::Smtp;
 use super::twilio;
 use super::webpush::WebPush;
 use crate::config::ProviderConfig;
-use crate::record::Channel;
 
 type One = Option<Arc<dyn Carrier>>;
 
@@ -49,31 +48,7 @@ impl Carriers {
         }
     }
 
-    /// Who carries what goes to `to` by `channel`.
-    pub fn of(&self, to: &Address, channel: Channel) -> Option<&Arc<dyn Carrier>> {
-        match (to, channel) {
-            (Address::Fcm(_), _) => self.fcm.as_ref(),
-            (Address::Apns { .. }, _) => self.apns.as_ref(),
-            (Address::WebPush { .. }, _) => self.webpush.as_ref(),
-            (Address::Email(_), _) => self.email.as_ref(),
-            (Address::Phone(_), Channel::Voice) => self.voice.as_ref(),
-            (Address::Phone(_), _) => self.sms.as_ref(),
-        }
-    }
-
-    /// Whether anything of `channel` can be carried.
-    pub fn has(&self, channel: Channel) -> bool {
-        match channel {
-            Channel::Inapp => false,
-            Channel::Push => [&self.fcm, &self.apns, &self.webpush].into_iter().any(Option::is_some),
-            Channel::Email => self.email.is_some(),
-            Channel::Sms => self.sms.is_some(),
-            Channel::Voice => self.voice.is_some(),
-        }
-    }
-
-    /// Each account, for breakers, budgets and metrics.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Carrier>> {
+    fn all(&self) -> impl Iterator<Item = &Arc<dyn Carrier>> {
         let all = [&self.fcm, &self.apns, &self.webpush, &self.email, &self.sms, &self.voice];
         all.into_iter().flatten()
     }

@@ -14,7 +14,6 @@ pub enum Speaker {
     Apns,
     WebPush,
     Ses,
-    Smtp,
     Twilio,
 }
 
@@ -28,7 +27,7 @@ pub enum Meaning {
 
 use Class::{Auth, Content, Fault, Gone, Quota, Recipient, Spent};
 use Meaning::{No, Unsure};
-use Speaker::{Apns, Fcm, Google, Ses, Smtp, Twilio, WebPush};
+use Speaker::{Apns, Fcm, Google, Ses, Twilio, WebPush};
 
 /// (speaker, its code or `HTTP` and the status, meaning)
 const TABLE: &[(Speaker, &str, Meaning)] = &[
@@ -39,7 +38,8 @@ const TABLE: &[(Speaker, &str, Meaning)] = &[
     (Fcm, "INVALID_ARGUMENT", No(Content)),
     (Fcm, "QUOTA_EXCEEDED", No(Quota)),
     (Fcm, "RESOURCE_EXHAUSTED", No(Quota)),
-    (Fcm, "THIRD_PARTY_AUTH_ERROR", No(Auth)),
+    // Of the app's own credentials at Apple or a browser maker: others' tokens are not concerned.
+    (Fcm, "THIRD_PARTY_AUTH_ERROR", No(Recipient)),
     (Fcm, "UNAUTHENTICATED", No(Auth)),
     (Fcm, "PERMISSION_DENIED", No(Auth)),
     (Fcm, "UNAVAILABLE", No(Fault)),
@@ -55,8 +55,8 @@ const TABLE: &[(Speaker, &str, Meaning)] = &[
     (Apns, "BadDeviceToken", No(Gone)),
     (Apns, "ExpiredToken", No(Gone)),
     (Apns, "Unregistered", No(Gone)),
-    // Of another app: the address is somebody's, but not ours.
-    (Apns, "DeviceTokenNotForTopic", No(Gone)),
+    // Of another app of the same people, or of a topic that is set wrong: not the token's end.
+    (Apns, "DeviceTokenNotForTopic", No(Recipient)),
     (Apns, "TooManyRequests", No(Recipient)),
     (Apns, "PayloadTooLarge", No(Content)),
     (Apns, "PayloadEmpty", No(Content)),
@@ -85,9 +85,10 @@ const TABLE: &[(Speaker, &str, Meaning)] = &[
     (WebPush, "HTTP 404", No(Gone)),
     (WebPush, "HTTP 410", No(Gone)),
     (WebPush, "HTTP 413", No(Content)),
-    // A VAPID key that is not the one the subscription was made with.
-    (WebPush, "HTTP 401", No(Auth)),
-    (WebPush, "HTTP 403", No(Auth)),
+    // The subscription was made with another key than ours: its fault alone (Mozilla, Google, Apple).
+    (WebPush, "HTTP 401", No(Recipient)),
+    (WebPush, "HTTP 403", No(Recipient)),
+    (WebPush, "VapidPkHashMismatch", No(Recipient)),
     // https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html
     (Ses, "TooManyRequestsException", No(Quota)),
     (Ses, "ThrottlingException", No(Quota)),
@@ -102,26 +103,22 @@ const TABLE: &[(Speaker, &str, Meaning)] = &[
     (Ses, "NotVerified", No(Auth)),
     (Ses, "MessageRejected", No(Content)),
     (Ses, "BadRequestException", No(Content)),
-    (Ses, "InternalFailure", No(Fault)),
+    (Ses, "InternalFailure", Unsure),
+    (Ses, "InternalServiceErrorException", Unsure),
+    // …/CommonErrors.html: of our key, under a status that says nothing.
+    (Ses, "AccessDeniedException", No(Auth)),
+    (Ses, "ExpiredTokenException", No(Auth)),
+    (Ses, "IncompleteSignature", No(Auth)),
+    (Ses, "InvalidClientTokenId", No(Auth)),
+    (Ses, "InvalidSignatureException", No(Auth)),
+    (Ses, "MissingAuthenticationToken", No(Auth)),
+    (Ses, "NotAuthorized", No(Auth)),
+    (Ses, "OptInRequired", No(Auth)),
+    (Ses, "RequestExpired", No(Auth)),
+    (Ses, "SignatureDoesNotMatch", No(Auth)),
+    (Ses, "UnrecognizedClientException", No(Auth)),
+    (Ses, "Throttling", No(Quota)),
     (Ses, "ServiceUnavailable", No(Fault)),
-    // A gateway of theirs between us and them: nobody knows.
-    (Ses, "HTTP 502", Unsure),
-    (Ses, "HTTP 504", Unsure),
-    // RFC 5321 and RFC 3463; the step at which it was said is the carrier's business.
-    (Smtp, "421", No(Fault)),
-    (Smtp, "450", No(Recipient)),
-    (Smtp, "451", No(Fault)),
-    (Smtp, "452", No(Quota)),
-    (Smtp, "454", No(Quota)),
-    (Smtp, "530", No(Auth)),
-    (Smtp, "534", No(Auth)),
-    (Smtp, "535", No(Auth)),
-    (Smtp, "538", No(Auth)),
-    (Smtp, "550", No(Gone)),
-    (Smtp, "551", No(Gone)),
-    (Smtp, "552", No(Recipient)),
-    (Smtp, "553", No(Gone)),
-    (Smtp, "554", No(Content)),
     // https://www.twilio.com/docs/api/errors, and of an undelivered message its ErrorCode.
     (Twilio, "20003", No(Auth)),
     (Twilio, "20005", No(Auth)),
@@ -171,12 +168,6 @@ const TABLE: &[(Speaker, &str, Meaning)] = &[
     (Twilio, "canceled", No(Fault)),
     (Twilio, "failed", No(Fault)),
     (Twilio, "undelivered", No(Recipient)),
-    // Twilio's own 5xx in JSON have a code and are safe to send again (its article on retries); one without is a
-    // gateway's that stands in front, and what lies behind may have acted.
-    (Twilio, "HTTP 500", Unsure),
-    (Twilio, "HTTP 502", Unsure),
-    (Twilio, "HTTP 503", Unsure),
-    (Twilio, "HTTP 504", Unsure),
 ];
 
 /// What `speaker` means by its own `code` (if it gave one) and by the HTTP status.
@@ -192,10 +183,113 @@ fn by_kind(speaker: Speaker, status: u16) -> Meaning {
         429 => No(Quota),
         408 | 425 => No(Fault),
         400..=499 => No(Content),
-        // SMTP has its replies where the others have their status; what is not in the table is said by its first digit.
-        500..=599 if speaker == Smtp => No(Content),
+        // One of theirs in front of what sends answered: what lies behind may have acted.
+        500..=599 if matches!(speaker, Twilio | Ses) => Unsure,
         500..=599 => No(Fault),
         // A redirect, or something that no provider says: the endpoint is not theirs.
         _ => No(Auth),
+    }
+}
+
+/// How far a mail came when the server said no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Greeting, TLS, who we are.
+    Hello,
+    From,
+    To,
+    Data,
+    /// All of it is there.
+    Text,
+}
+
+/// What a mail server means: by the step first, then by its enhanced code (RFC 3463), then by its code (RFC 5321).
+pub fn smtp(step: Step, code: u16, said: &str) -> Class {
+    if step == Step::Hello {
+        return if (530..=538).contains(&code) { Auth } else { Fault };
+    }
+    match (code, enhanced(said)) {
+        // SES over SMTP: "Throttling failure: Daily message quota exceeded"; Gmail: 5.4.5.
+        (454, _) if said.contains("Daily") => Spent,
+        (_, Some("5.4.5")) => Spent,
+        (421, _) => Fault,
+        // The mailbox, the domain or the address itself is not there. Nothing else gives an address up: what is said of our
+        // sending would be said to everybody.
+        (_, Some("5.1.1" | "5.1.2" | "5.1.3" | "5.1.6" | "5.1.10")) => {
+            if step == Step::To {
+                Gone
+            } else {
+                Recipient
+            }
+        }
+        // The address takes no letters beyond ASCII here.
+        (_, Some("5.6.7")) => Recipient,
+        (_, Some("5.1.7" | "5.1.8")) => Auth,
+        (_, Some("5.7.1")) => Content,
+        (_, Some(enhanced)) if enhanced.starts_with("5.7.") => Auth,
+        (_, Some("5.3.4")) => Content,
+        (_, Some(enhanced)) if enhanced.starts_with("5.6.") => Content,
+        (_, Some(enhanced)) if enhanced.starts_with("5.2.") => Recipient,
+        // Greylisting, full for now, too many at once: later, and nobody is to blame.
+        (450..=452 | 454, _) => Quota,
+        (400..=499, _) => Fault,
+        (530..=538, _) => Auth,
+        (552, _) => Recipient,
+        _ => match step {
+            Step::Hello | Step::From => Auth,
+            Step::To => Recipient,
+            Step::Data | Step::Text => Content,
+        },
+    }
+}
+
+/// `5.1.1` at the beginning of a reply's words.
+pub fn enhanced(said: &str) -> Option<&str> {
+    let word = said.split_whitespace().next()?;
+    let parts: Vec<&str> = word.split('.').collect();
+    let is_code = parts.len() == 3
+        && matches!(parts[0], "2" | "4" | "5")
+        && parts
+            .iter()
+            .all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit()));
+    is_code.then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Replies as Postfix, Exchange, Gmail and SES give them.
+    #[test]
+    fn a_mail_server_s_no_is_whose_fault_it_is() {
+        use Step::{Data, From, Hello, Text, To};
+        let cases = [
+            (To, 550, "5.1.1 <x>: Recipient address rejected: User unknown in virtual mailbox table", Gone),
+            (To, 550, "5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found", Gone),
+            // Of us, whoever it is for: nobody's address is given up for it.
+            (Text, 550, "5.7.26 Your email has been blocked because the sender is unauthenticated.", Auth),
+            (From, 550, "5.7.60 SMTP; Client does not have permissions to send as this sender", Auth),
+            (To, 550, "5.7.708 Service unavailable. Access denied, traffic not accepted from this IP", Auth),
+            (Text, 550, "5.7.1 Our system has detected that this message is likely spam", Content),
+            (To, 550, "IP blacklisted", Recipient),
+            (Hello, 554, "5.7.1 Service unavailable; client host blocked", Fault),
+            (Text, 550, "5.1.1 user unknown", Recipient),
+            (Text, 550, "5.4.5 Daily user sending limit exceeded", Spent),
+            (To, 552, "5.2.2 The recipient's inbox is out of storage space", Recipient),
+            (To, 553, "5.6.7 the server takes no such address", Recipient),
+            (To, 452, "4.2.2 The email account that you tried to reach is over quota", Quota),
+            (Text, 454, "Throttling failure: Maximum sending rate exceeded.", Quota),
+            (Text, 454, "Throttling failure: Daily message quota exceeded.", Spent),
+            (Hello, 535, "5.7.8 Error: authentication failed", Auth),
+            (From, 530, "5.7.0 Must issue a STARTTLS command first", Auth),
+            (Text, 554, "Message rejected: Email address is not verified.", Content),
+            (To, 421, "4.7.0 Try again later, closing connection.", Fault),
+            (To, 450, "4.2.0 <x>: Recipient address rejected: Greylisted", Quota),
+            (To, 451, "4.7.1 Please try again later", Quota),
+            (Data, 432, "4.3.2 not now", Fault),
+        ];
+        for (step, code, said, expected) in cases {
+            assert_eq!(smtp(step, code, said), expected, "{step:?} {code} {said}");
+        }
     }
 }

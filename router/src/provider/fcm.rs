@@ -15,6 +15,7 @@ use ops::clock::Clock;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wire::message::Priority;
+use wire::time::Wall;
 
 use super::classify::Speaker;
 use super::google::Tokens;
@@ -22,11 +23,14 @@ use super::http::{Http, Lost, Reply, Version};
 use super::letter::{Address, Answer, Carrier, Class, Letter, Refusal};
 use super::payload::{self, Shown};
 use super::reply::{self, Said};
+use super::{apns, webpush};
 use crate::config::FcmConfig;
 use crate::limits::CARRIER_PATIENCE;
 
-/// Seconds that FCM keeps a message.
-const TTL_S_MAX: u64 = 28 * 24 * 3_600;
+/// How long FCM keeps a message.
+const TTL_MAX: Duration = Duration::from_secs(28 * 24 * 3_600);
+/// How FCM says that a token is none, in words alone.
+const NO_TOKEN: &str = "not a valid FCM registration token";
 /// How long to wait where it says nothing: its own advice.
 const QUOTA_WAIT: Duration = Duration::from_secs(60);
 const FAULT_WAIT: Duration = Duration::from_secs(10);
@@ -84,13 +88,13 @@ impl Carrier for Fcm {
         let Some(message) = payload::fit(letter, payload::BYTES_MAX, |shown| document(letter, shown)) else {
             return reply::unfit(Class::Content, "too large", "its data alone are longer than a push may be");
         };
-        let message = Bytes::from(addressed(address, &message));
+        let message = Bytes::from(addressed(address, &message, letter, self.clock.wall()));
         let mut token = match self.tokens.token().await {
             Ok(token) => token,
             Err(refusal) => return Answer::Refused(refusal),
         };
         let mut answer = self.post(&token, message.clone()).await;
-        if answer.as_ref().is_ok_and(|reply| reply.status == StatusCode::UNAUTHORIZED) {
+        if answer.as_ref().is_ok_and(is_our_token) {
             // Once, with another token: this one may have been taken back.
             token = match self.tokens.another_than(&token).await {
                 Ok(token) => token,
@@ -105,8 +109,31 @@ impl Carrier for Fcm {
     }
 }
 
-/// The message without its address: what its size is counted of.
+/// Whether it is the access token that is not taken, and not the app's credentials elsewhere.
+fn is_our_token(answer: &Reply) -> bool {
+    let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
+    answer.status == StatusCode::UNAUTHORIZED
+        && problem.said().code.as_deref() != Some("THIRD_PARTY_AUTH_ERROR")
+}
+
+/// What a device gets, of which the size is counted.
 fn document(letter: &Letter, shown: Shown<'_>) -> Vec<u8> {
+    let mut data = Map::from_iter([("id".to_owned(), Value::from(letter.delivery.id.to_string()))]);
+    // Only texts may stand here.
+    data.extend(letter.category.clone().map(|category| ("category".to_owned(), category.into())));
+    data.extend(letter.data.as_ref().map(|json| ("data".to_owned(), json.get().into())));
+    let mut document = json!({ "data": data });
+    if shown.title.is_some() || shown.body.is_some() {
+        let pairs = [("title", shown.title), ("body", shown.body)];
+        let pairs = pairs.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?))));
+        document["notification"] = Value::Object(pairs.collect());
+    }
+    document.to_string().into_bytes()
+}
+
+/// `{"message": {"token": …, …}}`: the document, and how Android, Apple and browsers are to treat it.
+fn addressed(token: &str, document: &[u8], letter: &Letter, now: Wall) -> Vec<u8> {
+    let mut message: Value = serde_json::from_slice(document).unwrap_or_default();
     let id = letter.delivery.id.to_string();
     let is_urgent = matches!(letter.priority, Priority::Critical | Priority::High);
     // What replaces what: everything of one collapse key, and otherwise a second copy of itself.
@@ -115,29 +142,24 @@ fn document(letter: &Letter, shown: Shown<'_>) -> Vec<u8> {
         "priority": if is_urgent { "HIGH" } else { "NORMAL" },
         "notification": { "tag": tag },
     });
-    if let Some(ttl) = letter.ttl {
-        android["ttl"] = format!("{}s", ttl.as_secs().min(TTL_S_MAX)).into();
+    let mut apple = json!({
+        "apns-collapse-id": apns::collapse_id(letter),
+        "apns-priority": if matches!(letter.priority, Priority::Low) { "5" } else { "10" },
+    });
+    let mut browsers = json!({ "Topic": webpush::topic(letter), "Urgency": webpush::urgency(letter) });
+    if let Some(ttl) = letter.ttl.map(|ttl| ttl.min(TTL_MAX)) {
+        android["ttl"] = format!("{}s", ttl.as_secs()).into();
+        apple["apns-expiration"] = ((now + ttl).millis() / 1_000).to_string().into();
+        browsers["TTL"] = ttl.as_secs().to_string().into();
     }
     if let Some(key) = &letter.collapse_key {
         android["collapse_key"] = key.as_str().into();
     }
-    let mut data = Map::from_iter([("id".to_owned(), Value::from(id.as_str()))]);
-    // Only texts may stand here.
-    data.extend(letter.category.clone().map(|category| ("category".to_owned(), category.into())));
-    data.extend(letter.data.as_ref().map(|json| ("data".to_owned(), json.get().into())));
-    let mut message = json!({ "data": data, "android": android });
-    if shown.title.is_some() || shown.body.is_some() {
-        let pairs = [("title", shown.title), ("body", shown.body)];
-        let pairs = pairs.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?))));
-        message["notification"] = Value::Object(pairs.collect());
-    }
-    message.to_string().into_bytes()
-}
-
-/// `{"message": {"token": …, …}}`.
-fn addressed(token: &str, document: &[u8]) -> Vec<u8> {
-    let token = Value::from(token).to_string();
-    [b"{\"message\":{\"token\":", token.as_bytes(), b",", &document[1..], b"}"].concat()
+    message["token"] = token.into();
+    message["android"] = android;
+    message["apns"] = json!({ "headers": apple });
+    message["webpush"] = json!({ "headers": browsers });
+    json!({ "message": message }).to_string().into_bytes()
 }
 
 /// FCM asks for a wait also where it names none.
@@ -201,7 +223,9 @@ impl Problem {
             .flat_map(|detail| &detail.field_violations)
             .any(|one| one.field == "message.token");
         let code = match code.as_deref() {
-            Some("INVALID_ARGUMENT") if names_token => Some("INVALID_TOKEN".to_owned()),
+            Some("INVALID_ARGUMENT") if names_token || self.error.message.contains(NO_TOKEN) => {
+                Some("INVALID_TOKEN".to_owned())
+            }
             _ => code,
         };
         Said { code, message: self.error.message }
@@ -223,7 +247,8 @@ mod tests {
         letter.ttl = Some(Duration::from_secs(300));
         let shown = Shown { title: Some("T"), body: None };
         let message: Value =
-            serde_json::from_slice(&addressed("tok\"en", &document(&letter, shown))).unwrap();
+            serde_json::from_slice(&addressed("tok\"en", &document(&letter, shown), &letter, Wall(0)))
+                .unwrap();
         let id = letter.delivery.id.to_string();
         assert_eq!(
             message,
@@ -232,6 +257,12 @@ mod tests {
                 "notification": { "title": "T" },
                 "data": { "id": id, "data": "{\"a\":1}" },
                 "android": { "priority": "HIGH", "ttl": "300s", "notification": { "tag": id } },
+                "apns": { "headers": {
+                    "apns-collapse-id": id, "apns-priority": "10", "apns-expiration": "300",
+                } },
+                "webpush": { "headers": {
+                    "TTL": "300", "Topic": webpush::topic(&letter), "Urgency": "high",
+                } },
             } })
         );
     }
@@ -242,10 +273,15 @@ mod tests {
     fn recorded_answers_are_whose_fault_they_are() {
         let class = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            let reply = Reply { status, headers: hyper::HeaderMap::new(), body: body.to_owned().into() };
+            let reply = Reply {
+                status,
+                headers: hyper::HeaderMap::new(),
+                body: body.to_owned().into(),
+                is_whole: true,
+            };
             let problem: Problem = serde_json::from_slice(&reply.body).unwrap_or_default();
             let letter = letter(Channel::Push, Address::Fcm("t".to_owned()));
-            match reply::refused(Speaker::Fcm, &reply, problem.said(), &letter, wire::time::Wall(0)) {
+            match reply::refused(Speaker::Fcm, &reply, problem.said(), &letter, Wall(0)) {
                 Answer::Refused(refusal) => refusal.class,
                 other => panic!("{other:?}"),
             }
@@ -270,7 +306,7 @@ mod tests {
         let cases = [
             (400, body(400, invalid, "INVALID_ARGUMENT", &no_token), Class::Gone),
             (400, body(400, "Invalid value at 'message.data[0].value'", "INVALID_ARGUMENT", &violation("message.data[0].value")), Class::Content),
-            (400, body(400, "The registration token is not a valid FCM registration token", "INVALID_ARGUMENT", &fcm_error("INVALID_ARGUMENT")), Class::Content),
+            (400, body(400, "The registration token is not a valid FCM registration token", "INVALID_ARGUMENT", &fcm_error("INVALID_ARGUMENT")), Class::Gone),
             (400, r#"{"error":{"code":400,"message":"Request contains an invalid argument.","status":"INVALID_ARGUMENT"}}"#.to_owned(), Class::Content),
             (404, body(404, "Requested entity was not found.", "NOT_FOUND", &fcm_error("UNREGISTERED")), Class::Gone),
             (500, body(500, "Internal error encountered.", "INTERNAL", &fcm_error("INTERNAL")), Class::Fault),

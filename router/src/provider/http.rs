@@ -22,7 +22,7 @@ use tower_service::Service;
 
 use crate::limits::{
     CARRIER_ANSWER_BYTES_MAX, CARRIER_BODY_WITHIN, CARRIER_CONNECT_WITHIN, CARRIER_IDLE, CARRIER_PING_EVERY,
-    CARRIER_PING_WITHIN, CARRIER_REFUSED_TRIES,
+    CARRIER_PING_WITHIN, CARRIER_REFUSED_TRIES, CARRIER_STREAMS_IDLE,
 };
 
 type Boxed = Box<dyn std::error::Error + Send + Sync>;
@@ -36,12 +36,14 @@ pub enum Version {
 }
 
 /// A provider's answer as it came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     /// As much as came, and as much as is read.
     pub body: Bytes,
+    /// The body came to its end.
+    pub is_whole: bool,
 }
 
 /// No answer.
@@ -94,9 +96,10 @@ where
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(CARRIER_IDLE)
+            .pool_idle_timeout(if version == Version::Http2 { CARRIER_STREAMS_IDLE } else { CARRIER_IDLE })
             .http1_max_headers(100)
             .http2_only(version == Version::Http2)
+            // One connection an account: its rate is bounded by the streams that the server allows, 100 or more at Google and Apple.
             // No assumption about how many streams a server takes: it says so first.
             .http2_initial_max_send_streams(1)
             .http2_keep_alive_interval(CARRIER_PING_EVERY)
@@ -139,13 +142,17 @@ async fn read(response: Response<Incoming>) -> Reply {
     let (head, mut body) = response.into_parts();
     let until = tokio::time::sleep(CARRIER_BODY_WITHIN);
     tokio::pin!(until);
+    let mut is_whole = false;
     let mut read = Vec::with_capacity(body.size_hint().lower().min(4_096) as usize);
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = &mut until => break,
         };
-        let Some(Ok(frame)) = frame else { break };
+        let Some(Ok(frame)) = frame else {
+            is_whole = frame.is_none();
+            break;
+        };
         let Ok(data) = frame.into_data() else { continue };
         let room = CARRIER_ANSWER_BYTES_MAX - read.len();
         read.extend_from_slice(&data[..data.len().min(room)]);
@@ -153,7 +160,7 @@ async fn read(response: Response<Incoming>) -> Reply {
             break;
         }
     }
-    Reply { status: head.status, headers: head.headers, body: read.into() }
+    Reply { status: head.status, headers: head.headers, body: read.into(), is_whole }
 }
 
 /// The connection says that it was not processed: it was never written, or the server refused the stream, or it

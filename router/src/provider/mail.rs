@@ -4,9 +4,10 @@
 
 use data_encoding::BASE64;
 use lettre::Address as MailAddress;
+use lettre::Message;
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::{Message, address};
+use url::Host;
 use uuid::Uuid;
 
 use super::letter::{Address, Letter};
@@ -37,7 +38,7 @@ pub enum NoMail {
 /// `sender`: its domain names the mail.
 pub fn mail(letter: &Letter, sender: &Mailbox) -> Result<Mail, NoMail> {
     let Address::Email(address) = &letter.to else { return Err(NoMail::Address) };
-    let to: MailAddress = address.parse().map_err(|_: address::AddressError| NoMail::Address)?;
+    let to = recipient(address).ok_or(NoMail::Address)?;
     let title = letter.title.as_deref().map(words::one_line).filter(|title| !title.is_empty());
     let body = letter.body.as_deref().map(words::plain).filter(|body| !body.is_empty());
     let (subject, text) = match (title, body) {
@@ -53,6 +54,16 @@ pub fn mail(letter: &Letter, sender: &Mailbox) -> Result<Mail, NoMail> {
         text,
         message_id: format!("<{name}@{}>", sender.email.domain()),
     })
+}
+
+/// An address whose domain is in the form that servers know (IDNA).
+fn recipient(text: &str) -> Option<MailAddress> {
+    let address: MailAddress = text.parse().ok()?;
+    if address.domain().is_ascii() {
+        return Some(address);
+    }
+    let domain = Host::parse(address.domain()).ok()?.to_string();
+    MailAddress::new(address.user(), domain).ok()
 }
 
 /// The sender as SES takes it: a name beyond ASCII is an encoded word (RFC 2047).
@@ -121,6 +132,10 @@ mod tests {
             assert_eq!(mail(&letter, &sender()).unwrap_err(), NoMail::Address, "{wrong:?}");
         }
         assert_eq!(mail(&to("ada@x.example", None, Some("\n")), &sender()).unwrap_err(), NoMail::Empty);
+        let far = mail(&to("ada@bücher.example", Some("T"), None), &sender()).unwrap();
+        assert_eq!(far.to.to_string(), "ada@xn--bcher-kva.example");
+        let named: Mailbox = "Bücher <alerts@shop.example>".parse().unwrap();
+        assert_eq!(super::sender(&named), "=?UTF-8?B?QsO8Y2hlcg==?= <alerts@shop.example>");
     }
 
     #[test]

@@ -137,7 +137,7 @@ struct Problem {
     #[serde(rename = "__type")]
     kind: Option<String>,
     #[serde(alias = "Message")]
-    message: String,
+    message: Option<String>,
 }
 
 /// The error's name stands in a header, or in the body; some names stand for two things that differ for us.
@@ -150,7 +150,8 @@ fn said(answer: &Reply) -> Said {
         let name = name.split(':').next().unwrap_or_default();
         name.rsplit('#').next().unwrap_or_default().to_owned()
     });
-    let words = problem.message.to_ascii_lowercase();
+    let message = problem.message.unwrap_or_default();
+    let words = message.to_ascii_lowercase();
     let code = match name.as_deref() {
         Some("TooManyRequestsException" | "ThrottlingException" | "LimitExceededException")
             if words.contains("daily") =>
@@ -164,7 +165,7 @@ fn said(answer: &Reply) -> Said {
         }
         _ => name,
     };
-    Said { code, message: problem.message }
+    Said { code, message }
 }
 
 #[cfg(test)]
@@ -177,7 +178,8 @@ mod tests {
     fn told(status: u16, kind: Option<&'static str>, body: &'static str) -> (Option<String>, Meaning) {
         let status = StatusCode::from_u16(status).unwrap();
         let headers = kind.map(|kind| ("x-amzn-errortype".parse().unwrap(), kind.parse().unwrap()));
-        let answer = Reply { status, headers: HeaderMap::from_iter(headers), body: body.into() };
+        let answer =
+            Reply { status, headers: HeaderMap::from_iter(headers), body: body.into(), is_whole: true };
         let code = said(&answer).code;
         let meaning = meaning(Speaker::Ses, status.as_u16(), code.as_deref());
         (code, meaning)
@@ -204,6 +206,8 @@ mod tests {
         let signature = r#"{"message":"The request signature we calculated does not match"}"#;
         assert_eq!(told(403, Some("InvalidSignatureException"), signature).1, no(Class::Auth));
         assert_eq!(told(502, None, "<html>").1, Meaning::Unsure);
-        assert_eq!(told(500, None, "").1, no(Class::Fault));
+        assert_eq!(told(500, None, "").1, Meaning::Unsure);
+        let silent = r#"{"__type":"AccountSuspendedException","message":null}"#;
+        assert_eq!(told(400, None, silent).1, no(Class::Auth));
     }
 }

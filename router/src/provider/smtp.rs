@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wire::time::Mono;
 
-use super::classify::{Meaning, Speaker, meaning};
+use super::classify::{self, Step as At};
 use super::letter::{Answer, Carrier, Class, Letter, Refusal};
 use super::mail::{mail, message};
 use super::ses::no_mail;
@@ -29,6 +29,10 @@ use crate::config::{SmtpConfig, SmtpSecurity};
 use crate::limits::{
     CARRIER_CONNECT_WITHIN, CARRIER_IDLE, CARRIER_MAIL_PATIENCE, CARRIER_PATIENCE, SMTP_CONNECTIONS_MAX,
 };
+
+/// "Start mail input", and "completed" (RFC 5321, section 4.2.3).
+const GO_ON: u16 = 354;
+const DONE: u16 = 250;
 
 /// One mail server.
 pub struct Smtp {
@@ -50,7 +54,7 @@ impl std::fmt::Debug for Smtp {
 #[derive(Debug)]
 enum Trouble {
     /// A reply that is a no: of this mail, the connection is good.
-    No { code: u16, words: String },
+    No { at: At, code: u16, words: String },
     /// No reply, or none that is one.
     Broken(String),
 }
@@ -103,13 +107,19 @@ impl Smtp {
             at_once,
             None,
         );
-        let mut connection = connecting.await.map_err(|error| trouble(&error))?;
+        let mut connection = connecting.await.map_err(|error| trouble(At::Hello, &error))?;
         if *security == SmtpSecurity::StartTls {
-            connection.starttls(self.tls.clone(), &self.hello).await.map_err(|error| trouble(&error))?;
+            connection
+                .starttls(self.tls.clone(), &self.hello)
+                .await
+                .map_err(|error| trouble(At::Hello, &error))?;
         }
         if let Some((user, password)) = login {
             let credentials = Credentials::new(user.clone(), password.reveal().to_owned());
-            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(|error| trouble(&error))?;
+            connection
+                .auth(DEFAULT_MECHANISMS, &credentials)
+                .await
+                .map_err(|error| trouble(At::Hello, &error))?;
         }
         Ok(connection)
     }
@@ -121,6 +131,7 @@ impl Smtp {
         if !to.to_string().is_ascii() {
             if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
                 return Err(Trouble::No {
+                    at: At::To,
                     code: 553,
                     words: "5.6.7 the server takes no such address".to_owned(),
                 });
@@ -128,10 +139,17 @@ impl Smtp {
             parameters.push(MailParameter::SmtpUtfEight);
         }
         let from = envelope.from().cloned();
-        connection.command(MailFrom::new(from, parameters)).await.map_err(|error| trouble(&error))?;
-        connection.command(Rcpt::new(to, Vec::new())).await.map_err(|error| trouble(&error))?;
-        connection.command(Data).await.map_err(|error| trouble(&error))?;
-        Ok(())
+        connection
+            .command(MailFrom::new(from, parameters))
+            .await
+            .map_err(|error| trouble(At::From, &error))?;
+        connection.command(Rcpt::new(to, Vec::new())).await.map_err(|error| trouble(At::To, &error))?;
+        let reply = connection.command(Data).await.map_err(|error| trouble(At::Data, &error))?;
+        if reply.has_code(GO_ON) {
+            Ok(())
+        } else {
+            Err(Trouble::Broken("it does not ask for the text".to_owned()))
+        }
     }
 
     /// A connection on which the text may follow. One that was kept may have been closed meanwhile: then on a new one.
@@ -184,9 +202,11 @@ impl Carrier for Smtp {
         };
         let text = message.formatted();
         let said = within(CARRIER_MAIL_PATIENCE, async {
-            connection.message(&text).await.map_err(|error| trouble(&error))
+            connection.message(&text).await.map_err(|error| trouble(At::Text, &error))
         });
         let answer = match said.await {
+            // Another answer than this is to some other question: the two are not in step.
+            Ok(reply) if !reply.has_code(DONE) => Answer::Unknown { why: "an answer out of step".to_owned() },
             Ok(reply) => {
                 self.keep(connection);
                 Answer::Taken { reference: reference(&reply) }
@@ -207,10 +227,10 @@ async fn within<T>(patience: std::time::Duration, step: impl Future<Output = Ste
     timeout(patience, step).await.unwrap_or_else(|_| Err(late()))
 }
 
-fn trouble(error: &lettre::transport::smtp::Error) -> Trouble {
+fn trouble(at: At, error: &lettre::transport::smtp::Error) -> Trouble {
     let words = || error.source().map_or_else(|| error.to_string(), ToString::to_string);
     match error.status() {
-        Some(code) => Trouble::No { code: u16::from(code), words: words() },
+        Some(code) => Trouble::No { at, code: u16::from(code), words: words() },
         None => Trouble::Broken(words()),
     }
 }
@@ -222,43 +242,11 @@ fn refused(trouble: Trouble, letter: &Letter) -> Answer {
     };
     match trouble {
         Trouble::Broken(why) => refusal(Class::Fault, "connect".to_owned(), &why),
-        Trouble::No { code, words } => {
-            let enhanced = enhanced(&words).map_or_else(String::new, |code| format!(" {code}"));
-            refusal(class(code, &words), format!("{code}{enhanced}"), &words)
+        Trouble::No { at, code, words } => {
+            let enhanced = classify::enhanced(&words).map_or_else(String::new, |code| format!(" {code}"));
+            refusal(classify::smtp(at, code, &words), format!("{code}{enhanced}"), &words)
         }
     }
-}
-
-/// The reply's code, made finer by its enhanced code and, of a throttle, by its words.
-fn class(code: u16, said: &str) -> Class {
-    let table = || match meaning(Speaker::Smtp, code, Some(&code.to_string())) {
-        Meaning::No(class) => class,
-        Meaning::Unsure => Class::Fault,
-    };
-    // SES over SMTP: "Throttling failure: Daily message quota exceeded".
-    if code == 454 && said.contains("Daily") {
-        return Class::Spent;
-    }
-    match enhanced(said) {
-        // No such mailbox, no such domain, not an address, moved away, switched off.
-        Some("5.1.1" | "5.1.2" | "5.1.3" | "5.1.6" | "5.1.10" | "5.2.1") => Class::Gone,
-        // Full, or too large for it.
-        Some("5.2.2" | "4.2.2" | "5.2.3") => Class::Recipient,
-        // Our address, or our rights: the sender is refused, or must say who it is.
-        Some("5.1.7" | "5.1.8" | "5.7.0" | "5.7.3" | "5.7.8" | "5.7.9") => Class::Auth,
-        Some("5.3.4" | "5.6.0" | "5.6.1" | "5.6.2" | "5.6.3" | "5.7.1") => Class::Content,
-        _ => table(),
-    }
-}
-
-/// `5.1.1` at the beginning of a reply's words.
-fn enhanced(said: &str) -> Option<&str> {
-    let word = said.split_whitespace().next()?;
-    let parts: Vec<&str> = word.split('.').collect();
-    let is_code = parts.len() == 3
-        && matches!(parts[0], "2" | "4" | "5")
-        && parts.iter().all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
-    is_code.then_some(word)
 }
 
 /// What the server calls the mail, if it says so: `Ok 0102018…`, `2.0.0 Ok: queued as 4XyZ`.
@@ -268,37 +256,4 @@ fn reference(reply: &Response) -> Option<String> {
     let is_id =
         word.len() >= 6 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@<>".contains(&byte));
     is_id.then(|| word.chars().take(128).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Replies as Postfix, Exchange, Gmail and SES give them.
-    #[test]
-    fn replies_are_whose_fault_they_are() {
-        let cases = [
-            (
-                550,
-                "5.1.1 <x>: Recipient address rejected: User unknown in virtual mailbox table",
-                Class::Gone,
-            ),
-            (550, "5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found", Class::Gone),
-            (552, "5.2.2 The recipient's inbox is out of storage space", Class::Recipient),
-            (452, "4.2.2 The email account that you tried to reach is over quota", Class::Recipient),
-            (454, "Throttling failure: Maximum sending rate exceeded.", Class::Quota),
-            (454, "Throttling failure: Daily message quota exceeded.", Class::Spent),
-            (535, "5.7.8 Error: authentication failed", Class::Auth),
-            (530, "5.7.0 Must issue a STARTTLS command first", Class::Auth),
-            (554, "Message rejected: Email address is not verified.", Class::Content),
-            (550, "5.7.1 Our system has detected that this message is likely spam", Class::Content),
-            (421, "4.7.0 Try again later, closing connection.", Class::Fault),
-            (450, "4.2.0 <x>: Recipient address rejected: Greylisted", Class::Recipient),
-            (451, "4.3.0 Temporary server error", Class::Fault),
-            (599, "what is that", Class::Content),
-        ];
-        for (code, said, expected) in cases {
-            assert_eq!(class(code, said), expected, "{code} {said}");
-        }
-    }
 }

@@ -18,6 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use ops::clock::Clock;
 use ring::digest;
 use ring::signature::EcdsaKeyPair;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use url::{Host, Url};
 use wire::message::Priority;
@@ -26,7 +27,8 @@ use wire::time::Mono;
 use super::aes128gcm;
 use super::classify::Speaker;
 use super::http::{Http, Lost, Reply, Version};
-use super::letter::{Address, Answer, Carrier, Class, Letter};
+use super::letter::{Address, Answer, Carrier, Class, Letter, Refusal};
+use super::origins::Origins;
 use super::payload::{self, Shown};
 use super::public::{NOWHERE, Public, is_public};
 use super::reply::{self, Said};
@@ -53,6 +55,7 @@ pub struct WebPush {
     clock: Clock,
     /// By push service; many are one browser maker's.
     tokens: Mutex<BTreeMap<String, (HeaderValue, Mono)>>,
+    origins: Origins,
 }
 
 impl std::fmt::Debug for WebPush {
@@ -70,6 +73,7 @@ impl WebPush {
             config: config.clone(),
             clock,
             tokens: Mutex::default(),
+            origins: Origins::default(),
         }
     }
 
@@ -106,18 +110,13 @@ impl WebPush {
     }
 
     fn request(&self, endpoint: &Url, letter: &Letter, body: Vec<u8>) -> Option<Request<Full<Bytes>>> {
-        let urgency = match letter.priority {
-            Priority::Critical | Priority::High => "high",
-            Priority::Normal => "normal",
-            Priority::Low => "low",
-        };
         let ttl = letter.ttl.map_or(TTL_S, |ttl| ttl.as_secs());
         Request::post(endpoint.as_str())
             .header(AUTHORIZATION, self.token(&endpoint.origin().ascii_serialization()))
             .header(CONTENT_ENCODING, "aes128gcm")
             .header(CONTENT_TYPE, "application/octet-stream")
             .header("ttl", ttl.to_string())
-            .header("urgency", urgency)
+            .header("urgency", urgency(letter))
             .header("topic", topic(letter))
             .body(Full::new(Bytes::from(body)))
             .ok()
@@ -147,13 +146,25 @@ impl Carrier for WebPush {
         let Some(request) = self.request(&endpoint, letter, sealed) else {
             return reply::unfit(Class::Gone, "endpoint", "it is not a push service's address");
         };
-        match self.http.send(request).await {
+        let origin = endpoint.origin().ascii_serialization();
+        let Some(_at_once) = self.origins.begin(&origin) else {
+            return busy();
+        };
+        let answer = match self.http.send(request).await {
             Ok(answer) => self.read(&answer, letter),
             // Whose name leads into our own network is no push service, and none is to blame. A name may change, so it stays.
             Err(Lost::Before(why)) if why == NOWHERE => reply::unfit(Class::Recipient, "endpoint", NOWHERE),
             Err(lost) => reply::lost_harmlessly(lost),
-        }
+        };
+        self.origins.weigh(&origin, answer)
     }
+}
+
+/// Too many are on their way to one push service; a moment later there is room.
+fn busy() -> Answer {
+    let detail = "as many as may be are on their way to it".to_owned();
+    let retry_after = Some(Duration::from_secs(1));
+    Answer::Refused(Refusal { class: Class::Quota, code: "busy".to_owned(), detail, retry_after })
 }
 
 impl WebPush {
@@ -164,16 +175,17 @@ impl WebPush {
             let name = at.and_then(|at| at.rsplit('/').next()).map(|name| name.chars().take(128).collect());
             return Answer::Taken { reference: name };
         }
-        // What push services say is a page or a line, in no common form.
-        let said = String::from_utf8_lossy(&answer.body).chars().take(400).collect();
-        reply::refused(
-            Speaker::WebPush,
-            answer,
-            Said { code: None, message: said },
-            letter,
-            self.clock.wall(),
-        )
+        // What push services say is a page or a line; Apple's has a reason.
+        let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
+        let message = String::from_utf8_lossy(&answer.body).chars().take(400).collect();
+        let said = Said { code: problem.map(|problem| problem.reason), message };
+        reply::refused(Speaker::WebPush, answer, said, letter, self.clock.wall())
     }
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    reason: String,
 }
 
 fn document(letter: &Letter, shown: Shown<'_>) -> Vec<u8> {
@@ -190,8 +202,17 @@ fn document(letter: &Letter, shown: Shown<'_>) -> Vec<u8> {
     document.to_string().into_bytes()
 }
 
+/// How soon a device is woken for it.
+pub(super) fn urgency(letter: &Letter) -> &'static str {
+    match letter.priority {
+        Priority::Critical | Priority::High => "high",
+        Priority::Normal => "normal",
+        Priority::Low => "low",
+    }
+}
+
 /// A name for what replaces what, that tells the push service nothing.
-fn topic(letter: &Letter) -> String {
+pub(super) fn topic(letter: &Letter) -> String {
     let text = letter.collapse_key.clone().unwrap_or_else(|| letter.delivery.id.to_string());
     let hash = digest::digest(&digest::SHA256, text.as_bytes());
     BASE64URL_NOPAD.encode(hash.as_ref())[..TOPIC_CHARS].to_owned()

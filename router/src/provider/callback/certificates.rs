@@ -3,28 +3,38 @@
 //! Reaches only addresses that `sns` has pinned to SNS's own host. Called by the API's callbacks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
+use ops::clock::Clock;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::sync::Mutex;
 use url::Url;
+use wire::time::{Mono, Wall};
 
 use super::sns::{Believed, Disbelief, Message};
-use crate::limits::{CARRIER_PATIENCE, SNS_CERTIFICATES_MAX};
+use crate::limits::{CARRIER_PATIENCE, SNS_AGAIN_AFTER, SNS_CERTIFICATES_MAX};
 use crate::provider::http::{Http, Reply, Version};
-use wire::time::Wall;
 
 /// The topics that are believed, and what proves their messages.
 #[derive(Debug)]
 pub struct Sns {
     http: Http,
     topics: Vec<String>,
-    /// By address. Held while one is fetched, so that each is fetched once.
-    known: Mutex<BTreeMap<String, Arc<CertificateDer<'static>>>>,
+    known: Mutex<Known>,
+    /// Held by the one who fetches. The others are told to come again: whoever makes names up cannot hold them up.
+    gate: tokio::sync::Mutex<()>,
+    clock: Clock,
+}
+
+/// By address.
+#[derive(Debug, Default)]
+struct Known {
+    certificates: BTreeMap<String, Arc<CertificateDer<'static>>>,
+    /// What could not be had, and when.
+    failed: BTreeMap<String, Mono>,
 }
 
 /// Why a message is not taken.
@@ -39,8 +49,9 @@ pub enum NotTaken {
 
 impl Sns {
     /// `topics`: names whose region is known to be one.
-    pub fn new(topics: Vec<String>) -> Sns {
-        Sns { http: Http::new(Version::Http1, CARRIER_PATIENCE), topics, known: Mutex::default() }
+    pub fn new(topics: Vec<String>, clock: Clock) -> Sns {
+        let http = Http::new(Version::Http1, CARRIER_PATIENCE);
+        Sns { http, topics, known: Mutex::default(), gate: tokio::sync::Mutex::default(), clock }
     }
 
     /// What a message says. A subscription is confirmed on the way.
@@ -56,18 +67,48 @@ impl Sns {
     }
 
     async fn certificate(&self, url: &Url) -> Result<Arc<CertificateDer<'static>>, NotTaken> {
-        let mut known = self.known.lock().await;
-        if let Some(certificate) = known.get(url.as_str()) {
-            return Ok(Arc::clone(certificate));
+        let now = self.clock.mono();
+        {
+            let known = self.known();
+            if let Some(certificate) = known.certificates.get(url.as_str()) {
+                return Ok(Arc::clone(certificate));
+            }
+            if known.failed.get(url.as_str()).is_some_and(|at| now.since(*at) < SNS_AGAIN_AFTER) {
+                return Err(NotTaken::Unreachable("the certificate could not be had just now".to_owned()));
+            }
         }
+        let Ok(_gate) = self.gate.try_lock() else {
+            return Err(NotTaken::Unreachable("another certificate is being fetched".to_owned()));
+        };
+        let fetched = self.fetch(url).await;
+        let mut known = self.known();
+        if known.certificates.len() >= SNS_CERTIFICATES_MAX {
+            known.certificates.clear();
+        }
+        known.failed.retain(|_, at| now.since(*at) < SNS_AGAIN_AFTER);
+        match &fetched {
+            Ok(certificate) => {
+                known.certificates.insert(url.to_string(), Arc::clone(certificate));
+            }
+            Err(_) if known.failed.len() < SNS_CERTIFICATES_MAX => {
+                known.failed.insert(url.to_string(), now);
+            }
+            Err(_) => {}
+        }
+        fetched
+    }
+
+    async fn fetch(&self, url: &Url) -> Result<Arc<CertificateDer<'static>>, NotTaken> {
         let answer = self.get(url).await?;
-        let certificate = CertificateDer::from_pem_slice(&answer.body).map_err(|_| Disbelief::Forged)?;
-        if known.len() >= SNS_CERTIFICATES_MAX {
-            known.clear();
+        if !answer.is_whole {
+            return Err(NotTaken::Unreachable("half a certificate".to_owned()));
         }
-        let certificate = Arc::new(certificate);
-        known.insert(url.to_string(), Arc::clone(&certificate));
-        Ok(certificate)
+        let certificate = CertificateDer::from_pem_slice(&answer.body).map_err(|_| Disbelief::Forged)?;
+        Ok(Arc::new(certificate))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn get(&self, url: &Url) -> Result<Reply, NotTaken> {

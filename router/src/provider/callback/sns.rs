@@ -20,7 +20,7 @@ use wire::time::Wall;
 use super::{Receipt, What};
 use crate::config::topic_region;
 use crate::provider::delivery;
-use crate::provider::letter::Class;
+use crate::provider::letter::{Address, Class};
 use crate::provider::ses::TAG;
 
 /// Tags of ours on one mail.
@@ -166,7 +166,7 @@ struct Event {
     #[serde(default)]
     bounce: Option<Bounce>,
     #[serde(default)]
-    complaint: Option<At>,
+    complaint: Option<Complaint>,
     #[serde(default)]
     delivery: Option<At>,
 }
@@ -185,7 +185,33 @@ struct Mail {
 struct Bounce {
     bounce_type: String,
     #[serde(default)]
+    bounced_recipients: Vec<Recipient>,
+    #[serde(default)]
     timestamp: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Complaint {
+    #[serde(default)]
+    complained_recipients: Vec<Recipient>,
+    #[serde(default)]
+    timestamp: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Recipient {
+    email_address: String,
+}
+
+impl Event {
+    /// A mail of ours has one.
+    fn recipient(&self) -> Option<String> {
+        let bounced = self.bounce.iter().flat_map(|bounce| &bounce.bounced_recipients);
+        let complained = self.complaint.iter().flat_map(|complaint| &complaint.complained_recipients);
+        bounced.chain(complained).next().map(|recipient| recipient.email_address.clone())
+    }
 }
 
 #[derive(Deserialize)]
@@ -197,6 +223,7 @@ struct At {
 fn event(text: &str, now: Wall) -> Option<Receipt> {
     let event: Event = serde_json::from_str(text).ok()?;
     let failed = |code: &str| What::Failed { class: Class::Content, code: code.to_owned() };
+    let to = event.recipient().map(Address::Email);
     let (what, at) = match event.kind.as_str() {
         "Delivery" => (What::Delivered, event.delivery.and_then(|delivery| delivery.timestamp)),
         "Bounce" => {
@@ -212,7 +239,7 @@ fn event(text: &str, now: Wall) -> Option<Receipt> {
         (0..TAGS_MAX).map_while(|number| event.mail.tags.get(&format!("{TAG}{number}"))?.first().cloned());
     let delivery = delivery::read(&parts.collect::<String>())?;
     let at = at.and_then(|at| Wall::parse(&at).ok()).unwrap_or(now);
-    Some(Receipt { delivery, what, reference: event.mail.message_id, at })
+    Some(Receipt { delivery, what, to, reference: event.mail.message_id, at })
 }
 
 /// RSA with the padding of PKCS #1, version 1.5. SNS still signs with SHA-1 unless a topic is told otherwise, which the verifiers
@@ -281,6 +308,7 @@ mod tests {
             let delivery =
                 DeliveryKey { id: Uuid::from_u128(9), channel: Channel::Email, user: "ada".to_owned() };
             assert_eq!((receipt.delivery, receipt.what), (delivery, What::Bounced { permanent: true }));
+            assert!(receipt.to == Some(Address::Email("ada@x.example".to_owned())), "whom it bounced at");
             assert_eq!(receipt.at, Wall::parse("2026-02-20T10:00:00Z").unwrap());
             for (from, to) in [
                 ("Permanent", "Transient"),

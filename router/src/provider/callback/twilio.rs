@@ -12,7 +12,7 @@ use super::{Receipt, What};
 use crate::config::Hidden;
 use crate::provider::classify::{Meaning, Speaker, meaning};
 use crate::provider::delivery;
-use crate::provider::letter::Class;
+use crate::provider::letter::{Address, Class};
 use crate::provider::twilio::DELIVERY_PARAMETER;
 
 /// Parameters of one callback.
@@ -69,7 +69,8 @@ pub fn read(
     let status = status.ok_or(Disbelief::Unreadable)?;
     let reference = if is_call { field("CallSid") } else { field("MessageSid").or_else(|| field("SmsSid")) };
     let what = what(is_call, status, field("ErrorCode"));
-    Ok(what.map(|what| Receipt { delivery, what, reference: reference.map(str::to_owned), at: now }))
+    let to = field("To").map(|number| Address::Phone(number.to_owned()));
+    Ok(what.map(|what| Receipt { delivery, what, to, reference: reference.map(str::to_owned), at: now }))
 }
 
 fn what(is_call: bool, status: &str, error: Option<&str>) -> Option<What> {
@@ -93,9 +94,6 @@ fn what(is_call: bool, status: &str, error: Option<&str>) -> Option<What> {
 
 /// HMAC-SHA1 over the address and the sorted parameters; of JSON over the address, in which the hash of the body stands.
 fn is_twilio_s(told: &Told<'_>, form: &[(String, String)], callback: &Url, token: &Hidden) -> bool {
-    let mut text = callback.clone();
-    text.set_query(None);
-    let mut text = format!("{text}?{}", told.query);
     if told.is_json {
         let hash =
             query(told.query, BODY_HASH).and_then(|hex| HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok());
@@ -108,10 +106,21 @@ fn is_twilio_s(told: &Told<'_>, form: &[(String, String)], callback: &Url, token
     let mut sorted = form.to_vec();
     sorted.sort();
     sorted.dedup();
-    text.extend(sorted.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]));
+    let fields: String = sorted.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]).collect();
     let Ok(signature) = BASE64.decode(told.signature.as_bytes()) else { return false };
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.reveal().as_bytes());
-    hmac::verify(&key, text.as_bytes(), &signature).is_ok()
+    let is_signed = |address: &String| {
+        hmac::verify(&key, format!("{address}?{}{fields}", told.query).as_bytes(), &signature).is_ok()
+    };
+    spellings(callback).iter().any(is_signed)
+}
+
+/// The address with its port and without: Twilio signs now the one and now the other.
+fn spellings(callback: &Url) -> [String; 2] {
+    let host = callback.host_str().unwrap_or_default();
+    let (scheme, path) = (callback.scheme(), callback.path());
+    let port = callback.port_or_known_default().unwrap_or_default();
+    [format!("{scheme}://{host}{path}"), format!("{scheme}://{host}:{port}{path}")]
 }
 
 /// Takes the same time wherever they differ.
@@ -194,6 +203,13 @@ mod tests {
         };
         assert!(is_believed(&good, "12345"));
         assert!(!is_believed(&good, "12346"));
+        let with_port = sign(
+            "https://example.com:443/myapp.php?foo=1&bar=2CallSidCA1234567890ABCDECaller+14158675310Digits1234From+14158675310To+18005551212",
+        );
+        assert!(
+            is_believed(&Told { signature: &with_port, ..good }, "12345"),
+            "with its port it is the same address"
+        );
         for signature in ["", "L/OH5YylLD5NRKLltdqwSvS0BnV=", "L/OH5YylLD5NRKLltdqwSvS0", "====", "é"] {
             assert!(!is_believed(&Told { signature, ..good }, "12345"), "{signature}");
         }
@@ -229,7 +245,9 @@ mod tests {
 
     #[test]
     fn a_receipt_names_its_delivery() {
-        let receipt = told(&our_query(), "MessageSid=SM1&MessageStatus=delivered").unwrap().unwrap();
+        let receipt =
+            told(&our_query(), "MessageSid=SM1&MessageStatus=delivered&To=%2B491").unwrap().unwrap();
+        assert!(receipt.to == Some(Address::Phone("+491".to_owned())));
         assert_eq!(
             (receipt.delivery, receipt.reference.as_deref(), receipt.at),
             (delivery(), Some("SM1"), NOW)
