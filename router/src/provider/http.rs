@@ -61,6 +61,7 @@ pub struct Http<R = GaiResolver> {
     client: Client<Within<HttpsConnector<HttpConnector<R>>>, Full<Bytes>>,
     /// How long it may take from a request to the head of its answer, connection included.
     patience: Duration,
+    version: Version,
 }
 
 impl<R> std::fmt::Debug for Http<R> {
@@ -104,7 +105,7 @@ where
             .http2_initial_max_send_streams(1)
             .http2_keep_alive_interval(CARRIER_PING_EVERY)
             .http2_keep_alive_timeout(CARRIER_PING_WITHIN);
-        Http { client: builder.build(Within(connector)), patience }
+        Http { client: builder.build(Within(connector)), patience, version }
     }
 
     /// One request. A connection that says it did not process it is replaced, and it is sent on the next one.
@@ -127,7 +128,7 @@ where
             if error.is_connect() {
                 return Err(Lost::Before(reason(&error)));
             }
-            if !was_refused(&error) {
+            if !was_refused(&error, self.version) {
                 return Err(Lost::After(reason(&error)));
             }
             if tries == CARRIER_REFUSED_TRIES {
@@ -165,9 +166,12 @@ async fn read(response: Response<Incoming>) -> Reply {
 
 /// The connection says that it was not processed: it was never written, or the server refused the stream, or it
 /// closes and the stream is behind the last one that it looks at (RFC 9113, sections 6.8 and 8.7).
-fn was_refused(error: &hyper_util::client::legacy::Error) -> bool {
+fn was_refused(error: &hyper_util::client::legacy::Error, version: Version) -> bool {
     causes(error).any(|cause| {
-        let unsent = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+        // A stream that waited for its turn when the connection left has no other sign than that its task is gone.
+        let unsent = cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(|error| error.is_canceled() || (version == Version::Http2 && error.is_user()));
         let refused = cause.downcast_ref::<h2::Error>().is_some_and(|error| {
             error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
         });
