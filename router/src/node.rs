@@ -212,6 +212,7 @@ fn compose(
     accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock)));
     let dispatch =
         Arc::new(Dispatch::start(accounts, config.otp.breaker, &inputs, (clock, &watch), &metrics));
+    dispatch.cap(config.providers.caps());
     let owner_config = owner_config(config, epoch, dispatch.ways(), cassandra.as_ref());
     let owner = Owner::open(store.clone(), owner_config, seed, now(clock))?;
     let view = owner.view();

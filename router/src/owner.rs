@@ -356,7 +356,7 @@ impl<S: Store> Owner<S> {
             Input::LinkFrame(link, Frame::Redeem { request, .. }) => {
                 desk.send(*link, Frame::Redeemed { request: *request, user: None });
             }
-            Input::Due(key) => desk.turn.delete(Space::Due, key.clone()),
+            Input::Due(key) => timers::refuse(desk, key, damage, now)?,
             // It begins anew when it is asked for, or at the next start.
             Input::Erase => {
                 if let Some(token) = self.erasure.take().and_then(|work| work.token()) {

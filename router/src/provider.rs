@@ -20,6 +20,7 @@ use crate::record::Channel;
 mod aes128gcm;
 pub mod apns;
 pub mod callback;
+pub mod caps;
 pub mod carriers;
 pub mod classify;
 pub mod delivery;

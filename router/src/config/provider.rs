@@ -11,6 +11,7 @@ use url::{Host, Url};
 
 use super::ConfigError;
 use super::service::secret_from_file;
+use crate::provider::caps;
 
 mod apns;
 mod fcm;
@@ -53,6 +54,15 @@ pub struct ProviderConfig {
 }
 
 impl ProviderConfig {
+    /// How much phone numbers may get.
+    pub fn caps(&self) -> caps::Rules {
+        let rules = |twilio: &TwilioConfig| caps::Rules {
+            per_prefix: twilio.caps_per_prefix.clone(),
+            per_number: twilio.caps_per_number,
+        };
+        self.twilio.as_ref().map(rules).unwrap_or_default()
+    }
+
     /// Whether callbacks prove themselves alike.
     pub fn believes_as(&self, other: &ProviderConfig) -> bool {
         let twilio = |of: &ProviderConfig| {

@@ -192,6 +192,8 @@ impl State {
             Event::Replay => State::Open { due_at: None },
         };
         let allowed = match self {
+            // It failed, it was told, and then it arrived all the same.
+            State::Dropped(Reason::Provider(_)) => *event == Event::Receipt,
             State::Dropped(reason) => *event == Event::Replay && reason.is_replayable(),
             State::DeadLettered(_) => *event == Event::Replay,
             State::Open { .. } => *event != Event::Replay,
@@ -230,6 +232,7 @@ mod tests {
             State::Expired,
             State::Dropped(Reason::Collapsed),
             State::Dropped(Reason::PushLimit),
+            State::Dropped(Reason::Provider(String::new())),
             State::DeadLettered(String::new()),
             State::Unknown,
         ]
@@ -288,6 +291,9 @@ mod tests {
                     .map(|(_, _, to)| *to);
                 if (&state, name) == (&State::Dropped(Reason::PushLimit), "replay") {
                     expected = Some(Open);
+                }
+                if (&state, name) == (&State::Dropped(Reason::Provider(String::new())), "receipt") {
+                    expected = Some(Delivered);
                 }
                 let found = state.after(&event).map(|next| next.kind());
                 assert_eq!(found, expected, "{state:?} and {name}");

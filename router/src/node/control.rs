@@ -34,6 +34,7 @@ impl Control {
             app.intake.change_services(&config.services);
             app.access.change(config);
             let _inside = self.runtime.enter();
+            app.dispatch.cap(config.providers.caps());
             app.dispatch.change(dispatch::accounts(&Carriers::new(&config.providers, app.clock)));
             // Gone only with the owner, and then nothing is limited any more.
             let _owner_gone = inputs.blocking_send(Input::Limits(owner_limits(config)));

@@ -10,7 +10,7 @@ use wire::time::Wall;
 
 use super::clock::Tick;
 use super::desk::{Desk, Due};
-use super::letters::{self, Fate, Progress};
+use super::letters::{Fate, Progress};
 use super::words::{Answered, DeliveryKey, Held, Said};
 use super::{intake, people};
 use crate::classify::Recipient;
@@ -24,6 +24,8 @@ use crate::store::{Store, StoreError};
 const PUSH_TRIED_FOR: Duration = Duration::from_secs(60 * 60);
 /// The same of everything else that has no life of its own.
 const TRIED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// What was not asked waits so long at least.
+const HELD_MIN: Duration = Duration::from_secs(1);
 /// Those that were held back come again over so long at most, not at one moment.
 const HELD_SPREAD_MAX: Duration = Duration::from_secs(10);
 
@@ -39,6 +41,8 @@ struct Sum {
     /// The last no.
     code: String,
     gone: Vec<Address>,
+    /// A provider was asked.
+    is_asked: bool,
     is_withdrawn: bool,
 }
 
@@ -53,15 +57,15 @@ impl Sum {
 pub(super) fn take<S: Store>(
     desk: &mut Desk<S>,
     row: &mut LedgerRow,
-    (to, call): (&Recipient, &[u8]),
+    (to, call, known): (&Recipient, &[u8], Option<Progress>),
     delivery: &DeliveryKey,
     answered: &[Answered],
     now: Tick,
 ) -> Result<bool, StoreError> {
     let channel = delivery.channel;
-    let known = letters::forget(desk, call)?;
-    let was_tried_on = known.is_some();
     let mut progress = known.unwrap_or_default();
+    // Somebody has it, and these are the others.
+    let was_tried_on = progress.any(Fate::Taken);
     let tries = row.delivery(channel).map_or(0, |delivery| delivery.attempts);
     let mut chance = chance(desk.seed, call, tries);
     let mut sum = Sum::default();
@@ -75,14 +79,18 @@ pub(super) fn take<S: Store>(
         delivery.attempts = delivery.attempts.saturating_sub(1);
     }
     people::give_up(desk, &delivery.user, channel, &sum.gone, now)?;
-    if sum.is_broken && row.ladder.is_some() && !progress.any(Fate::Taken) {
+    if sum.is_broken && row.ladder.is_some() && progress.stopped.is_none() && !progress.any(Fate::Taken) {
         // There is another way: nobody waits for this one to be mended.
         return Ok(row.apply(channel, &Event::FallBack, now.wall, &mut desk.counters));
     }
-    // The user has acted on it meanwhile: nothing is tried for that.
-    sum.is_withdrawn |= row.acknowledgements > 0 && sum.again.is_some();
+    if sum.is_asked || sum.is_broken {
+        progress.tried_since.get_or_insert(now.steady);
+    }
+    // It was taken back meanwhile, or the user has acted on it: nothing is tried for that.
+    let is_over = row.acknowledgements > 0 || progress.stopped.is_some();
+    sum.is_withdrawn |= is_over && sum.again.is_some();
     if let Some(after) = sum.again.filter(|_| !sum.is_withdrawn) {
-        match end_of_trying(desk, row, delivery, after, now)? {
+        match end_of_trying(desk, row, delivery, (&sum, &progress), after, now) {
             None => return Ok(try_on(desk, row, (channel, call), progress, after, now) || was_tried_on),
             Some(end) if !progress.any(Fate::Taken) && !progress.any(Fate::Unknown) => {
                 return Ok(give_up(desk, row, (delivery, to), end, &sum.code, now));
@@ -95,7 +103,7 @@ pub(super) fn take<S: Store>(
     } else if progress.any(Fate::Unknown) {
         Event::Doubt
     } else if sum.is_withdrawn {
-        Event::Drop(Reason::Acknowledged)
+        Event::Drop(progress.stopped.take().unwrap_or(Reason::Acknowledged))
     } else {
         Event::Drop(Reason::Provider(sum.code))
     };
@@ -112,11 +120,14 @@ fn chance(seed: u64, call: &[u8], tries: u32) -> SmallRng {
 
 fn add(sum: &mut Sum, progress: &mut Progress, one: &Answered, tries: u32, chance: &mut SmallRng) {
     let Answered { to, said } = one;
+    sum.is_asked |= matches!(said, Said::Answer(_));
     match said {
         Said::Held { after, why } => {
             sum.is_broken |= *why == Held::Broken;
-            let spread = (*after / 4).min(HELD_SPREAD_MAX).as_millis() as u64;
-            sum.later(*after + Duration::from_millis(chance.random_range(0..=spread)));
+            // Never at once: a lane that says so would be asked without end.
+            let after = (*after).max(HELD_MIN);
+            let spread = (after / 4).min(HELD_SPREAD_MAX).as_millis() as u64;
+            sum.later(after + Duration::from_millis(chance.random_range(0..=spread)));
             progress.settle(to, Fate::Open);
         }
         Said::Withdrawn => {
@@ -178,23 +189,24 @@ fn end_of_trying<S: Store>(
     desk: &Desk<S>,
     row: &LedgerRow,
     delivery: &DeliveryKey,
+    (sum, progress): (&Sum, &Progress),
     after: Duration,
     now: Tick,
-) -> Result<Option<End>, StoreError> {
+) -> Option<End> {
     let at = now.steady + after;
     if row.expires_at.is_some_and(|end| end <= at) {
-        return Ok(Some(End::Expired));
+        return Some(End::Expired);
     }
     let tries = row.delivery(delivery.channel).map_or(0, |delivery| delivery.attempts);
     if tries >= desk.config.provider_tries_max {
-        return Ok(Some(End::Tries(tries)));
+        return Some(End::Tries(tries));
     }
     let is_push = delivery.channel == Channel::Push;
     let patience = if is_push { PUSH_TRIED_FOR } else { TRIED_FOR };
     let has_end = row.expires_at.is_some() && !is_push;
-    let record = desk.record(delivery.id)?.filter(|_| !has_end);
-    let is_old = |accepted_at: Wall| now.to_steady(accepted_at) + patience <= at;
-    Ok(record.filter(|record| is_old(record.accepted_at)).map(|_| End::Age(patience)))
+    // Who only waited for room has not been tried.
+    let tried_since = progress.tried_since.filter(|_| !has_end && (sum.is_asked || sum.is_broken))?;
+    (tried_since + patience <= at).then_some(End::Age(patience))
 }
 
 /// What is open is tried again. False: the delivery has ended otherwise meanwhile, and so do its letters.

@@ -20,6 +20,12 @@ pub struct Tick {
 }
 
 impl Tick {
+    /// When the monotonic clock will read what the steady line calls `at`; now, if that was before.
+    pub fn to_mono(self, at: Wall) -> Mono {
+        let left_us = u64::try_from(at.0.saturating_sub(self.steady.0)).unwrap_or(0);
+        self.mono + Duration::from_micros(left_us)
+    }
+
     /// A date of another process, like the end of a life, on the steady line.
     pub fn to_steady(self, date: Wall) -> Wall {
         Wall(self.steady.0.saturating_add(date.0.saturating_sub(self.wall.0)))

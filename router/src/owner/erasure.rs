@@ -318,10 +318,12 @@ fn delivery_goes<S: Store>(
         desk.unschedule(at, Due::Expiry, key);
     }
     letters::forget_all(desk, &row, key)?;
+    for delivery in &row.deliveries {
+        desk.turn.delete(Space::Calls, keys::within(key, &[delivery.channel as u8]));
+    }
     let open = row.deliveries.iter().filter(|delivery| delivery.state.is_open());
     let open: Vec<Channel> = open.map(|delivery| delivery.channel).collect();
     for channel in open {
-        desk.turn.delete(Space::Calls, keys::within(key, &[channel as u8]));
         intake::unschedule_retry(desk, &row, key, channel);
         row.apply(channel, &Event::Drop(Reason::Erased), now.wall, &mut desk.counters);
         work.told.cancelled += 1;

@@ -337,6 +337,7 @@ pub(super) fn provide<S: Store>(
         collapse_key: request.collapse_key.clone(),
         accepted_at: record.accepted_at,
         expires_at: record.expires_at(),
+        ends_at: row.expires_at.map(|at| now.to_mono(at)),
         attempt,
         again,
     }));
@@ -495,13 +496,19 @@ pub(super) fn withdraw<S: Store>(
     let shown = *reason == Reason::Cancelled && row.sockets > 0;
     let waiting = |delivery: &Delivery| match (delivery.channel, &delivery.state) {
         (Channel::Inapp, _) => !shown,
-        // A call that is out cannot be called back.
+        // What a provider was handed cannot be called back.
         (_, State::Open { due_at }) => due_at.is_some(),
         _ => false,
     };
     let channels: Vec<_> =
         row.deliveries.iter().filter(|delivery| waiting(delivery)).map(|delivery| delivery.channel).collect();
-    letters::forget_all(desk, row, key)?;
+    if let Recipient::User(user) = to {
+        let others: Vec<Channel> = row.deliveries.iter().map(|delivery| delivery.channel).collect();
+        for channel in others.into_iter().filter(|channel| *channel != Channel::Inapp) {
+            let delivery = DeliveryKey { id, channel, user: user.clone() };
+            letters::stop(desk, &delivery, &keys::within(key, &[channel as u8]), reason)?;
+        }
+    }
     for channel in channels {
         unschedule_retry(desk, row, key, channel);
         withdrawn +=

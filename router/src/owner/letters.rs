@@ -1,7 +1,7 @@
 //! The letters of one delivery: to whom they go, and, when a push went to several devices, which of them are done with while
 //! others are still tried.
 //!
-//! Owns [`Space::Letters`]: a row is there only between two tries of a delivery of which something is settled already. Called
+//! Owns [`Space::Letters`]: a row is there while a delivery is tried again, or was taken back while a call is out. Called
 //! by `intake` (whenever a provider is asked), `answers`, and whoever ends a delivery.
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use wire::time::Wall;
 
 use super::desk::{Desk, Due};
 use super::otp;
+use super::words::{DeliveryKey, Output};
 use crate::contacts::{Contacts, MARK_BYTES};
 use crate::ledger::{LedgerRow, Reason};
 use crate::provider::letter::Address;
@@ -19,7 +20,7 @@ use crate::store::keys;
 use crate::store::{Space, Store, StoreError};
 use crate::suppression;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// How an address ended. Persistent by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,10 @@ pub(super) enum Fate {
 pub(super) struct Progress {
     /// When the others are tried again.
     pub(super) retry_at: Option<Wall>,
+    /// Since when it is tried, on the steady clock. What waits for its turn is not tried yet.
+    pub(super) tried_since: Option<Wall>,
+    /// It was taken back while a call was out: nothing is tried again.
+    pub(super) stopped: Option<Reason>,
     letters: Vec<([u8; MARK_BYTES], Fate)>,
 }
 
@@ -60,14 +65,18 @@ impl Progress {
     }
 
     pub(super) fn keep<S: Store>(&self, desk: &mut Desk<S>, call: &[u8]) {
-        if self.letters.iter().any(|(_, fate)| *fate != Fate::Open) {
-            desk.turn.put(Space::Letters, call.to_vec(), self.encode());
-        }
+        desk.turn.put(Space::Letters, call.to_vec(), self.encode());
     }
 
     fn encode(&self) -> Bytes {
         let mut row = Encoder::new(VERSION);
-        row.optional_wall(self.retry_at).u32(self.letters.len() as u32);
+        row.optional_wall(self.retry_at).optional_wall(self.tried_since);
+        row.u8(match self.stopped {
+            None => 0,
+            Some(Reason::Collapsed) => 1,
+            Some(_) => 2,
+        });
+        row.u32(self.letters.len() as u32);
         for (mark, fate) in &self.letters {
             row.run(mark).u8(*fate as u8);
         }
@@ -76,7 +85,13 @@ impl Progress {
 
     fn decode(row: Bytes) -> Result<Progress, StoreError> {
         let mut row = Decoder::new(Space::Letters, row, VERSION)?;
-        let (retry_at, count) = (row.optional_wall()?, row.count(4 + MARK_BYTES + 1)?);
+        let (retry_at, tried_since) = (row.optional_wall()?, row.optional_wall()?);
+        let stopped = match row.u8()? {
+            0 => None,
+            1 => Some(Reason::Collapsed),
+            _ => Some(Reason::Cancelled),
+        };
+        let count = row.count(4 + MARK_BYTES + 1)?;
         let mut letters = Vec::with_capacity(count);
         for _ in 0..count {
             let mark = row.bytes()?.try_into().map_err(|_| row.damaged("a mark of another length"))?;
@@ -89,23 +104,64 @@ impl Progress {
             };
             letters.push((mark, fate));
         }
-        Ok(Progress { retry_at, letters })
+        Ok(Progress { retry_at, tried_since, stopped, letters })
     }
 }
 
-/// Of the delivery whose call this is.
-pub(super) fn load<S: Store>(desk: &Desk<S>, call: &[u8]) -> Result<Option<Progress>, StoreError> {
-    desk.turn.get(Space::Letters, call)?.map(Progress::decode).transpose()
+/// Of the delivery whose call this is. One that cannot be read is as good as none: what it would have spared is sent once more.
+pub(super) fn load<S: Store>(desk: &mut Desk<S>, call: &[u8]) -> Result<Option<Progress>, StoreError> {
+    let read = desk.turn.get(Space::Letters, call)?.map(Progress::decode).transpose();
+    sound(desk, read)
+}
+
+/// A damaged row is told, and stands for nothing: it holds up one delivery at most, not all that came with it.
+fn sound<S: Store, T: Default>(desk: &mut Desk<S>, read: Result<T, StoreError>) -> Result<T, StoreError> {
+    match read {
+        Err(damage @ StoreError::Damaged { .. }) => {
+            desk.alert("store_row_damaged", true, damage.to_string());
+            Ok(T::default())
+        }
+        read => read,
+    }
+}
+
+/// The delivery is taken back. A call of it that is out is not made again, whatever it is answered.
+pub(super) fn stop<S: Store>(
+    desk: &mut Desk<S>,
+    delivery: &DeliveryKey,
+    call: &[u8],
+    reason: &Reason,
+) -> Result<(), StoreError> {
+    let known = forget(desk, call)?;
+    if desk.turn.get(Space::Calls, call)?.is_some() {
+        let progress =
+            Progress { retry_at: None, stopped: Some(reason.clone()), ..known.unwrap_or_default() };
+        progress.keep(desk, call);
+        desk.say(Output::Withdraw(delivery.clone()));
+    }
+    Ok(())
+}
+
+/// Those that are still tried wait until then.
+pub(super) fn put_off<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall) -> Result<(), StoreError> {
+    if let Some(progress) = forget(desk, call)? {
+        Progress { retry_at: Some(at), ..progress }.keep(desk, call);
+        desk.schedule(at, Due::Retry, call);
+    }
+    Ok(())
 }
 
 /// Takes it out, and the time of the next try with it.
 pub(super) fn forget<S: Store>(desk: &mut Desk<S>, call: &[u8]) -> Result<Option<Progress>, StoreError> {
+    if desk.turn.get(Space::Letters, call)?.is_none() {
+        return Ok(None);
+    }
     let progress = load(desk, call)?;
+    desk.turn.delete(Space::Letters, call.to_vec());
     if let Some(Progress { retry_at, .. }) = &progress {
         if let Some(at) = retry_at {
             desk.unschedule(*at, Due::Retry, call);
         }
-        desk.turn.delete(Space::Letters, call.to_vec());
     }
     Ok(progress)
 }
@@ -125,7 +181,7 @@ pub(super) fn forget_all<S: Store>(
 /// Where a call goes now: all addresses of the channel that an account carries and that are not done with. Once one has it,
 /// those that came later get it no more. Empty where the outbox keeps it; or why nobody can be asked.
 pub(super) fn addresses<S: Store>(
-    desk: &Desk<S>,
+    desk: &mut Desk<S>,
     user: &str,
     channel: Channel,
     call: &[u8],
@@ -139,14 +195,18 @@ pub(super) fn addresses<S: Store>(
     }
     let contacts = match otp::contacts(desk, id)? {
         Some(contacts) => contacts,
-        None => Contacts::load(&desk.turn, user)?,
+        None => {
+            let known = Contacts::load(&desk.turn, user);
+            sound(desk, known)?
+        }
     };
     let mut addresses = contacts.addresses(channel);
     addresses.retain(|address| ways.has(Way::to(address, channel)));
     let is_known = !addresses.is_empty();
     let mut allowed = Vec::with_capacity(addresses.len());
     for address in addresses {
-        if suppression::load(&desk.turn, channel, &address)?.is_none() {
+        let suppressed = suppression::load(&desk.turn, channel, &address);
+        if sound(desk, suppressed)?.is_none() {
             allowed.push(address);
         }
     }
@@ -164,7 +224,12 @@ mod tests {
 
     #[test]
     fn what_is_settled_is_read_as_it_was_written() {
-        let mut progress = Progress { retry_at: Some(Wall(7)), ..Progress::default() };
+        let mut progress = Progress {
+            retry_at: Some(Wall(7)),
+            tried_since: Some(Wall(5)),
+            stopped: Some(Reason::Collapsed),
+            ..Progress::default()
+        };
         for (token, fate) in
             [("a", Fate::Failed), ("b", Fate::Open), ("c", Fate::Taken), ("c", Fate::Unknown)]
         {

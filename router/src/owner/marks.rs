@@ -12,7 +12,7 @@ use super::words::{ActElsewhere, DeliveryKey, Output};
 use super::{intake, letters, outcomes};
 use crate::classify::Recipient;
 use crate::inbox::{Mark, RecipientRow};
-use crate::ledger::{Event, LedgerRow, Reason, What};
+use crate::ledger::{Event, LedgerRow, Reason, State, What};
 use crate::presence::{LinkId, Presence};
 use crate::record::Channel;
 use crate::store::keys;
@@ -112,6 +112,23 @@ fn broadcast<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<Option<Recipient>, St
     Ok(Some(keys::ledger_parts(key)?.1).filter(Recipient::is_broadcast))
 }
 
+/// The channel that can have brought it: the inbox; or the last that somebody took; or one whose call is out.
+fn brought_by<S: Store>(desk: &Desk<S>, row: &LedgerRow, key: &[u8]) -> Result<Option<Channel>, StoreError> {
+    if row.delivery(Channel::Inapp).is_some() {
+        return Ok(Some(Channel::Inapp));
+    }
+    let went = |state: &State| matches!(state, State::HandedOver | State::Unknown | State::FellBack);
+    if let Some(taken) = row.deliveries.iter().rev().find(|delivery| went(&delivery.state)) {
+        return Ok(Some(taken.channel));
+    }
+    for delivery in row.deliveries.iter().rev().filter(|delivery| delivery.state.is_open()) {
+        if desk.turn.get(Space::Calls, &keys::within(key, &[delivery.channel as u8]))?.is_some() {
+            return Ok(Some(delivery.channel));
+        }
+    }
+    Ok(None)
+}
+
 /// The first act is the receipt of the channel that can have brought it.
 fn note<S: Store>(
     desk: &mut Desk<S>,
@@ -121,20 +138,16 @@ fn note<S: Store>(
     first: bool,
     now: Tick,
 ) -> Result<(), StoreError> {
-    let receipt = Event::Receipt;
-    let last_tried = row.deliveries.iter().rev().find(|delivery| delivery.state.after(&receipt).is_some());
-    let channel = match (row.delivery(Channel::Inapp), last_tried) {
-        (Some(_), _) => Channel::Inapp,
-        (None, Some(tried)) => tried.channel,
-        (None, None) => return Ok(()),
-    };
-    if let Some(delivery) = row.delivery_mut(channel) {
+    let channel = brought_by(desk, row, key)?;
+    if let Some(delivery) = channel.and_then(|channel| row.delivery_mut(channel)) {
         let what = if act == Act::Read { What::Read } else { What::Acknowledged };
         delivery.note(now.wall, what, "");
     }
     if first {
         row.acknowledgements = row.acknowledgements.saturating_add(1);
-        row.apply(channel, &receipt, now.wall, &mut desk.counters);
+        if let Some(channel) = channel {
+            row.apply(channel, &Event::Receipt, now.wall, &mut desk.counters);
+        }
         outcomes::close(desk, row, key, now);
         withdraw(desk, row, key, now)?;
     }

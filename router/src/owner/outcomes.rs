@@ -7,7 +7,7 @@ use wire::link::DeliveryResult;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::words::{DeliveryKey, Outcome, Output};
-use super::{answers, erasure, intake};
+use super::{answers, erasure, intake, letters};
 use crate::classify::Recipient;
 use crate::ledger::{Event, LedgerRow, Reason, What};
 use crate::presence::LinkId;
@@ -28,6 +28,10 @@ pub(super) fn outcome<S: Store>(
     let (id, channel) = (delivery.id, delivery.channel);
     let to = Recipient::User(delivery.user.clone());
     let key = keys::ledger(id, &to);
+    let call = keys::within(&key, &[channel as u8]);
+    desk.turn.delete(Space::Calls, call.clone());
+    let known = letters::forget(desk, &call)?;
+    let stopped = known.as_ref().and_then(|known| known.stopped.clone());
     let Some(mut row) = desk.row(&key)?.filter(|row| row.delivery(channel).is_some()) else {
         if erasure::answered(desk, delivery)? {
             return Ok(());
@@ -35,8 +39,6 @@ pub(super) fn outcome<S: Store>(
         desk.alert("outcome_of_nothing", false, format!("{id} by {}", channel.name()));
         return Ok(());
     };
-    let call = keys::within(&key, &[channel as u8]);
-    desk.turn.delete(Space::Calls, call.clone());
     intake::unschedule_retry(desk, &row, &key, channel);
     let counters = &mut desk.counters;
     let in_time = match outcome {
@@ -47,15 +49,21 @@ pub(super) fn outcome<S: Store>(
             let event = Event::Drop(Reason::Provider(reason.clone()));
             row.apply(channel, &event, now.wall, counters)
         }
+        Outcome::Retry { .. } if stopped.is_some() || row.acknowledgements > 0 => {
+            let event = Event::Drop(stopped.unwrap_or(Reason::Acknowledged));
+            row.apply(channel, &event, now.wall, counters)
+        }
         Outcome::Retry { after } => {
             later(desk, &mut row, (&to, &call), delivery, *after, now);
             true
         }
         Outcome::Withdrawn => {
-            let event = Event::Drop(Reason::Acknowledged);
+            let event = Event::Drop(stopped.unwrap_or(Reason::Acknowledged));
             row.apply(channel, &event, now.wall, counters)
         }
-        Outcome::Letters(letters) => answers::take(desk, &mut row, (&to, &call), delivery, letters, now)?,
+        Outcome::Letters(letters) => {
+            answers::take(desk, &mut row, (&to, &call, known), delivery, letters, now)?
+        }
     };
     if !in_time && let Some(late) = row.delivery_mut(channel) {
         late.note(now.wall, What::TooLate, name(outcome));

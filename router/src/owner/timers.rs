@@ -163,12 +163,14 @@ fn retry<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall, now: Tick) -> Resu
     let request = &record.request;
     match preferences.wish(request.category.as_deref(), channel, request.priority, now.wall) {
         Wish::Hold(until) if is_due => intake::hold(desk, &mut row, key, channel, until, now),
-        Wish::Unwanted if is_due => {
+        // One device has it; the others are not disturbed, either.
+        Wish::Hold(until) => letters::put_off(desk, call, now.to_steady(until))?,
+        Wish::Unwanted => {
             letters::forget(desk, call)?;
             let event = Event::Drop(Reason::Unsubscribed);
             row.apply(channel, &event, now.wall, &mut desk.counters);
         }
-        _ => {
+        Wish::Go => {
             intake::provide(desk, &mut row, &record, &to, channel, false, now)?;
         }
     }
@@ -213,6 +215,30 @@ fn expiry<S: Store>(desk: &mut Desk<S>, key: &[u8], at: Wall, now: Tick) -> Resu
     Ok(())
 }
 
+/// What is due cannot be done: a row that it needs is damaged. A delivery does not stay open for that.
+pub(super) fn refuse<S: Store>(
+    desk: &mut Desk<S>,
+    due_key: &[u8],
+    damage: &str,
+    now: Tick,
+) -> Result<(), StoreError> {
+    desk.turn.delete(Space::Due, due_key.to_vec());
+    let Ok((_, kind, call)) = keys::due_parts(due_key) else { return Ok(()) };
+    let Some((key, channel)) = split_channel(call).filter(|_| kind == Due::Retry as u8) else {
+        return Ok(());
+    };
+    let row = match desk.row(key) {
+        Err(StoreError::Damaged { .. }) => None,
+        row => row?,
+    };
+    let (Some(mut row), Ok((id, to))) = (row, keys::ledger_parts(key)) else { return Ok(()) };
+    letters::forget(desk, call)?;
+    intake::give_up(desk, &mut row, id, &to, channel, damage, now);
+    outcomes::go_on(desk, &mut row, key, now);
+    desk.keep_row(key, &row);
+    Ok(())
+}
+
 /// Calls that were out when the router stopped, from `after` on: whether they went out is not known.
 pub(super) fn unfinished_calls<S: Store>(
     desk: &Desk<S>,
@@ -234,18 +260,28 @@ pub(super) fn resume<S: Store>(desk: &mut Desk<S>, call_key: &[u8], now: Tick) -
     let Some((key, channel)) = split_channel(call_key) else { return Ok(()) };
     let (id, to) = keys::ledger_parts(key)?;
     let (Some(mut row), Some(record)) = (desk.row(key)?, desk.record(id)?) else { return Ok(()) };
-    let is_tried_on = letters::load(desk, call_key)?.is_some();
-    if !intake::is_open(&row, channel) && !is_tried_on {
+    let known = letters::load(desk, call_key)?;
+    if !intake::is_open(&row, channel) && known.is_none() {
         return Ok(());
     }
-    let is_over = row.expires_at.is_some_and(|at| at <= now.steady);
-    if is_over || row.acknowledgements > 0 {
-        // It is too late to send it again, or nobody needs it, and it may have gone out.
-        letters::forget(desk, call_key)?;
-        row.apply(channel, &Event::Doubt, now.wall, &mut desk.counters);
-    } else {
-        intake::provide(desk, &mut row, &record, &to, channel, true, now)?;
-        outcomes::go_on(desk, &mut row, key, now);
+    let is_stopped = known.is_some_and(|known| known.stopped.is_some());
+    let is_over = row.expires_at.is_some_and(|at| at <= now.steady) || row.acknowledgements > 0;
+    let preferences = people::preferences(desk, &to)?;
+    let request = &record.request;
+    match preferences.wish(request.category.as_deref(), channel, request.priority, now.wall) {
+        // It is too late to send it again, or nobody wants it, and it may have gone out.
+        wish if is_stopped || is_over || wish == Wish::Unwanted => {
+            letters::forget(desk, call_key)?;
+            row.apply(channel, &Event::Doubt, now.wall, &mut desk.counters);
+        }
+        Wish::Hold(until) if intake::is_open(&row, channel) => {
+            intake::hold(desk, &mut row, key, channel, until, now);
+        }
+        Wish::Hold(until) => letters::put_off(desk, call_key, now.to_steady(until))?,
+        _ => {
+            intake::provide(desk, &mut row, &record, &to, channel, true, now)?;
+            outcomes::go_on(desk, &mut row, key, now);
+        }
     }
     desk.keep_row(key, &row);
     Ok(())

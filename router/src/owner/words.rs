@@ -129,6 +129,8 @@ pub struct ProviderCall {
     pub collapse_key: Option<String>,
     pub accepted_at: Wall,
     pub expires_at: Option<Wall>,
+    /// The same on the clock that nobody sets: it is worth nothing from then on.
+    pub ends_at: Option<Mono>,
     /// From 1.
     pub attempt: u32,
     /// The same try may have gone out before the router was stopped.

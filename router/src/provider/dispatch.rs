@@ -13,11 +13,12 @@ use ops::metrics::Counter;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use wire::time::Wall;
+use wire::time::{Mono, Wall};
 
+use super::caps::{self, Capped, Caps};
 use super::carriers::Carriers;
-use super::lane::{Back, Budget, Lane};
-use super::letter::{Address, Answer, Carrier, Class, Letter};
+use super::lane::{Back, Budget, FULL_MIN, Lane};
+use super::letter::{Address, Answer, Carrier, Class, Letter, Refusal};
 use super::policy;
 use super::way::{Way, Ways};
 use crate::breaker::{Change, Rules, State};
@@ -80,8 +81,16 @@ struct Counts {
     taken_at: AtomicI64,
 }
 
-const CLASSES: [Class; 7] =
-    [Class::Gone, Class::Recipient, Class::Content, Class::Auth, Class::Quota, Class::Spent, Class::Fault];
+const CLASSES: [Class; 8] = [
+    Class::Gone,
+    Class::Recipient,
+    Class::Content,
+    Class::Auth,
+    Class::Later,
+    Class::Quota,
+    Class::Spent,
+    Class::Fault,
+];
 
 fn name(class: Class) -> &'static str {
     match class {
@@ -89,6 +98,7 @@ fn name(class: Class) -> &'static str {
         Class::Recipient => "recipient",
         Class::Content => "content",
         Class::Auth => "auth",
+        Class::Later => "later",
         Class::Quota => "quota",
         Class::Spent => "spent",
         Class::Fault => "fault",
@@ -134,6 +144,7 @@ pub struct Shown {
 /// Every account's lane.
 pub struct Dispatch {
     posts: [Option<Arc<Post>>; Way::ALL.len()],
+    caps: Arc<Mutex<Caps>>,
     clock: Clock,
 }
 
@@ -154,6 +165,7 @@ impl Dispatch {
         metrics: &Arc<Metrics>,
     ) -> Dispatch {
         let mut posts = [const { None }; Way::ALL.len()];
+        let caps = Arc::new(Mutex::new(Caps::default()));
         for account in accounts {
             let (wake, woken) = mpsc::channel(1);
             let lane = Mutex::new(Lane::new(account.budget, rules));
@@ -163,10 +175,11 @@ impl Dispatch {
             let post = Arc::new(Post { way, carrier, lane, wake, counts: Counts::default() });
             posts[way as usize] = Some(Arc::clone(&post));
             let metrics = Arc::clone(metrics);
-            let worker = Worker { post, inputs: inputs.clone(), clock, watch: watch.clone(), metrics };
+            let (inputs, caps, watch) = (inputs.clone(), Arc::clone(&caps), watch.clone());
+            let worker = Worker { post, inputs, caps, clock, watch, metrics };
             tokio::spawn(worker.run(woken));
         }
-        Dispatch { posts, clock }
+        Dispatch { posts, caps, clock }
     }
 
     pub fn ways(&self) -> Ways {
@@ -181,6 +194,11 @@ impl Dispatch {
                 *post.carrier.write().unwrap_or_else(PoisonError::into_inner) = account.carrier;
             }
         }
+    }
+
+    /// How much phone numbers may get from here on.
+    pub fn cap(&self, rules: caps::Rules) {
+        self.caps.lock().unwrap_or_else(PoisonError::into_inner).change(rules);
     }
 
     /// Never waits. Calls that need nobody's answer come back at once: this one, or a less urgent one that made room.
@@ -246,11 +264,11 @@ impl Item {
     }
 
     /// `None`: it is over.
-    fn letter(&self, now: Wall) -> Option<Letter> {
+    fn letter(&self, now: Mono) -> Option<Letter> {
         let call = &self.open.call;
-        let ttl = match call.expires_at {
+        let ttl = match call.ends_at {
             None => None,
-            Some(end) => Some(Duration::from_micros(u64::try_from(end.0 - now.0).ok().filter(|us| *us > 0)?)),
+            Some(end) => Some(end.since(now)).filter(|left| !left.is_zero()).map(Some)?,
         };
         Some(Letter {
             delivery: call.delivery.clone(),
@@ -295,6 +313,7 @@ impl Post {
 struct Worker {
     post: Arc<Post>,
     inputs: mpsc::Sender<Input>,
+    caps: Arc<Mutex<Caps>>,
     clock: Clock,
     watch: Watch,
     metrics: Arc<Metrics>,
@@ -322,10 +341,16 @@ impl Worker {
     }
 
     async fn send(self, item: Item, is_probe: bool) {
-        let answer = match item.letter(self.clock.wall()) {
+        if let Some(refusal) = self.capped(&item.to) {
+            return self.pass(item, is_probe, Said::Answer(Answer::Refused(refusal))).await;
+        }
+        let answer = match item.letter(self.clock.mono()) {
             Some(letter) => self.post.carrier().send(&letter).await,
             // Its life is over: the owner sees that, too.
-            None => return self.pass(item, is_probe).await,
+            None => {
+                let said = Said::Held { after: FULL_MIN, why: Held::Full };
+                return self.pass(item, is_probe, said).await;
+            }
         };
         let now = self.clock.mono();
         self.post.counts.count(&answer, self.clock.wall());
@@ -344,12 +369,28 @@ impl Worker {
         }
     }
 
+    /// Why nothing more goes to this phone in this hour.
+    fn capped(&self, to: &Address) -> Option<Refusal> {
+        let Address::Phone(number) = to else { return None };
+        let capped = {
+            let mut caps = self.caps.lock().unwrap_or_else(PoisonError::into_inner);
+            caps.admit(number, self.clock.mono()).err()?
+        };
+        let detail = match capped {
+            Capped::Number => format!("{} got as many in an hour as one number may", to.masked()),
+            Capped::Prefix(prefix) => {
+                format!("numbers that begin with {prefix} got as many in an hour as they may")
+            }
+        };
+        self.watch.alert("sms_capped", false, &detail);
+        Some(Refusal { class: Class::Recipient, code: "capped".to_owned(), detail, retry_after: None })
+    }
+
     /// Nobody was asked.
-    async fn pass(&self, item: Item, is_probe: bool) {
+    async fn pass(&self, item: Item, is_probe: bool, said: Said) {
         let now = self.clock.mono();
         self.post.lane().handle_skip(is_probe, now);
         let _woken = self.post.wake.try_send(());
-        let said = Said::Held { after: Duration::ZERO, why: Held::Full };
         self.done(item.answered(said)).await;
     }
 
@@ -461,6 +502,7 @@ mod tests {
             collapse_key: None,
             accepted_at: Wall(0),
             expires_at: None,
+            ends_at: None,
             attempt: 1,
             again: false,
         }
@@ -477,6 +519,52 @@ mod tests {
 
     fn taken(by: &str) -> Said {
         Said::Answer(Answer::Taken { reference: Some(by.to_owned()) })
+    }
+
+    #[test]
+    fn what_is_over_on_the_clock_that_nobody_sets_is_not_sent_and_does_not_come_back_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(std::iter::empty())));
+            let (inputs, mut answers) = mpsc::channel(8);
+            let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
+            let watch = Watch::new(clock);
+            let dispatch = Dispatch::start(vec![account("one")], rules, &inputs, (clock, &watch), &metrics);
+            let phone = [Address::Phone("+4930123456".to_owned())];
+            // Its date is long past: somebody set the clock.
+            let call_until =
+                |ends_at| ProviderCall { ends_at: Some(ends_at), expires_at: Some(Wall(1)), ..call(&phone) };
+            assert!(dispatch.take(call_until(clock.mono() + IDLE)).is_empty());
+            assert_eq!(said(&mut answers).await, [taken("one")]);
+            assert!(dispatch.take(call_until(Mono::ZERO)).is_empty());
+            assert_eq!(said(&mut answers).await, [Said::Held { after: FULL_MIN, why: Held::Full }]);
+        });
+    }
+
+    #[test]
+    fn what_passes_a_cap_is_not_sent_and_somebody_is_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(std::iter::empty())));
+            let (inputs, mut answers) = mpsc::channel(8);
+            let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
+            let watch = Watch::new(clock);
+            let dispatch = Dispatch::start(vec![account("one")], rules, &inputs, (clock, &watch), &metrics);
+            dispatch.cap(caps::Rules { per_number: Some(1), ..caps::Rules::default() });
+            let phone = [Address::Phone("+4930123456".to_owned())];
+            assert!(dispatch.take(call(&phone)).is_empty());
+            assert_eq!(said(&mut answers).await, [taken("one")]);
+            assert!(dispatch.take(call(&phone)).is_empty());
+            let second = said(&mut answers).await;
+            let is_capped = |said: &Said| match said {
+                Said::Answer(Answer::Refused(refusal)) => refusal.code == "capped",
+                _ => false,
+            };
+            assert!(second.iter().all(is_capped), "{second:?}");
+            let told: Vec<String> =
+                watch.lock().alerts.standing().map(|alert| alert.detail.clone()).collect();
+            assert!(told.len() == 1 && !told[0].contains("30123"), "{told:?}");
+        });
     }
 
     #[test]

@@ -13,9 +13,8 @@ use crate::breaker::{Breaker, Change, Rules, State};
 use crate::limits::LANE_WAITING_MAX;
 use crate::owner::Held;
 
-/// How long at least and at most what finds no room stays away.
-const FULL_MIN: Duration = Duration::from_secs(1);
-const FULL_MAX: Duration = Duration::from_secs(60 * 60);
+/// How long what finds no room stays away at least.
+pub const FULL_MIN: Duration = Duration::from_secs(1);
 
 /// What one account may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +97,12 @@ impl<T> Lane<T> {
         self.breaker.wait(now).or_else(|| taken.then_some(FULL_MIN))
     }
 
-    /// Each gets a time of its own behind all that waits, so that it comes back once and finds room.
+    /// Each gets a time of its own behind all that waits, however far that is, so that it comes back once and finds room.
     fn promise(&mut self, now: Mono) -> Duration {
         let interval = self.interval();
         let drained = now + interval.saturating_mul(self.waiting() as u32);
         self.promised_until = self.promised_until.max(drained) + interval;
-        self.promised_until.since(now).clamp(FULL_MIN, FULL_MAX)
+        self.promised_until.since(now).max(FULL_MIN)
     }
 
     fn interval(&self) -> Duration {
@@ -231,6 +230,19 @@ mod tests {
         assert_eq!((next.item, next.after), (7, back.after + Duration::from_millis(100)));
         assert!(back.after >= Duration::from_secs(LANE_WAITING_MAX as u64 / 10), "behind all that waits");
         assert_eq!(sent(&mut lane, at(0)), [u32::MAX]);
+    }
+
+    #[test]
+    fn a_backlog_of_hours_comes_back_at_the_budgets_pace_however_long_it_is() {
+        let mut lane = lane(1, 1);
+        for item in 0..LANE_WAITING_MAX as u32 {
+            assert_eq!(lane.handle_item(item, Priority::Normal, at(0)), None);
+        }
+        let mut back =
+            |item| lane.handle_item(item, Priority::Normal, at(0)).expect("no room").after.as_secs();
+        let first = back(0);
+        let last = (1..20_000).map(&mut back).last().expect("many");
+        assert_eq!((first, last - first), (LANE_WAITING_MAX as u64 + 1, 19_999));
     }
 
     #[test]

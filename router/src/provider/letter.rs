@@ -100,6 +100,8 @@ pub enum Class {
     Content,
     /// It does not take us: keys, rights, a suspended account. People have to look.
     Auth,
+    /// This address takes nothing just now, and may later: a device that was written to too often, a full mailbox.
+    Later,
     /// Too fast.
     Quota,
     /// Enough for today: a daily quota.

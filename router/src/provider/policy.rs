@@ -53,6 +53,7 @@ pub fn policy(class: Class) -> Policy {
         Class::Auth => {
             Policy { again: Again::After(AUTH_WAIT), is_try: false, is_error: true, wakes: true, ..never }
         }
+        Class::Later => Policy { again: Again::BackOff, ..never },
         Class::Quota => Policy { again: Again::After(QUOTA_WAIT), ..never },
         Class::Spent => Policy { again: Again::After(SPENT_WAIT), is_try: false, ..never },
         Class::Fault => Policy { again: Again::BackOff, is_error: true, ..never },
@@ -106,6 +107,7 @@ mod tests {
             (Class::Recipient, false, true, false, false, false),
             (Class::Content, false, true, false, false, false),
             (Class::Auth, true, false, true, false, true),
+            (Class::Later, true, true, false, false, false),
             (Class::Quota, true, true, false, false, false),
             (Class::Spent, true, false, false, false, false),
             (Class::Fault, true, true, true, false, false),

@@ -7,8 +7,10 @@ use router::classify::Recipient;
 use router::contacts::Contacts;
 use router::journal::Entry;
 use router::ledger::Tally;
-use router::owner::{Answer, Command, DeliveryKey, Erasure, Outcome, OwnerConfig};
+use router::owner::{Answer, Answered, Command, DeliveryKey, Erasure, Outcome, OwnerConfig, Said};
 use router::provider::kept::{Kept, Sent};
+use router::provider::letter::{self, Address, Class, Refusal};
+use router::provider::way::{Way, Ways};
 use router::record::Channel;
 use router::store::{MemoryStore, Order, Range, Space, Store, keys};
 use serde_json::{Value, json};
@@ -200,6 +202,32 @@ fn a_list_tells_that_somebody_was_erased_and_not_who() {
     world.command(Command::Cancel { id, by: None, promised: None });
     world.balanced();
     assert_eq!(traces(&world.store), []);
+}
+
+#[test]
+fn a_call_to_a_second_device_that_is_out_leaves_nothing_either() {
+    let ways = Ways::of([Way::Fcm]);
+    let mut world = World::with(OwnerConfig { partitions: PARTITIONS, ways, ..OwnerConfig::default() });
+    world.contacts(ANN, &json!({"push": [{"kind": "fcm", "token": "a"}, {"kind": "fcm", "token": "b"}]}));
+    let id = world.send(json!({"to": {"user": ANN}, "channels": ["push"]}));
+    let fault = Refusal { class: Class::Fault, code: "X".into(), detail: String::new(), retry_after: None };
+    let said = |answer| Said::Answer(answer);
+    let letters = |first| {
+        let to = |token: &str| Address::Fcm(token.to_owned());
+        let second = Answered { to: to("b"), said: said(letter::Answer::Refused(fault.clone())) };
+        let taken = Answered { to: to("a"), said: said(letter::Answer::Taken { reference: None }) };
+        Outcome::Letters(if first { vec![taken, second] } else { vec![second] })
+    };
+    world.outcome(id, Channel::Push, ANN, letters(true));
+    world.seen.calls.clear();
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.seen.calls.len(), 1, "the second device is tried");
+    erase(&mut world);
+    assert_eq!(traces(&world.store), []);
+    world.outcome(id, Channel::Push, ANN, letters(false));
+    world.pass(Duration::from_secs(600));
+    assert_eq!(traces(&world.store), []);
+    world.balanced();
 }
 
 #[test]

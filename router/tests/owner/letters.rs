@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use router::contacts::Contacts;
 use router::owner::{Answered, Command, DeliveryKey, Held, Outcome, OwnerConfig, ProviderCall, Said};
+use router::preferences::Preferences;
 use router::provider::letter::{Address, Answer, Class, Refusal};
 use router::provider::way::{Way, Ways};
 use router::record::Channel;
-use router::store::{Order, Range, Space, Store};
+use router::store::{Batch, Order, Range, Space, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -373,4 +374,185 @@ fn nothing_told_of_a_delivery_holds_an_address() {
     assert!(!story.contains("secret") && !story.contains("30123"), "{story}");
     assert!(story.contains("phone …56"), "{story}");
     assert_ne!(world.view().contacts("ann"), Ok(Contacts::default()));
+}
+
+fn full() -> Said {
+    Said::Held { after: 2 * SECOND, why: Held::Full }
+}
+
+fn quiet(world: &mut World) {
+    let body = br#"{"quiet_hours":{"from":"22:00","to":"07:00","zone":"UTC"}}"#;
+    let preferences = Preferences::asked(body).expect("preferences");
+    world.command(Command::PutPreferences { user: "ann".to_owned(), preferences });
+}
+
+#[test]
+fn what_waits_for_the_morning_or_for_room_is_not_tried_yet() {
+    let mut world = world();
+    world.contacts("ann", &tokens(&["a"]));
+    quiet(&mut world);
+    let id = push(&mut world);
+    next_call(&mut world, 8 * 3_600 * SECOND);
+    // Two more hours without room, and only then somebody is asked.
+    for _ in 0..2_000 {
+        answer(&mut world, |_| full());
+        assert_eq!(world.state(id, Channel::Push), "open");
+        next_call(&mut world, 60 * SECOND);
+    }
+    answer(&mut world, |_| refused(Class::Fault, "UNAVAILABLE"));
+    assert_eq!(world.state(id, Channel::Push), "open", "its hour begins now");
+    next_call(&mut world, 60 * SECOND);
+    answer(&mut world, |_| taken());
+    is_settled(&mut world);
+}
+
+#[test]
+fn an_answer_that_asks_to_come_back_at_once_is_not_obeyed() {
+    let mut world = world();
+    world.contacts("ann", &tokens(&["a"]));
+    push(&mut world);
+    answer(&mut world, |_| Said::Held { after: Duration::ZERO, why: Held::Full });
+    world.pass(SECOND / 2);
+    assert!(world.seen.calls.is_empty());
+}
+
+#[test]
+fn what_is_cancelled_while_its_call_is_out_is_asked_back_and_never_tried_again() {
+    let fault = || refused(Class::Fault, "UNAVAILABLE");
+    let table: [(&str, Said, &str); 4] = [
+        ("taken back", Said::Withdrawn, "dropped"),
+        ("refused for now", fault(), "dropped"),
+        ("not asked", broken(), "dropped"),
+        ("it has it", taken(), "handed_over"),
+    ];
+    for (name, said, state) in table {
+        for collapses in [false, true] {
+            let mut world = world();
+            world.contacts("ann", &tokens(&["a"]));
+            let request = json!({"to": {"user": "ann"}, "channels": ["inapp", "push"], "collapse_key": "k"});
+            let id = world.send(request.clone());
+            let out = call(&mut world);
+            let reason = if collapses {
+                world.send(json!({"to": {"user": "ann"}, "channels": ["inapp"], "collapse_key": "k"}));
+                "collapsed"
+            } else {
+                world.command(Command::Cancel { id, by: None, promised: None });
+                "cancelled"
+            };
+            assert_eq!(world.seen.withdrawn, [out.delivery.clone()], "{name}");
+            let answered = out.addresses.iter().map(|to| Answered { to: to.clone(), said: said.clone() });
+            world.outcome(id, Channel::Push, "ann", Outcome::Letters(answered.collect()));
+            let delivery = world.delivery(id, Channel::Push);
+            assert_eq!(&*delivery.state, state, "{name}");
+            assert!(state != "dropped" || delivery.reason.as_deref() == Some(reason), "{name}: {delivery:?}");
+            is_settled(&mut world);
+        }
+    }
+}
+
+#[test]
+fn a_kill_sends_nothing_again_that_was_taken_back() {
+    let mut world = world();
+    world.contacts("ann", &tokens(&["a", "b"]));
+    let alone = push(&mut world);
+    world.command(Command::Cancel { id: alone, by: None, promised: None });
+    world.seen.calls.clear();
+    // One device has it, and the call to the other is out.
+    let half = push(&mut world);
+    answer(&mut world, |to| if is_fcm(to, "a") { taken() } else { refused(Class::Fault, "X") });
+    next_call(&mut world, 60 * SECOND);
+    world.command(Command::Cancel { id: half, by: None, promised: None });
+    world.seen.calls.clear();
+    world.crash();
+    world.pass(Duration::ZERO);
+    assert!(world.seen.calls.is_empty());
+    assert_eq!(
+        (world.state(alone, Channel::Push), world.state(half, Channel::Push)),
+        ("unknown", "handed_over")
+    );
+    is_settled(&mut world);
+}
+
+#[test]
+fn other_devices_are_not_disturbed_in_quiet_hours_either() {
+    let mut world = world();
+    world.contacts("ann", &tokens(&["a", "b"]));
+    let id = push(&mut world);
+    answer(&mut world, |to| if is_fcm(to, "a") { taken() } else { refused(Class::Quota, "X") });
+    quiet(&mut world);
+    world.pass(6 * 3_600 * SECOND);
+    assert!(world.seen.calls.is_empty(), "it is night");
+    next_call(&mut world, 2 * 3_600 * SECOND);
+    // Killed with that call out, and it is night again.
+    world.seen.calls.clear();
+    let body = br#"{"quiet_hours":{"from":"06:00","to":"20:00","zone":"UTC"}}"#;
+    let preferences = Preferences::asked(body).expect("preferences");
+    world.command(Command::PutPreferences { user: "ann".to_owned(), preferences });
+    world.crash();
+    world.pass(6 * 3_600 * SECOND);
+    assert!(world.seen.calls.is_empty());
+    next_call(&mut world, 10 * 3_600 * SECOND);
+    assert_eq!(tokens_of(&answer(&mut world, |_| taken())), ["b"]);
+    assert_eq!(world.state(id, Channel::Push), "handed_over");
+    is_settled(&mut world);
+}
+
+#[test]
+fn an_act_is_credited_to_a_channel_that_went_out() {
+    let read = |world: &mut World, id: Uuid| {
+        world.command(Command::MarkRead { user: "ann".to_owned(), ids: vec![id] });
+    };
+    let mut world = world();
+    world.contacts("ann", &json!({"phone": "+4930123456", "email": "a@example.org"}));
+    let id = world.send(json!({"to": {"user": "ann"}, "channels": ["email", "sms"]}));
+    for call in std::mem::take(&mut world.seen.calls) {
+        let said = if call.delivery.channel == Channel::Email { taken() } else { full() };
+        let answered = call.addresses.iter().map(|to| Answered { to: to.clone(), said: said.clone() });
+        world.outcome(id, call.delivery.channel, "ann", Outcome::Letters(answered.collect()));
+    }
+    read(&mut world, id);
+    assert_eq!((world.state(id, Channel::Email), world.state(id, Channel::Sms)), ("delivered", "dropped"));
+    let waits = world.send(json!({"to": {"user": "ann"}, "channels": ["sms"]}));
+    answer(&mut world, |_| full());
+    read(&mut world, waits);
+    let delivery = world.delivery(waits, Channel::Sms);
+    assert_eq!((&*delivery.state, delivery.reason.as_deref()), ("dropped", Some("acknowledged")));
+    is_settled(&mut world);
+}
+
+#[test]
+fn a_damaged_row_of_one_person_holds_up_nobody_else() {
+    let mut world = world();
+    world.contacts("ann", &tokens(&["a"]));
+    world.contacts("bob", &tokens(&["b"]));
+    let rows = world.store.scan(Space::People, &Range::all(), Order::Forward, 9).expect("memory");
+    let mut batch = Batch::default();
+    batch.put(Space::People, rows[0].0.clone(), vec![1, b'{']);
+    world.store.commit(&batch).expect("memory");
+    let id = world.send(json!({"to": {"users": ["ann", "bob"]}, "channels": ["push"]}));
+    assert_eq!(call(&mut world).delivery.user, "bob");
+    assert!(
+        world.seen.alerts.iter().any(|(name, _)| *name == "store_row_damaged"),
+        "{:?}",
+        world.seen.alerts
+    );
+    let states: Vec<_> = world.timeline(id).deliveries.iter().map(|one| one.state.to_string()).collect();
+    assert_eq!(states, ["dropped", "open"]);
+}
+
+#[test]
+fn a_try_that_a_damaged_row_prevents_ends_its_delivery_for_people_to_see() {
+    let mut world = world();
+    world.contacts("ann", &tokens(&["a"]));
+    let id = push(&mut world);
+    answer(&mut world, |_| refused(Class::Quota, "X"));
+    let kept = world.store.get(Space::Notifications, id.as_bytes()).expect("memory").expect("it is kept");
+    let mut batch = Batch::default();
+    batch.put(Space::Notifications, id.as_bytes().to_vec(), vec![1, b'{']);
+    world.store.commit(&batch).expect("memory");
+    world.pass(120 * SECOND);
+    batch.put(Space::Notifications, id.as_bytes().to_vec(), kept);
+    world.store.commit(&batch).expect("memory");
+    assert_eq!(world.state(id, Channel::Push), "dead_lettered");
+    is_settled(&mut world);
 }

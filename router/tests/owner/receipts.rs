@@ -53,10 +53,11 @@ fn failed(class: Class) -> Receipt {
 #[test]
 fn receipts_in_any_order_come_to_the_same() {
     // What came, in this order, before or behind the provider's own answer; how it ends.
-    let table: [(&[Receipt], &str, Option<&str>); 7] = [
+    let table: [(&[Receipt], &str, Option<&str>); 8] = [
         (&[Receipt::Delivered], "delivered", None),
         (&[failed(Class::Recipient)], "dropped", Some("30003")),
         (&[Receipt::Delivered, failed(Class::Recipient)], "delivered", None),
+        (&[failed(Class::Recipient), Receipt::Delivered], "delivered", None),
         (&[Receipt::Bounced { permanent: true }], "dropped", Some("bounced")),
         (&[Receipt::Bounced { permanent: false }], "dropped", Some("bounced_for_now")),
         (&[Receipt::Delivered, Receipt::Complained], "delivered", None),
