@@ -85,6 +85,7 @@ pub(crate) fn draw_request(users: &[String], pushes_one_in: u64, events: &mut Ev
         data: None,
         channels,
         ack_within_s: (!fallback.is_empty()).then_some(2),
+        channel_within_s: BTreeMap::new(),
         fallback,
         ttl_s: events.one_in(10).then(|| events.between(1, 40) as u32),
         collapse_key: collapses.then(|| "key".to_owned()),

@@ -297,6 +297,7 @@ impl World {
                 channels: vec![Channel::Inapp],
                 fallback: Vec::new(),
                 ack_within_s: None,
+                channel_within_s: BTreeMap::new(),
                 ttl_s: None,
                 collapse_key: None,
             };
