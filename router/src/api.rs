@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::header;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 use ops::clock::Clock;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -27,13 +27,14 @@ use crate::limits::{ANSWER_WITHIN, API_CONNECTIONS_MAX, RETRY_AFTER_S};
 use crate::metrics::Metrics;
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
+use crate::node::views::{Found, Views};
 use crate::outage::Buffered;
-use crate::owner::{Answer, Command, View};
+use crate::owner::{Answer, Command};
 use crate::projection::Projection;
 use crate::projection::cluster::Away;
 use crate::provider::dispatch::Dispatch;
 use crate::provider::outbox::Outbox;
-use crate::store::{DiskStore, StoreError};
+use crate::store::StoreError;
 use access::Access;
 use callbacks::Callbacks;
 use listener::BoundedListener;
@@ -68,7 +69,7 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     pub access: Access,
     pub intake: Intake,
-    pub view: View<DiskStore>,
+    pub view: Views,
     pub outbox: Arc<Outbox>,
     pub dispatch: Arc<Dispatch>,
     pub inputs: mpsc::Sender<Input>,
@@ -160,6 +161,7 @@ impl App {
         };
         match timeout(patience, asked).await {
             Ok(Some(Answer::NotFound)) => Err(not_found()),
+            Ok(Some(Answer::Elsewhere)) => Err(elsewhere()),
             Ok(Some(Answer::Refused(why))) => Err(Problem::new(Kind::Contradiction, why)),
             Ok(Some(Answer::Failed(why))) => Err(unavailable(&why)),
             Ok(Some(answer)) => Ok(answer),
@@ -194,6 +196,25 @@ fn unavailable(why: &str) -> Problem {
 fn away(why: &Away) -> Problem {
     tracing::debug!(%why, "Cassandra does not answer a reader");
     unavailable("Cassandra does not answer, and what is older is only there")
+}
+
+/// One of several routers is asked for what another has.
+fn elsewhere() -> Problem {
+    Problem::new(Kind::Elsewhere, "another router has this now: ask the others").retry_after(RETRY_AFTER_S)
+}
+
+/// What was found, or why it cannot be told.
+fn here<T>(found: Found<T>) -> Result<Option<T>, Problem> {
+    match found {
+        Found::Here(found) => Ok(Some(found)),
+        Found::Nowhere => Ok(None),
+        Found::Elsewhere => Err(elsewhere()),
+        Found::Unproven => Err(unproven()),
+    }
+}
+
+fn unproven() -> Problem {
+    unavailable("the brokers have not said lately what this router has")
 }
 
 fn not_found() -> Problem {
@@ -251,7 +272,14 @@ pub async fn serve(listener: TcpListener, app: App, mut down: watch::Receiver<bo
 }
 
 fn router(app: App) -> Router {
-    let routes = routes().into_iter().fold(Router::new(), |router, (_, path, to)| router.route(path, to));
+    let is_built = |path: &str| app.view.tenure().is_alone() || !ONLY_ALONE.contains(&path);
+    let routes = routes().into_iter().fold(Router::new(), |router, (_, path, to)| {
+        if is_built(path) { router.route(path, to) } else { router }
+    });
+    let routes = ONLY_ALONE
+        .into_iter()
+        .filter(|path| !is_built(path))
+        .fold(routes, |router, path| router.route(path, any(not_with_several)));
     let callbacks = Callbacks::new(&app.accounts, Arc::new(app.clone()), app.clock).routes();
     routes
         .fallback(nowhere)
@@ -259,6 +287,24 @@ fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), cors::layer))
         .with_state(app)
         .merge(callbacks)
+}
+
+/// Paths that several routers refuse as wholes.
+const ONLY_ALONE: [&str; 10] = [
+    "/v1/users/{user}",
+    "/v1/users/{user}/contacts",
+    "/v1/users/{user}/backup-codes",
+    "/v1/users/{user}/backup-codes/verify",
+    "/v1/users/{user}/preferences",
+    "/v1/users/{user}/suppressions",
+    "/v1/otp",
+    "/v1/otp/{id}",
+    "/v1/otp/{id}/verify",
+    "/v1/backups",
+];
+
+async fn not_with_several() -> Problem {
+    Problem::new(Kind::NotBuiltYet, "several routers cannot do this yet")
 }
 
 async fn nowhere() -> Problem {

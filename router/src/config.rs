@@ -52,6 +52,8 @@ pub struct Config {
     /// Origins whose pages may call the API.
     pub allowed_origins: Vec<String>,
     pub services: Vec<Arc<Service>>,
+    /// How many routers share the work. What is limited for all of them is shared out evenly in `services` and `limits`.
+    pub routers: u32,
     pub limits: Limits,
     pub journal: JournalConfig,
     /// Where everything is that any router may be asked for; `None`: this router's store alone.
@@ -150,8 +152,9 @@ impl Config {
     ) -> Result<Config, ConfigError> {
         settings.refuse_what_is_not_built()?;
         settings.check_bounds()?;
+        settings.check_several(standalone)?;
         let router = &settings.router;
-        let services = services(&router.service, standalone)?;
+        let services = services(&router.service, standalone, router.routers)?;
         let data = data.map_or_else(|| PathBuf::from(&router.data), Path::to_path_buf);
         let providers = settings.provider.checked()?;
         let config = Config {
@@ -161,7 +164,11 @@ impl Config {
             allowed_origins: router.allowed_origins.clone(),
             standalone: services.iter().any(|service| service.is_dev()),
             services,
-            limits: router.limits.clone(),
+            routers: router.routers,
+            limits: Limits {
+                global_per_s: share(router.limits.global_per_s, router.routers),
+                ..router.limits.clone()
+            },
             journal: journal(settings, &data),
             cassandra: settings.cassandra.as_ref().map(CassandraSection::checked).transpose()?,
             redis: redis(settings),
@@ -201,6 +208,7 @@ impl Config {
             ("[router] admin", self.admin != other.admin),
             ("[router] links", self.links != other.links),
             ("[router] data", self.data != other.data),
+            ("[router] routers", self.routers != other.routers),
             ("[router.buffer] or [kafka]", self.journal != other.journal),
             ("[cassandra]", self.cassandra != other.cassandra),
             ("[redis]", self.redis != other.redis),
@@ -251,7 +259,16 @@ fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     })
 }
 
-fn services(sections: &[ServiceSection], standalone: bool) -> Result<Vec<Arc<Service>>, ConfigError> {
+/// One router's part of what all have together.
+fn share(whole: u32, routers: u32) -> u32 {
+    (whole / routers).max(1)
+}
+
+fn services(
+    sections: &[ServiceSection],
+    standalone: bool,
+    routers: u32,
+) -> Result<Vec<Arc<Service>>, ConfigError> {
     if sections.is_empty() {
         return if standalone {
             Ok(vec![Arc::new(Service::dev())])
@@ -265,7 +282,8 @@ fn services(sections: &[ServiceSection], standalone: bool) -> Result<Vec<Arc<Ser
     }
     let mut services: Vec<Arc<Service>> = Vec::with_capacity(sections.len());
     for section in sections {
-        let service = Service::from_section(section)?;
+        let mut service = Service::from_section(section)?;
+        service.per_minute = service.per_minute.map(|whole| share(whole, routers));
         if services.iter().any(|other| other.name == service.name) {
             return Err(ConfigError::wrong(
                 "router.service",

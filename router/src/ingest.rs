@@ -203,7 +203,8 @@ impl Intake {
             None => None,
         };
         let began = self.clock.mono();
-        let promise = Promise { service: service.name.as_str().into(), deliveries: deliveries(&request) };
+        let is_list = matches!(request.to, Target::Users(_));
+        let (name, deliveries) = (service.name.as_str().into(), deliveries(&request));
         let draft = Draft { id, service: service.name.clone(), accepted_at: self.clock.wall(), request };
         let result = match before.await {
             Ok(()) => self.journal.append(draft).await.map_err(|error| append_fault(&error)),
@@ -212,7 +213,8 @@ impl Intake {
         self.metrics.append_seconds.observe(self.clock.mono().since(began));
         match result {
             Ok(appended) => {
-                self.recent.note(id, promise);
+                let partition = (!is_list).then_some(appended.partition);
+                self.recent.note(id, Promise { service: name, deliveries, partition });
                 let status_url = format!("/v1/notifications/{id}");
                 Ok(Accepted { id, seq: appended.seq, durable_in: appended.durable_in, status_url })
             }

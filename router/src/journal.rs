@@ -134,6 +134,11 @@ pub trait JournalReader: Send {
     /// At least one entry, at most `max`; waits while there is none. Order holds within a lane.
     async fn read(&mut self, max: usize) -> Result<Vec<Entry>, ReadError>;
 
+    /// Which assignment of partitions the last read was under. One alone has them all, always: 0.
+    fn round(&self) -> u64 {
+        0
+    }
+
     /// Everything up to and including these positions is final or open in the ledger, durably.
     /// Commits may be delayed; a record may be read again after a restart.
     async fn commit(&mut self, positions: &[Position]) -> Result<(), ReadError>;

@@ -9,6 +9,6 @@ pub mod row;
 pub mod sequences;
 pub mod state;
 
-pub use counters::{Counters, Reconciliation, Tally};
+pub use counters::{Counters, Gaps, Reconciliation, Tally};
 pub use row::{Delivery, Ladder, LedgerRow, What};
 pub use state::{Event, Reason, State};

@@ -227,6 +227,34 @@ pub const VERIFY_PATIENCE: Duration = Duration::from_secs(10);
 pub const MISSING_LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
 pub const MISSING_IDS_SHOWN_MAX: usize = 100;
 
+// Several routers on one Kafka.
+
+/// How often a router has the brokers confirm that it is still a member under its generation.
+pub const PROVEN_EVERY: Duration = Duration::from_secs(1);
+/// How long that holds: nothing leaves the router, and nothing is answered, on an older proof.
+pub const PROOF_HOLDS_FOR: Duration = Duration::from_secs(3);
+/// How long a router that is told to give partitions up waits for provider calls that are out.
+pub const LEAVES_WITHIN: Duration = Duration::from_secs(3);
+/// Inputs that wait while a partition is between two assignments.
+pub const PARKED_MAX: usize = 65_536;
+/// How long a step of a transaction may take before all of it is tried again.
+pub const TRANSACTION_WITHIN: Duration = Duration::from_secs(5);
+/// How long the ledger may take to answer a question.
+pub const LEDGER_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// Rows that are read of a ledger in one step, and how long a step without any may last.
+pub const RESTORED_ROWS_PER_STEP: usize = 2_048;
+pub const RESTORE_STEP: Duration = Duration::from_millis(20);
+/// How long a step that cannot go on rests.
+pub const RESTORE_RETRY: Duration = Duration::from_millis(200);
+/// How long a ledger keeps its deletions, and how old a copy may be that is brought up to date rather than thrown away.
+pub const LEDGER_DELETIONS_KEPT: Duration = Duration::from_secs(24 * 3_600);
+pub const COPY_AGE_MAX: Duration = Duration::from_secs(12 * 3_600);
+/// Bytes of one row of the ledger: a dead letter in base64 fits.
+pub const LEDGER_ROW_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+const _: () = assert!(PROVEN_EVERY.as_millis() < PROOF_HOLDS_FOR.as_millis());
+const _: () = assert!(COPY_AGE_MAX.as_secs() < LEDGER_DELETIONS_KEPT.as_secs());
+
 // Cassandra.
 
 /// Bytes of names that wait on the disk for Cassandra: `[cassandra] queue_bytes_max`.

@@ -7,7 +7,7 @@
 //! A link is up once both said hello; it is dead when nothing was heard for [`LINK_SILENCE_MAX`].
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
@@ -52,6 +52,8 @@ enum LinkEnd {
     Overspent,
     #[error("it takes less than it is owed")]
     Overrun,
+    #[error("the router begins anew")]
+    Anew,
     #[error("the router is going down")]
     Shutdown,
     #[error(transparent)]
@@ -66,7 +68,9 @@ pub struct Outbound {
     queue: Mutex<LinkQueue>,
     /// Something can be written, or the link is to end.
     wake: Notify,
-    overrun: std::sync::atomic::AtomicBool,
+    overrun: AtomicBool,
+    /// The owner does not know any more what was said on it.
+    is_cut: AtomicBool,
 }
 
 impl Outbound {
@@ -83,6 +87,12 @@ impl Outbound {
 
     /// Has the link's task write what was queued. Once for many frames: a shard joins for each socket what reaches it together.
     pub fn flush(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Ends the link. The shard makes a new one, and tells again who is there.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
@@ -303,6 +313,9 @@ async fn write(mut writer: WriteHalf<'_>, outbound: &Outbound) -> LinkEnd {
             }
         }
         loop {
+            if outbound.is_cut.load(Ordering::Acquire) {
+                return LinkEnd::Anew;
+            }
             outbound.encode_into(&mut out);
             if outbound.overrun.load(Ordering::Acquire) {
                 return LinkEnd::Overrun;

@@ -30,7 +30,7 @@ use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
 use crate::ingest::recent::Recent;
 use crate::journal::embedded::OpenError;
-use crate::journal::{Entry, Journal, JournalReader, Positions};
+use crate::journal::{Journal, JournalReader, Positions};
 use crate::limits::{
     BLOCKING_THREADS_MAX, ENTRIES_QUEUE_MAX, IDEMPOTENCY_SWEEP_EVERY, INPUTS_QUEUE_MAX,
     JOURNAL_LOOKED_AT_EVERY, SHUTDOWN_WITHIN,
@@ -40,6 +40,8 @@ use crate::metrics::Metrics;
 use crate::otp::SealKey;
 use crate::outage;
 use crate::owner::{Now, Owner, OwnerConfig};
+#[cfg(feature = "kafka")]
+use crate::owners::Owners;
 use crate::projection::{self, Projection};
 use crate::provider::carriers::Carriers;
 use crate::provider::dispatch::{self, Account, Dispatch};
@@ -49,19 +51,24 @@ use crate::provider::{Providers, Queues};
 #[cfg(feature = "redis")]
 use crate::redis::{CriticalList, Redis};
 use crate::store::{DiskStore, Store, StoreError};
+use crate::tenure::Tenure;
 use board::Watch;
 use control::Control;
+use decider::Decider;
 use inputs::Input;
 use journal::JournalParts;
 use letters::OwnerBook;
 use persist::Persist;
-use reader::ReaderTask;
+use reader::{ReaderTask, Taken};
 use run::Run;
+use views::Views;
 
 pub mod board;
 pub mod control;
+mod decider;
 mod epoch;
 pub mod inputs;
+mod instance;
 pub mod journal;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -70,7 +77,10 @@ mod otp_key;
 mod persist;
 mod reader;
 mod run;
+#[cfg(feature = "kafka")]
+mod several;
 pub mod signals;
+pub mod views;
 
 /// Threads of the router's runtime, beside the owner's and the journal's.
 const RUNTIME_THREADS: usize = 2;
@@ -92,6 +102,8 @@ pub enum StartError {
     Cassandra(String),
     #[error("{0}")]
     Redis(String),
+    #[error("{0}")]
+    OtherKind(&'static str),
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
 }
@@ -159,6 +171,7 @@ fn start_all(
     let unusable = |why| StartError::Data { dir: config.data.clone(), why };
     std::fs::create_dir_all(config.store_dir()).map_err(unusable)?;
     let store = DiskStore::open(&config.store_dir())?;
+    instance::check(&store, config.routers > 1)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -214,8 +227,11 @@ fn compose(
         Arc::new(Dispatch::start(accounts, config.otp.breaker, &inputs, (clock, &watch), &metrics));
     dispatch.cap(config.providers.caps());
     let owner_config = owner_config(config, epoch, dispatch.ways(), cassandra.as_ref());
-    let owner = Owner::open(store.clone(), owner_config, seed, now(clock))?;
-    let view = owner.view();
+    let tenure = match config.routers {
+        1 => Tenure::alone(),
+        _ => Tenure::of_one_of_several(config.partitions(), clock),
+    };
+    let view = Views::new(store.clone(), tenure.clone(), config.partitions());
 
     let (entries, entries_out) = mpsc::channel(ENTRIES_QUEUE_MAX);
     let (committed, committed_out) = watch::channel(Positions::new());
@@ -223,20 +239,27 @@ fn compose(
         project(config, cassandra, &store, &inputs, (clock, &watch))?;
     let taken = committed_out.clone();
     let recent = Arc::new(Recent::default());
-    spawn_owner(Run {
-        owner,
+    let run = Run {
+        owner: (),
         recent: Arc::clone(&recent),
         entries: entries_out,
         inputs: inputs_out,
         committed,
         queued,
         history: projection.as_ref().map(|projection| projection.asker(inputs.clone())),
-        providers: Queues::start(&Providers::new(&outbox), &inputs, clock, &metrics),
+        providers: Queues::start(&Providers::new(&outbox), &inputs, &tenure, clock, &metrics),
         dispatch: Arc::clone(&dispatch),
         clock,
         metrics: Arc::clone(&metrics),
         watch: watch.clone(),
-    })?;
+    };
+    if tenure.is_alone() {
+        let owner = Owner::open(store.clone(), owner_config, seed, now(clock))?;
+        spawn_owner(run.of(owner))?;
+    } else {
+        #[cfg(feature = "kafka")]
+        spawn_owner(run.of(several(&parts, owner_config, seed, (&store, &tenure, clock, &watch))?))?;
+    }
     let (safe, safe_out) = watch::channel(Positions::new());
     let persist = Persist {
         store: store.clone(),
@@ -267,6 +290,7 @@ fn compose(
             mirror: mirror.take(),
             drain_per_s: config.limits.drain_per_s,
             ledger_kept: config.ledger_kept,
+            is_one_of_several: config.routers > 1,
             taken,
             clock,
             watch: watch.clone(),
@@ -360,7 +384,7 @@ fn mirror(_config: &Config, _watch: &Watch) -> Result<Option<Arc<dyn outage::mir
 
 fn spawn_reader(
     reader: Box<dyn JournalReader>,
-    entries: mpsc::Sender<Vec<Entry>>,
+    entries: mpsc::Sender<Taken>,
     committed: watch::Receiver<Positions>,
     watch: Watch,
 ) -> (watch::Sender<bool>, oneshot::Receiver<()>) {
@@ -405,8 +429,33 @@ fn now(clock: Clock) -> Now {
     Now { mono: clock.mono(), wall: clock.wall() }
 }
 
+/// The owners of one of several routers.
+#[cfg(feature = "kafka")]
+fn several(
+    parts: &JournalParts,
+    config: OwnerConfig,
+    seed: u64,
+    (store, tenure, clock, watch): (&DiskStore, &Tenure, Clock, &Watch),
+) -> Result<several::Several, StartError> {
+    use crate::journal::kafka::{LedgerWriter, Restorer};
+
+    let kafka = parts.kafka.as_ref().and_then(|kafka| kafka.several.as_ref());
+    let kafka = kafka.ok_or_else(|| StartError::Kafka("several routers share a Kafka".to_owned()))?;
+    let fault = |error: rdkafka::error::KafkaError| StartError::Kafka(error.to_string());
+    Ok(several::Several::new(several::Parts {
+        owners: Owners::new(store.clone(), config, seed),
+        store: store.clone(),
+        writer: LedgerWriter::new(&kafka.config, &instance::name(store)?),
+        restorer: Restorer::new(&kafka.config, store.clone(), clock).map_err(fault)?,
+        group: kafka.group.clone(),
+        tenure: tenure.clone(),
+        clock,
+        watch: watch.clone(),
+    }))
+}
+
 /// The owner decides on a thread of its own; only its queues are async.
-fn spawn_owner(run: Run) -> Result<(), StartError> {
+fn spawn_owner<D: Decider + Send + 'static>(run: Run<D>) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(StartError::Threads)?;
     thread::Builder::new()

@@ -69,6 +69,8 @@ pub struct Parts {
     pub drain_per_s: u32,
     /// How long the ledger knows what it had.
     pub ledger_kept: Duration,
+    /// What Kafka took may be another router's to decide: its promise is kept when Kafka has it.
+    pub is_one_of_several: bool,
     /// How far the owner is in each lane of Kafka.
     pub taken: watch::Receiver<Positions>,
     pub clock: Clock,
@@ -89,6 +91,7 @@ pub struct Buffered {
     inputs: mpsc::Sender<Input>,
     shared: Arc<Shared>,
     mirror: Option<Arc<mirror::Counts>>,
+    is_one_of_several: bool,
 }
 
 impl std::fmt::Debug for Buffered {
@@ -176,8 +179,8 @@ impl Shared {
 
 /// Joins the parts and starts what runs beside. Called inside the runtime.
 pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
-    let Parts { kafka, disk, store, inputs, letters, mirror, drain_per_s, ledger_kept, taken, clock, watch } =
-        parts;
+    let Parts { kafka, disk, store, inputs, letters, mirror, taken, clock, watch, .. } = parts;
+    let Parts { drain_per_s, ledger_kept, is_one_of_several, .. } = parts;
     let Disk { journal, reader } = disk;
     let lane = journal.follow(Priority::Critical);
     let (disk, book) = (Arc::new(journal) as Arc<dyn Journal>, Book::new(store));
@@ -202,13 +205,14 @@ pub fn start(parts: Parts) -> Result<Arc<Buffered>, StoreError> {
         disk: Arc::clone(&disk),
         reader: Box::new(reader),
         letters,
+        struck: is_one_of_several.then(|| book.clone()),
         pace: Pace::new(drain_per_s, taken, &shared),
         shared: Arc::clone(&shared),
     };
     tokio::spawn(drain.run());
     let verify = Verify { kafka: Arc::clone(&kafka), book: book.clone(), shared: Arc::clone(&shared) };
     tokio::spawn(verify.run());
-    Ok(Arc::new(Buffered { kafka, disk, book, inputs, shared, mirror }))
+    Ok(Arc::new(Buffered { kafka, disk, book, inputs, shared, mirror, is_one_of_several }))
 }
 
 impl Buffered {
@@ -239,7 +243,8 @@ impl Buffered {
         let entered = self.book.enter(id, accepted_at);
         entered.map_err(|error| AppendError::Unavailable(error.to_string()))?;
         self.shared.counts.buffered.inc();
-        if let Some(draft) = urgent {
+        // Who has the user cannot be known without Kafka.
+        if let Some(draft) = urgent.filter(|_| !self.is_one_of_several) {
             self.bypass(draft, appended).await;
         }
         Ok(appended)

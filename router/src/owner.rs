@@ -99,6 +99,8 @@ pub struct Owner<S: Store> {
     erasure: Option<erasure::Work>,
     /// Where to go on with the unfinished calls of the run before.
     resume: Option<Vec<u8>>,
+    /// Nothing that is due is done before.
+    quiet_until: Mono,
 }
 
 impl<S: Store> Owner<S> {
@@ -123,7 +125,18 @@ impl<S: Store> Owner<S> {
             waiting: VecDeque::new(),
             erasure,
             resume: Some(Vec::new()),
+            quiet_until: Mono::ZERO,
         })
+    }
+
+    /// Does nothing that is due before: what clients said while nobody owned them comes first.
+    pub fn keep_quiet(&mut self, until: Mono) {
+        self.quiet_until = until;
+    }
+
+    /// The owners of one router count deliveries on one meter: each has it while it decides.
+    pub fn swap_meter(&mut self, meter: &mut Meter) {
+        std::mem::swap(&mut self.meter, meter);
     }
 
     pub fn view(&self) -> View<S> {
@@ -187,7 +200,7 @@ impl<S: Store> Owner<S> {
             // The next commit tries them again.
             return None;
         }
-        let due = self.desk.due_from.map(|at| self.steady.mono(at));
+        let due = self.desk.due_from.map(|at| self.steady.mono(at).max(self.quiet_until));
         let resume = self.resume.as_ref().map(|_| Mono::ZERO);
         let sweep = Some(self.steady.mono(self.desk.sweep.next()));
         let erase = self.erasure.as_ref().map(|_| Mono::ZERO);
@@ -200,9 +213,11 @@ impl<S: Store> Owner<S> {
             return;
         }
         // A failed read leaves everything due; the next commit finds out whether the store is back.
-        let due = self.desk.due(self.steady.tick(now).steady, DUE_PER_TURN_MAX).unwrap_or_default();
-        for key in due {
-            self.take(Input::Due(key), now);
+        if now.mono >= self.quiet_until {
+            let due = self.desk.due(self.steady.tick(now).steady, DUE_PER_TURN_MAX).unwrap_or_default();
+            for key in due {
+                self.take(Input::Due(key), now);
+            }
         }
         if let Some(after) = self.resume.take() {
             let after_key = (!after.is_empty()).then_some(after.as_slice());

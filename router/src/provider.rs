@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::node::inputs::Input;
 use crate::owner::{Outcome, ProviderCall};
 use crate::record::Channel;
+use crate::tenure::Tenure;
 
 mod aes128gcm;
 pub mod apns;
@@ -95,6 +96,7 @@ impl Queues {
     pub fn start(
         providers: &Providers,
         inputs: &mpsc::Sender<Input>,
+        tenure: &Tenure,
         clock: Clock,
         metrics: &Arc<Metrics>,
     ) -> Queues {
@@ -103,6 +105,7 @@ impl Queues {
             let worker = Worker {
                 provider: providers.of(channel).cloned(),
                 inputs: inputs.clone(),
+                tenure: tenure.clone(),
                 clock,
                 metrics: Arc::clone(metrics),
             };
@@ -132,6 +135,7 @@ impl Queues {
 struct Worker {
     provider: Option<Arc<dyn Provider>>,
     inputs: mpsc::Sender<Input>,
+    tenure: Tenure,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -150,6 +154,10 @@ impl Worker {
     }
 
     async fn answer(&self, call: ProviderCall) {
+        if !self.tenure.begin(call.claim).await {
+            // Whoever owns the partition now has the row, and makes the call.
+            return;
+        }
         let outcome = match &self.provider {
             Some(provider) => provider.send(&call).await,
             None => Outcome::Drop { reason: "no provider has this channel".to_owned() },

@@ -14,10 +14,12 @@ pub mod codec;
 pub mod disk;
 pub mod keys;
 pub mod memory;
+pub mod part;
 pub mod turn;
 
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
+pub use part::Part;
 
 /// The version of all that is kept. A store of another version is not opened.
 pub const FORMAT_VERSION: u8 = 1;

@@ -188,6 +188,7 @@ impl Node {
         tokio::spawn(async move { while owner.recv().await.is_some() {} });
         let clock = Clock::start();
         let buffered = start(Parts {
+            is_one_of_several: false,
             kafka: Arc::clone(&kafka) as Arc<dyn Journal>,
             disk: Disk { journal, reader },
             store: store.clone(),

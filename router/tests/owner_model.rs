@@ -224,6 +224,7 @@ impl World {
             | Output::History(_)
             | Output::ActElsewhere(_)
             | Output::Recall { .. }
+            | Output::CutLinks
             | Output::Withdraw(_) => {}
             Output::Alert { name, detail, .. } => {
                 assert!(name == "delivery_dead_lettered" || name == "outcome_of_nothing", "{name}: {detail}");

@@ -9,4 +9,5 @@ mod journal;
 mod lag;
 mod outage;
 mod poison;
+mod several;
 mod support;

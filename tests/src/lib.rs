@@ -21,6 +21,7 @@ pub mod process;
 pub mod providers;
 pub mod redis;
 pub mod setup;
+pub mod several;
 pub mod sse;
 pub mod tocsin;
 
@@ -32,4 +33,5 @@ pub use ledger::Equation;
 pub use process::{Ending, Process};
 pub use providers::Simulators;
 pub use setup::Setup;
+pub use several::Several;
 pub use tocsin::Tocsin;

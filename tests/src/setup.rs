@@ -165,7 +165,7 @@ impl Setup {
                 let mut table = Table::new();
                 table.insert("routers".to_owned(), vec![links].into());
                 let section = gateway["gateway"].as_table_mut().expect("a table");
-                section.insert("links".to_owned(), Value::Table(table));
+                section.entry("links").or_insert(Value::Table(table));
                 let only = |keep: &[&str], table: &Table| {
                     table
                         .iter()

@@ -96,6 +96,13 @@ impl Tocsin {
         self.ready_gateway();
     }
 
+    /// Starts the gateway of routers that run elsewhere, and waits until it takes connections.
+    pub fn start_gateway_alone(&mut self) {
+        let admin = self.gateway_admin();
+        let process = self.gateway.insert(self.launch_gateway());
+        wait_ready(&admin, process);
+    }
+
     /// Another gateway of the same router, started. In two processes only.
     pub fn another_gateway(&self, node: &str) -> Tocsin {
         let mut setup = self.setup.clone().set("gateway.node", node);

@@ -21,7 +21,7 @@ pub(super) async fn show(
     Named(user): Named<String>,
 ) -> Result<axum::Json<Contacts>, Problem> {
     validate::name(&user, "/user")?;
-    let contacts = app.look(move |parts| parts.view.contacts(&user)).await;
+    let contacts = app.look(move |parts| parts.view.whole().contacts(&user)).await;
     contacts.map(axum::Json).map_err(|error: StoreError| error.into())
 }
 

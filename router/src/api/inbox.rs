@@ -13,7 +13,7 @@ use super::auth::Caller;
 use super::body;
 use super::problem::{Kind, Problem};
 use super::query::{Asked, Named, page_limit};
-use super::{App, away};
+use super::{App, away, here, not_found};
 use crate::ingest::validate;
 use crate::limits::READ_IDS_MAX;
 use crate::owner::Command;
@@ -61,11 +61,12 @@ pub(super) async fn page(
         Some(projection) => projection.history(&user, &query.request(), Shows::Marks).await?,
         None => None,
     };
-    let looked = app.look(move |parts| parts.view.inbox_with(&user, &query, history.unwrap_or_default()));
+    let looked = app.look(move |parts| parts.view.inbox(&user, &query, history.unwrap_or_default()));
     let page = looked.await.map_err(|error| match error {
         InboxError::BadCursor => bad_cursor(),
         InboxError::Store(error) => error.into(),
     })?;
+    let page = here(page)?.ok_or_else(not_found)?;
     let notifications = page.notifications.into_iter().map(item).collect();
     let (unread, cursor, has_more) = (page.unread, page.cursor, page.has_more);
     Ok(axum::Json(Page { notifications, unread, cursor, has_more }))

@@ -13,12 +13,14 @@ use super::App;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::query::Named;
-use super::{away, not_found};
+use super::{away, elsewhere, here, not_found, unproven};
 use crate::ingest::recent::Promise;
+use crate::node::views::Found;
 use crate::owner::view::{DeliveryView, Moment, Timeline};
 use crate::owner::{Answer, Command};
 use crate::record::Channel;
 use crate::store::StoreError;
+use crate::tenure::Standing;
 
 /// The whole of it. `state` is `accepted` (in the journal only), `open` (something may still happen) or `final`.
 #[derive(Serialize)]
@@ -81,9 +83,23 @@ pub(super) async fn timeline(
         .look(move |parts| parts.view.timeline(id))
         .await
         .map_err(|error: StoreError| Problem::from(error))?;
-    if found.is_none() && promised(&app, &caller, id).is_some() {
-        return Ok(axum::Json(waiting(id)));
+    if matches!(found, Found::Nowhere | Found::Elsewhere)
+        && let Some(promise) = promised(&app, &caller, id)
+    {
+        let tenure = app.view.tenure();
+        let of = match promise.partition {
+            Some(partition) => tenure.of(partition),
+            // A list is in several partitions, of which this router may have some.
+            None if tenure.is_alone() => Standing::Ours,
+            None => Standing::Elsewhere,
+        };
+        return match of {
+            Standing::Ours => Ok(axum::Json(waiting(id))),
+            Standing::Elsewhere => Err(elsewhere()),
+            Standing::Unproven => Err(unproven()),
+        };
     }
+    let found = here(found)?;
     // Another router's, or of a store of before.
     let found = match &app.projection {
         Some(projection) if found.is_none() => projection.timeline(id).await.map_err(|why| away(&why))?,
@@ -108,9 +124,11 @@ pub(super) async fn cancel(
     caller: Caller,
     Named(id): Named<Uuid>,
 ) -> Result<axum::Json<Cancellation>, Problem> {
-    let promised = promised(&app, &caller, id).map(|promise| promise.deliveries);
+    let promise = promised(&app, &caller, id);
+    let of = promise.as_ref().and_then(|promise| promise.partition);
+    let promised = promise.map(|promise| promise.deliveries);
     let by = (!caller.0.operator).then(|| caller.0.name.clone());
-    match app.command(Command::Cancel { id, by, promised }).await? {
+    match app.command(Command::Cancel { id, by, promised, of }).await? {
         Answer::Cancelled { cancelled, too_late } => Ok(axum::Json(Cancellation { id, cancelled, too_late })),
         _ => Err(not_found()),
     }

@@ -40,6 +40,9 @@ pub(super) struct Status {
     outage: Option<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     projection: Option<projection::Shown>,
+    /// Of one of several routers: the partitions that it answers for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<Vec<u32>>,
     #[cfg(feature = "kafka")]
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<crate::node::kafka::KafkaShown>,
@@ -104,6 +107,7 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
         providers: app.dispatch.shown(),
         outage,
         projection,
+        partitions: app.view.parts(),
         #[cfg(feature = "kafka")]
         kafka,
     })

@@ -177,9 +177,9 @@ pub(super) async fn show(
 /// Whose code it is, and how far it came.
 async fn look(app: &App, id: Uuid) -> Result<Option<(String, Shown)>, Problem> {
     let found = app.look(move |parts| {
-        let Some(otp) = parts.view.otp(id)? else { return Ok::<_, StoreError>(None) };
-        let left = parts.view.backup_codes(&otp.user)?.map_or(0, |codes| codes.hashes.len());
-        Ok(Some((otp, parts.view.timeline(id)?, left)))
+        let Some(otp) = parts.view.whole().otp(id)? else { return Ok::<_, StoreError>(None) };
+        let left = parts.view.whole().backup_codes(&otp.user)?.map_or(0, |codes| codes.hashes.len());
+        Ok(Some((otp, parts.view.whole().timeline(id)?, left)))
     });
     let Some((otp, timeline, left)) = found.await? else { return Ok(None) };
     let rungs = rungs(&app.codes.rules, timeline.as_ref());

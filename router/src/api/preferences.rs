@@ -20,7 +20,7 @@ pub(super) async fn show(
     Named(user): Named<String>,
 ) -> Result<axum::Json<Preferences>, Problem> {
     validate::name(&user, "/user")?;
-    let preferences = app.look(move |parts| parts.view.preferences(&user)).await;
+    let preferences = app.look(move |parts| parts.view.whole().preferences(&user)).await;
     preferences.map(axum::Json).map_err(|error: StoreError| error.into())
 }
 

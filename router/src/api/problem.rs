@@ -29,6 +29,8 @@ pub enum Kind {
     Over,
     /// 413.
     TooLarge,
+    /// 421: another router has it.
+    Elsewhere,
     /// 422: well formed, but it contradicts itself.
     Contradiction,
     /// 422: in the contract, but not in this build.
@@ -53,6 +55,7 @@ impl Kind {
             Kind::KeyInFlight => 409,
             Kind::Over => 410,
             Kind::TooLarge => 413,
+            Kind::Elsewhere => 421,
             Kind::Contradiction | Kind::NotBuiltYet | Kind::KeyReused => 422,
             Kind::QuotaSpent => 429,
             Kind::Unavailable => 503,
@@ -71,6 +74,7 @@ impl Kind {
             Kind::KeyInFlight => "key_in_flight",
             Kind::Over => "over",
             Kind::TooLarge => "too_large",
+            Kind::Elsewhere => "elsewhere",
             Kind::Contradiction => "contradiction",
             Kind::NotBuiltYet => "not_built_yet",
             Kind::KeyReused => "key_reused",
@@ -90,6 +94,7 @@ impl Kind {
             Kind::KeyInFlight => "A request with this Idempotency-Key is on its way",
             Kind::Over => "It can be used no more",
             Kind::TooLarge => "The request is too large",
+            Kind::Elsewhere => "Another router has it",
             Kind::Contradiction => "The request contradicts itself",
             Kind::NotBuiltYet => "This part of the contract is not built yet",
             Kind::KeyReused => "The Idempotency-Key was used with another body",

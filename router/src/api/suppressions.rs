@@ -26,7 +26,7 @@ pub(super) async fn show(
     Named(user): Named<String>,
 ) -> Result<axum::Json<List>, Problem> {
     validate::name(&user, "/user")?;
-    let items = app.look(move |parts| parts.view.suppressions(&user)).await;
+    let items = app.look(move |parts| parts.view.whole().suppressions(&user)).await;
     items.map(|items| axum::Json(List { items })).map_err(|error: StoreError| error.into())
 }
 

@@ -18,6 +18,8 @@ use super::otp::OtpSection;
 use super::provider::ProviderSection;
 use super::{ADMIN_DEFAULT, API_DEFAULT, ConfigError, LINKS_DEFAULT};
 
+/// Routers that a gateway's shard can be linked to.
+const ROUTERS_MAX: u64 = 64;
 /// The longest that `[retention]` keeps anything.
 const RETENTION_DAYS_MAX: u64 = 3_650;
 
@@ -342,17 +344,45 @@ impl Settings {
                 return Err(ConfigError::NotBuiltYet(name.to_owned()));
             }
         }
-        let router = &self.router;
-        if router.routers > 1 {
-            let why = "in the contract but not built yet: leave it out";
-            return Err(ConfigError::wrong("router", "routers", why));
-        }
         Ok(())
+    }
+
+    /// What several routers on one consumer group need, and what they cannot do yet.
+    pub(super) fn check_several(&self, standalone: bool) -> Result<(), ConfigError> {
+        let routers = self.router.routers;
+        if routers == 1 {
+            return Ok(());
+        }
+        let kafka = self.kafka.as_ref().filter(|kafka| !kafka.brokers.is_empty());
+        let why = match kafka {
+            None => "several routers share a Kafka, and there is no [kafka]".to_owned(),
+            Some(_) if standalone => {
+                "with several each router is a process of its own, and so is each gateway: not standalone"
+                    .to_owned()
+            }
+            Some(kafka) if kafka.partitions < routers => {
+                format!("{routers} routers share {} partitions: some would have none", kafka.partitions)
+            }
+            Some(_) if self.cassandra.is_some() => "several routers cannot use [cassandra] yet".to_owned(),
+            Some(_) if self.redis.is_some() => "several routers cannot use [redis] yet".to_owned(),
+            Some(_) if self.provider.is_any() => "several routers cannot use [provider] yet".to_owned(),
+            Some(_) => {
+                let broadcasts = |service: &ServiceSection| service.broadcast || !service.topics.is_empty();
+                match self.router.service.iter().find(|service| broadcasts(service)) {
+                    Some(service) => format!(
+                        "several routers cannot send to topics or to all yet: service {:?} has that right",
+                        service.name
+                    ),
+                    None => return Ok(()),
+                }
+            }
+        };
+        Err(ConfigError::wrong("router", "routers", why))
     }
 
     pub(super) fn check_bounds(&self) -> Result<(), ConfigError> {
         let router = &self.router;
-        within("router", "routers", router.routers.into(), 1, 1)?;
+        within("router", "routers", router.routers.into(), 1, ROUTERS_MAX)?;
         let limits = &router.limits;
         within("router.limits", "push_per_user_hour", limits.push_per_user_hour.into(), 1, 100_000)?;
         within("router.limits", "global_per_s", limits.global_per_s.into(), 1, 100_000_000)?;
@@ -438,8 +468,9 @@ mod tests {
         let cases = [
             ("[router]\napi = \"8090\"\n", "[router] api:"),
             ("[router]\nlinks = \"0.0.0.0:9090\"\n", "not loopback"),
-            ("[router]\nrouters = 0\n", "[router] routers: 0 is not in 1..=1"),
-            ("[router]\nrouters = 2\n", "not built yet"),
+            ("[router]\nrouters = 0\n", "[router] routers: 0 is not in 1..=64"),
+            ("[router]\nrouters = 2\n", "there is no [kafka]"),
+            ("[router]\nrouters = 2\n[kafka]\nbrokers = [\"a:1\"]\n", "not standalone"),
             ("[router]\nallowed_origins = [\"*\"]\n", "allowed_origins"),
             ("[router.limits]\npush_per_user_hour = 0\n", "push_per_user_hour: 0 is not in 1..=100000"),
             ("[router.limits]\nshed_low_percent = 99\n", "shed_low_percent"),
@@ -495,6 +526,26 @@ mod tests {
         assert_eq!(error, "[templates] is in the contract but not built yet: leave it out");
         let error = by_variable("TOCSIN_PROVIDER_TWILIO_ACCOUNT");
         assert!(error.starts_with("[provider.twilio] account:"), "{error}");
+    }
+
+    #[test]
+    fn several_routers_refuse_what_they_cannot_do() {
+        let base = "[router]\nrouters = 3\n[[router.service]]\nname = \"a\"\nkey = \"k\"\nper_minute = 100\n";
+        let kafka = "[kafka]\nbrokers = [\"a:1\"]\n";
+        let cases = [
+            (format!("{base}{kafka}partitions = 2\n"), "some would have none"),
+            (format!("{base}topics = [\"t\"]\n{kafka}"), "service \"a\" has that right"),
+            (format!("{base}broadcast = true\n{kafka}"), "service \"a\" has that right"),
+            (format!("{base}{kafka}[redis]\nurl = \"redis://h\"\n"), "[redis] yet"),
+            (format!("{base}{kafka}[cassandra]\nnodes = [\"h:1\"]\n"), "[cassandra] yet"),
+        ];
+        for (text, says) in cases {
+            let error = config(&text, false).unwrap_err();
+            assert!(error.contains(says) && !error.contains('\n'), "{text}\n{error}");
+        }
+        let several = config(&format!("{base}{kafka}"), false).unwrap();
+        assert_eq!((several.routers, several.services[0].per_minute), (3, Some(33)), "each has its share");
+        assert_eq!(several.limits.global_per_s, 33_333);
     }
 
     #[test]

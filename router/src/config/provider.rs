@@ -42,6 +42,19 @@ pub struct ProviderSection {
     twilio: Option<twilio::TwilioSection>,
 }
 
+impl ProviderSection {
+    /// Whether there is any account.
+    pub(super) fn is_any(&self) -> bool {
+        let ProviderSection { fcm, apns, webpush, ses, smtp, twilio } = self;
+        fcm.is_some()
+            || apns.is_some()
+            || webpush.is_some()
+            || ses.is_some()
+            || smtp.is_some()
+            || twilio.is_some()
+    }
+}
+
 /// Which accounts there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProviderConfig {

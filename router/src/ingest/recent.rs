@@ -16,6 +16,8 @@ pub struct Promise {
     pub service: Arc<str>,
     /// Deliveries that it asked for.
     pub deliveries: u32,
+    /// Where the record is. `None`: a list of users, of which one of several routers makes several records.
+    pub partition: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +64,7 @@ mod tests {
     #[test]
     fn the_oldest_is_forgotten_first() {
         let recent = Recent::default();
-        let promise = Promise { service: "shop".into(), deliveries: 2 };
+        let promise = Promise { service: "shop".into(), deliveries: 2, partition: Some(1) };
         for id in 0..=RECENT_MAX as u128 {
             recent.note(Uuid::from_u128(id), promise.clone());
             recent.note(Uuid::from_u128(id), promise.clone());

@@ -5,22 +5,25 @@
 //! Opened by the router's start; [`KafkaJournal`] goes to `ingest` and to `import`, [`KafkaReader`] to the owner's
 //! run loop.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use futures_util::future::join_all;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use wire::message::Priority;
+use wire::partition::partition_of;
 
 use super::encode::Prepared;
 use super::segment::RECORD_BYTES_MAX;
 use super::{AppendError, Appended, Draft, DurableIn, Fault, Journal, JournalStatus};
-use crate::record::{Sequence, Skipped, Target};
+use crate::record::{Request, Sequence, Skipped, Target};
 use client::Logged;
 use health::Health;
 use lag::LagTable;
@@ -34,13 +37,17 @@ mod health;
 mod lag;
 mod numbers;
 mod reader;
+mod restore;
 mod topics;
+mod transaction;
 
-pub use assignment::Ownership;
+pub use assignment::{Assignment, Group, GroupEvent, Ownership};
 pub use config::{GROUP, KafkaConfig, KafkaConfigError, PARTITIONS_DEFAULT, Topics};
 pub use dead_letters::{DeadLetter, DeadLetters, KEPT_BYTES_MAX};
 pub use lag::LaneLag;
 pub use reader::KafkaReader;
+pub use restore::{RestoreError, Restored, Restorer, Step, name_row};
+pub use transaction::{LedgerWriter, Refused};
 
 /// Bytes of records of one priority that wait for the brokers; appends beyond wait their turn.
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -82,6 +89,8 @@ pub struct KafkaJournal {
     room: [Semaphore; Priority::ALL.len()],
     lag: Arc<LagTable>,
     health: Arc<Health>,
+    /// Lists of users are split by partition.
+    is_one_of_several: bool,
 }
 
 impl std::fmt::Debug for KafkaJournal {
@@ -94,7 +103,7 @@ impl KafkaJournal {
     /// Makes missing topics, checks the others, joins the group. Kafka must be there.
     pub async fn open(config: KafkaConfig) -> Result<(KafkaJournal, KafkaReader), KafkaOpenError> {
         topics::ensure(&config).await?;
-        KafkaJournal::open_on_topics(config)
+        KafkaJournal::open_on_topics(config, None)
     }
 
     /// Makes missing topics and checks the others.
@@ -103,14 +112,19 @@ impl KafkaJournal {
     }
 
     /// The same where the topics are known to be there.
-    pub fn open_on_topics(config: KafkaConfig) -> Result<(KafkaJournal, KafkaReader), KafkaOpenError> {
+    /// `events`: of one of several routers.
+    pub fn open_on_topics(
+        config: KafkaConfig,
+        events: Option<mpsc::Sender<GroupEvent>>,
+    ) -> Result<(KafkaJournal, KafkaReader), KafkaOpenError> {
         let producer: FutureProducer<Logged> = config.producer().create_with_context(Logged)?;
         // 53 bits, so that a JSON reader that knows only doubles shows the number as it is.
         let boot = getrandom::u64().map_err(KafkaOpenError::NoRandomness)? >> 11;
         let partitions = config.partitions();
         let dead_letters = DeadLetters::new(producer.clone(), config.topics().dead_letters(), partitions);
         let lag = Arc::new(LagTable::default());
-        let reader = KafkaReader::open(&config, dead_letters, Arc::clone(&lag))?;
+        let is_one_of_several = events.is_some();
+        let reader = KafkaReader::open(&config, dead_letters, Arc::clone(&lag), events)?;
         let journal = KafkaJournal {
             producer,
             boot,
@@ -119,6 +133,7 @@ impl KafkaJournal {
             config,
             lag,
             health: Arc::default(),
+            is_one_of_several,
         };
         Ok((journal, reader))
     }
@@ -222,9 +237,49 @@ fn key_of(to: &Target) -> String {
     }
 }
 
+/// What becomes of a list of users: one draft for each partition, under one id.
+fn split(draft: &Draft, count: u32) -> Vec<Draft> {
+    let Target::Users(users) = &draft.request.to else { return vec![draft.clone()] };
+    let mut parts: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for user in users {
+        parts.entry(partition_of(user, count)).or_default().push(user.clone());
+    }
+    let part = |users| {
+        let request = Request { to: Target::Users(users), ..draft.request.clone() };
+        Draft { request, ..draft.clone() }
+    };
+    parts.into_values().map(part).collect()
+}
+
 #[async_trait]
 impl Journal for KafkaJournal {
     async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
+        if !self.is_one_of_several {
+            return self.append_one(draft).await;
+        }
+        let parts = split(&draft, self.config.partitions()).into_iter().map(|part| self.append_one(part));
+        // All are under way together. One that is refused leaves the others, and comes again with them under the same id.
+        let mut appended = join_all(parts).await.into_iter();
+        let first =
+            appended.next().unwrap_or(Err(AppendError::Unavailable("it is for nobody".to_owned())))?;
+        appended.try_fold(first, |first, other| other.map(|_| first))
+    }
+
+    fn status(&self) -> JournalStatus {
+        JournalStatus { lag: self.lag.total(), ..JournalStatus::default() }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.health.fault()
+    }
+
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+}
+
+impl KafkaJournal {
+    async fn append_one(&self, draft: Draft) -> Result<Appended, AppendError> {
         let priority = draft.request.priority;
         let (id, key) = (draft.id.to_string(), key_of(&draft.request.to));
         let record = Prepared::new(draft, self.config.partitions())?;
@@ -247,17 +302,5 @@ impl Journal for KafkaJournal {
         };
         self.health.note_append(&appended);
         appended
-    }
-
-    fn status(&self) -> JournalStatus {
-        JournalStatus { lag: self.lag.total(), ..JournalStatus::default() }
-    }
-
-    fn fault(&self) -> Option<Fault> {
-        self.health.fault()
-    }
-
-    fn name(&self) -> &'static str {
-        "kafka"
     }
 }

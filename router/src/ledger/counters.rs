@@ -11,7 +11,7 @@ use wire::message::Priority;
 use wire::time::Wall;
 
 use super::row::LedgerRow;
-use super::sequences::Gap;
+use super::sequences::{GAPS_SHOWN_MAX, Gap};
 use super::state::{Kind, Reason, State};
 use crate::record::Channel;
 use crate::store::{Space, StoreError};
@@ -199,6 +199,23 @@ impl Counters {
         }
     }
 
+    /// Those of another owner beside these.
+    pub fn add(&mut self, other: &Counters) {
+        let pairs = self.channels.iter_mut().zip(&other.channels);
+        let forgotten = self.forgotten.iter_mut().zip(&other.forgotten);
+        pairs.chain(forgotten).for_each(|(tally, more)| tally.add(more));
+        let dropped = self.dropped.iter_mut().zip(&other.dropped);
+        let forgotten = self.forgotten_dropped.iter_mut().zip(&other.forgotten_dropped);
+        dropped.chain(forgotten).for_each(|(count, more)| *count += more);
+        self.records_dead_lettered += other.records_dead_lettered;
+        for (lane, more) in self.lanes.iter_mut().zip(&other.lanes) {
+            lane.read += more.read;
+            lane.processed += more.processed;
+            lane.dead_lettered += more.dead_lettered;
+            lane.repeated += more.repeated;
+        }
+    }
+
     pub fn channel(&self, channel: Channel) -> Tally {
         self.channels[channel as usize]
     }
@@ -332,10 +349,39 @@ pub struct Gaps {
     pub awaited: u64,
 }
 
+impl Gaps {
+    /// Those of another owner beside these.
+    pub fn add(&mut self, other: Gaps) {
+        self.missing += other.missing;
+        self.awaited += other.awaited;
+        self.more |= other.more;
+        let room = GAPS_SHOWN_MAX.saturating_sub(self.shown.len());
+        self.more |= other.shown.len() > room;
+        self.shown.extend(other.shown.into_iter().take(room));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::Event;
+
+    #[test]
+    fn two_owners_counters_add_up_and_balance() {
+        let mut sum = Counters::decode(None).expect("a new one");
+        for channel in [Channel::Push, Channel::Sms] {
+            let mut one = Counters::decode(None).expect("a new one");
+            one.accept(channel);
+            one.move_on(channel, &State::Open { due_at: None }, &State::Dropped(Reason::Shed));
+            one.lane(Priority::High).note_processed();
+            one.dead_letter_record();
+            sum.add(&one);
+        }
+        let total = sum.total();
+        assert!(sum.balanced());
+        assert_eq!((total.accepted, total.dropped, total.dead_lettered), (4, 2, 2));
+        assert_eq!(sum.lane_of(Priority::High).read, 2);
+    }
 
     #[test]
     fn a_delivery_is_on_both_sides_wherever_it_goes() {

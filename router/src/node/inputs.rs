@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use wire::link::Frame;
 
+#[cfg(feature = "kafka")]
+use crate::journal::kafka::GroupEvent;
 use crate::links::Outbound;
 use crate::owner::{
     Answer, Carried, Command, DeliveryKey, HistoryAsked, LinkId, Outcome, OwnerLimits, Ownership,
@@ -33,6 +35,9 @@ pub enum Input {
     },
     /// The partitions that this router owns from now on.
     Ownership(Ownership),
+    /// What the group says to one of several routers.
+    #[cfg(feature = "kafka")]
+    Group(GroupEvent),
     /// The settings were read again.
     Limits(OwnerLimits),
     /// Cassandra has it.

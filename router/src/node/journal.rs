@@ -52,7 +52,7 @@ pub(super) fn open(config: &Config, runtime: &Runtime) -> Result<JournalParts, S
         JournalConfig::Kafka { kafka, sources, buffer } => {
             let is_new = !buffer.dir.exists();
             let limits = limits(buffer.bytes_max, buffer.critical_reserve_bytes);
-            let mut parts = super::kafka::open(kafka, sources, runtime, is_new)?;
+            let mut parts = super::kafka::open(kafka, sources, runtime, (is_new, config.routers > 1))?;
             let (journal, reader) = segment_log(&buffer.dir, config.partitions(), limits)?;
             parts.buffer = Some(outage::Disk { journal, reader });
             Ok(parts)

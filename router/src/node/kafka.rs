@@ -15,10 +15,14 @@ use super::letters::OwnerBook;
 use crate::config::{KafkaSection, SourceSection};
 use crate::journal::Journal;
 use crate::journal::import::{Import, ImportStatus, Source};
-use crate::journal::kafka::{KafkaConfig, KafkaJournal, KafkaOpenError, LaneLag, Ownership as Assigned};
+use crate::journal::kafka::{
+    Group, GroupEvent, KafkaConfig, KafkaJournal, KafkaOpenError, LaneLag, Ownership as Assigned,
+};
 use crate::limits::BROKERS_ASKED_EVERY;
 use crate::owner::Ownership;
 
+/// Events of the group that wait to be heard.
+const GROUP_EVENTS_MAX: usize = 8;
 /// The alert of topics that cannot be used.
 const TOPICS_UNFIT: &str = "kafka_topics_unfit";
 
@@ -29,6 +33,14 @@ pub struct KafkaParts {
     pub(super) unchecked: Option<KafkaConfig>,
     pub(super) assigned: watch::Receiver<Assigned>,
     pub(super) figures: KafkaFigures,
+    pub(super) several: Option<SeveralParts>,
+}
+
+/// What comes with it where several routers share the work.
+pub(super) struct SeveralParts {
+    pub(super) config: KafkaConfig,
+    pub(super) group: Group,
+    pub(super) events: mpsc::Receiver<GroupEvent>,
 }
 
 /// Reads Kafka's figures at any time.
@@ -69,23 +81,26 @@ pub(super) fn open(
     section: &KafkaSection,
     sources: &[SourceSection],
     runtime: &Runtime,
-    is_new: bool,
+    (is_new, is_one_of_several): (bool, bool),
 ) -> Result<JournalParts, StartError> {
     let fault = |why: &dyn std::fmt::Display| StartError::Kafka(why.to_string());
     let config = section.checked().map_err(|error| fault(&error))?;
     let mut unchecked = None;
-    let opened = match runtime.block_on(KafkaJournal::open(config.clone())) {
+    match runtime.block_on(KafkaJournal::ensure_topics(&config)) {
         Err(error @ KafkaOpenError::Unreachable { .. }) if !is_new => {
             tracing::warn!(%error, "starting without Kafka: the disk takes what comes");
             unchecked = Some(config.clone());
-            let _consumers_need_it = runtime.enter();
-            KafkaJournal::open_on_topics(config.clone())
         }
-        opened => opened,
-    };
-    let (journal, reader) = opened.map_err(|error| fault(&error))?;
+        ensured => ensured.map_err(|error| fault(&error))?,
+    }
     let _consumers_need_it = runtime.enter();
+    let (told, events) = mpsc::channel(GROUP_EVENTS_MAX);
+    let told = is_one_of_several.then_some(told);
+    let opened = KafkaJournal::open_on_topics(config.clone(), told);
+    let (journal, reader) = opened.map_err(|error| fault(&error))?;
     let assigned = reader.ownership();
+    let group = reader.group();
+    let several = is_one_of_several.then(|| SeveralParts { config: config.clone(), group, events });
     let journal = Arc::new(journal);
     let import = match sources {
         [] => None,
@@ -95,7 +110,7 @@ pub(super) fn open(
         journal: Arc::clone(&journal),
         import: import.as_ref().map(|import| Arc::new(import.watch()) as _),
     };
-    let kafka = Some(KafkaParts { import, unchecked, assigned, figures });
+    let kafka = Some(KafkaParts { import, unchecked, assigned, figures, several });
     Ok(JournalParts { journal, reader: Box::new(reader), buffer: None, kafka })
 }
 
@@ -138,7 +153,19 @@ impl KafkaParts {
             tokio::spawn(check_topics(config, board.clone()));
         }
         tokio::spawn(self.figures.journal.look_after());
-        tokio::spawn(tell(self.assigned, count, epoch, inputs, board));
+        match self.several {
+            Some(several) => tokio::spawn(tell_group(several.events, inputs)),
+            None => tokio::spawn(tell(self.assigned, count, epoch, inputs, board)),
+        };
+    }
+}
+
+/// What the group says, in its order, to the owners.
+async fn tell_group(mut events: mpsc::Receiver<GroupEvent>, inputs: mpsc::Sender<Input>) {
+    while let Some(event) = events.recv().await {
+        if inputs.send(Input::Group(event)).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -12,9 +12,24 @@ use super::board::Watch;
 use crate::journal::{Entry, JournalReader, Position, Positions, ReadError};
 use crate::limits::{READ_ENTRIES_MAX, READ_RETRY};
 
+/// What one read gave.
+pub struct Taken {
+    /// The assignment that it was read under.
+    pub round: u64,
+    pub batch: Vec<Entry>,
+}
+
+impl Taken {
+    /// One by one, each with its assignment.
+    pub fn entries(self) -> impl Iterator<Item = (u64, Entry)> {
+        let round = self.round;
+        self.batch.into_iter().map(move |entry| (round, entry))
+    }
+}
+
 pub struct ReaderTask {
     pub reader: Box<dyn JournalReader>,
-    pub entries: mpsc::Sender<Vec<Entry>>,
+    pub entries: mpsc::Sender<Taken>,
     /// What is safe in the owner's store.
     pub committed: watch::Receiver<Positions>,
     pub down: watch::Receiver<bool>,
@@ -40,7 +55,7 @@ impl ReaderTask {
                         Ok(batch) => {
                             watch.journal_reads();
                             dead_letter(&mut *reader, &batch).await;
-                            permit.send(batch);
+                            permit.send(Taken { round: reader.round(), batch });
                         }
                         Err(error) => {
                             watch.journal_fails(&error);
@@ -65,9 +80,9 @@ async fn told_to_end(down: &mut watch::Receiver<bool>) {
 
 /// Waits for room at the owner first, so that a slow owner slows the journal's reader. Cancel safe.
 async fn next<'a>(
-    entries: &'a mpsc::Sender<Vec<Entry>>,
+    entries: &'a mpsc::Sender<Taken>,
     reader: &mut dyn JournalReader,
-) -> (Option<mpsc::Permit<'a, Vec<Entry>>>, Result<Vec<Entry>, ReadError>) {
+) -> (Option<mpsc::Permit<'a, Taken>>, Result<Vec<Entry>, ReadError>) {
     match entries.reserve().await {
         Ok(permit) => (Some(permit), reader.read(READ_ENTRIES_MAX).await),
         Err(_) => (None, Ok(Vec::new())),

@@ -14,31 +14,32 @@ use tokio::time::sleep;
 use wire::link::{DeliveryResult, Frame};
 
 use super::board::Watch;
+use super::decider::{CommitError, Decider};
 use super::inputs::Input;
+use super::reader::Taken;
 use crate::ingest::recent::Recent;
 use crate::journal::{Entry, Positions};
 use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
 use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;
-use crate::owner::{
-    Answer, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output, Owner, ProviderCall, Wish,
-};
+use crate::owner::{Answer, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output, ProviderCall, Wish};
 use crate::projection::history::Asker;
 use crate::provider::Queues;
 use crate::provider::dispatch::{Dispatch, Done};
 use crate::record::{Channel, Target};
-use crate::store::DiskStore;
 
 /// Inputs that one wait brings, each of them as heavy as can be; the turn takes more while it has room.
 const INPUTS_PER_WAIT_MAX: usize = TURN_INPUTS_MAX / FRAMES_PER_INPUT_MAX;
+/// The alert of one of several routers whose decisions cannot be written to Kafka: everything waits.
+const LEDGER_UNWRITABLE: &str = "ledger_unwritable";
 /// How long the thread sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
 
-pub struct Run {
-    pub owner: Owner<DiskStore>,
+pub struct Run<D> {
+    pub owner: D,
     /// What was promised lately; what retention removes is promised no more.
     pub recent: Arc<Recent>,
-    pub entries: mpsc::Receiver<Vec<Entry>>,
+    pub entries: mpsc::Receiver<Taken>,
     pub inputs: mpsc::Receiver<Input>,
     /// What is final or open in the store; `persist` forces it to the disk and tells the journal.
     pub committed: watch::Sender<Positions>,
@@ -54,13 +55,13 @@ pub struct Run {
 }
 
 /// What the loop remembers between turns.
-struct State {
-    run: Run,
+struct State<D> {
+    run: Run<D>,
     links: HashMap<LinkId, Arc<Outbound>>,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     next_token: u64,
-    /// Read, and not yet handled: one turn takes no more than a bounded number of deliveries.
-    backlog: VecDeque<Entry>,
+    /// Read, and not yet handled: one turn takes no more than a bounded number of deliveries. With the assignment of each.
+    backlog: VecDeque<(u64, Entry)>,
     /// Calls that their channel's queue has no room for yet.
     waiting: VecDeque<ProviderCall>,
     /// Deliveries that a full link gave back: the owner hears of them in the next turn.
@@ -76,13 +77,33 @@ struct State {
 
 /// What a wait ended with.
 enum Woken {
-    Entries(Option<Vec<Entry>>),
+    Entries(Option<Taken>),
     Inputs,
     Room,
     Time,
 }
 
-impl Run {
+impl Run<()> {
+    /// With somebody who decides.
+    pub fn of<D: Decider>(self, owner: D) -> Run<D> {
+        Run {
+            owner,
+            recent: self.recent,
+            entries: self.entries,
+            inputs: self.inputs,
+            committed: self.committed,
+            queued: self.queued,
+            history: self.history,
+            providers: self.providers,
+            dispatch: self.dispatch,
+            clock: self.clock,
+            metrics: self.metrics,
+            watch: self.watch,
+        }
+    }
+}
+
+impl<D: Decider> Run<D> {
     /// Ends when the journal's reader is gone and everything it handed over is handled and on the disk.
     pub async fn run(self) {
         let state = State {
@@ -102,7 +123,7 @@ impl Run {
     }
 }
 
-impl State {
+impl<D: Decider> State<D> {
     async fn turns(mut self) {
         let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
         loop {
@@ -146,12 +167,12 @@ impl State {
     fn handle(&mut self, woken: Woken, inputs: &mut Vec<Input>) -> bool {
         let mut ended = false;
         match woken {
-            Woken::Entries(Some(batch)) => self.backlog.extend(batch),
+            Woken::Entries(Some(taken)) => self.backlog.extend(taken.entries()),
             Woken::Entries(None) => ended = true,
             // A busy link never keeps the journal waiting: both come in every turn.
             Woken::Inputs | Woken::Room | Woken::Time => {
                 if self.backlog.is_empty() && self.reads() {
-                    self.backlog.extend(self.run.entries.try_recv().into_iter().flatten());
+                    self.backlog.extend(self.run.entries.try_recv().into_iter().flat_map(Taken::entries));
                 }
             }
         }
@@ -212,6 +233,8 @@ impl State {
             Input::Carried(carried) => owner.handle_carried(carried, now),
             Input::History { asked, found } => owner.handle_history(asked, found, now),
             Input::Outcome { delivery, outcome } => owner.handle_outcome(delivery, outcome, now),
+            #[cfg(feature = "kafka")]
+            Input::Group(event) => owner.handle_group(event, now),
             Input::Command { command, answer } => {
                 self.next_token += 1;
                 self.answers.insert(self.next_token, answer);
@@ -223,23 +246,36 @@ impl State {
     fn take_entries(&mut self, now: Now) {
         let mut deliveries = 0;
         while deliveries < TURN_DELIVERIES_MAX && self.reads() {
-            let Some(entry) = self.backlog.pop_front() else { return };
-            deliveries += weight(&entry);
-            self.run.owner.handle_entry(entry, now);
+            let Some((round, entry)) = self.backlog.pop_front() else { return };
+            if round == self.run.owner.round() {
+                deliveries += weight(&entry);
+                self.run.owner.handle_entry(entry, now);
+            }
         }
     }
 
     /// Waits until the store took the batch.
     async fn commit(&mut self) {
-        let mut failed = false;
+        let (mut failed, mut waited) = (false, false);
         while let Err(error) = self.run.owner.commit() {
-            failed = true;
-            self.run.metrics.store_failures.inc();
-            self.run.watch.store_fails(&error);
+            match error {
+                CommitError::Store(error) => {
+                    failed = true;
+                    self.run.metrics.store_failures.inc();
+                    self.run.watch.store_fails(&error);
+                }
+                CommitError::Ledger(why) => {
+                    waited = true;
+                    self.run.watch.alert(LEDGER_UNWRITABLE, true, &why);
+                }
+            }
             sleep(COMMIT_RETRY).await;
         }
         if failed {
             self.run.watch.store_writes();
+        }
+        if waited {
+            self.run.watch.over(LEDGER_UNWRITABLE);
         }
     }
 
@@ -273,6 +309,10 @@ impl State {
                     if let Some(history) = &self.run.history {
                         history.act(acted);
                     }
+                }
+                Output::CutLinks => {
+                    self.links.values().for_each(|outbound| outbound.cut());
+                    self.answers.clear();
                 }
                 Output::History(asked) => self.look_elsewhere(asked),
                 Output::Queued { number } => {

@@ -48,6 +48,13 @@ impl<S: Store> Book<S> {
         self.store.commit(&batch)
     }
 
+    /// It needs no looking for.
+    pub(super) fn strike(&self, id: Uuid) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        batch.delete(Space::Buffered, id.as_bytes().to_vec());
+        self.store.commit(&batch)
+    }
+
     /// Whether the disk took it and the ledger was not seen to know it since.
     pub(super) fn has_promised(&self, id: Uuid) -> Result<bool, StoreError> {
         Ok(self.store.get(Space::Buffered, id.as_bytes())?.is_some())

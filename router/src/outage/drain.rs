@@ -13,6 +13,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{sleep, timeout};
 
 use super::Shared;
+use super::book::Book;
 use super::pace::Pace;
 use super::phase::{Outage, Phase};
 use crate::journal::import::{ForeignLetter, LetterBook};
@@ -31,6 +32,8 @@ pub(super) struct Drain {
     pub(super) disk: Arc<dyn Journal>,
     pub(super) reader: Box<dyn JournalReader>,
     pub(super) letters: Arc<dyn LetterBook>,
+    /// With several routers: struck out here, as no ledger of ours need ever know them.
+    pub(super) struck: Option<Book>,
     pub(super) pace: Pace,
     pub(super) shared: Arc<Shared>,
 }
@@ -113,8 +116,13 @@ impl Drain {
             match tried {
                 Tried::Taken(offset) => {
                     self.shared.counts.drained.inc();
-                    let Position { priority, partition, .. } = entry.position;
-                    self.pace.sent((priority, partition), offset);
+                    match &self.struck {
+                        Some(book) => strike(book, &entry),
+                        None => {
+                            let Position { priority, partition, .. } = entry.position;
+                            self.pace.sent((priority, partition), offset);
+                        }
+                    }
                 }
                 Tried::Unfit(reason) => bury(&*self.letters, &entry, reason).await,
                 Tried::Refused(why) => {
@@ -124,6 +132,15 @@ impl Drain {
             }
         }
         result
+    }
+}
+
+/// A promise that stays in the book although it is kept is told as missing: rather that than the other way round.
+fn strike(book: &Book, entry: &Entry) {
+    if let Ok(record) = &entry.record
+        && let Err(error) = book.strike(record.id)
+    {
+        tracing::warn!(%error, "a promise that is kept stays in the book");
     }
 }
 

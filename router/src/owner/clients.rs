@@ -39,8 +39,10 @@ pub(super) fn link_up<S: Store>(
     let everybody = RecipientRow::load(&desk.turn, &keys::recipient(&Recipient::All))?.last;
     presence.link_up(link, now.mono);
     desk.flights.link_up(link, node, shard);
-    let owns = owns(desk);
-    desk.send(link, owns);
+    if desk.config.alone {
+        let owns = owns(desk);
+        desk.send(link, owns);
+    }
     for who in desk.revocations.recent(now.mono) {
         desk.send(link, Frame::Revoke { who });
     }
@@ -224,6 +226,11 @@ fn message<S: Store>(
         ClientMessage::Sync(request) => page(desk, from, &request, now),
         ClientMessage::Ack { ids } => act(desk, presence, from, &ids, Act::Acknowledge, now),
         ClientMessage::Read { ids } => act(desk, presence, from, &ids, Act::Read, now),
+        // Topics of other partitions are elsewhere, and so is what their users would sync.
+        ClientMessage::Subscribe { .. } if !desk.config.alone => {
+            from.refuse(desk, "unavailable", "there are no topics with several routers yet");
+            Ok(())
+        }
         ClientMessage::Subscribe { topics } => subscribe(desk, presence, from, &topics, now),
         ClientMessage::Unsubscribe { topics } => unsubscribe(desk, presence, from, &topics, now),
         // The shard answers these itself.

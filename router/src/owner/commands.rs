@@ -33,7 +33,7 @@ pub(super) fn command<S: Store>(
             Ok(Answer::Done)
         }
         Command::Revoke { who } => revoke(desk, rules.presence, who, now).map(|_| Answer::Done),
-        Command::Cancel { id, by, promised } => cancel(desk, *id, by.as_deref(), *promised, now),
+        Command::Cancel { id, by, promised, .. } => cancel(desk, *id, by.as_deref(), *promised, now),
         Command::ReplayOverflow { number } => replay_overflow(desk, rules, *number, now),
         Command::ReplayDeadLetter { number } => replay_dead_letter(desk, rules, *number, now),
         Command::PutContacts { user, asked } => {

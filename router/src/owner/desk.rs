@@ -133,8 +133,8 @@ impl<S: Store> Desk<S> {
         let stamps = Stamps { last: meta(&store, STAMP_KEY)?.map(|stamp| Wall(stamp.cast_signed())) };
         let boot = meta(&store, BOOTS_KEY)?.unwrap_or(0) + 1;
         let reached = meta(&store, STEADY_KEY)?.map(|reached| Wall(reached.cast_signed()));
-        let numbers =
-            [logs::next_number(&store, Space::Overflow)?, logs::next_number(&store, Space::DeadLetters)?];
+        let next = |space| logs::next_number(&store, space, config.log_numbers_from);
+        let numbers = [next(Space::Overflow)?, next(Space::DeadLetters)?];
         let has_cancellations = cancellations::any(&store)?;
         let has_people = people::any(&store)?;
         retention::complete(&store, now)?;

@@ -340,6 +340,7 @@ pub(super) fn provide<S: Store>(
         ends_at: row.expires_at.map(|at| now.to_mono(at)),
         attempt,
         again,
+        claim: None,
     }));
     Ok(true)
 }

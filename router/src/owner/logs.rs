@@ -146,10 +146,10 @@ pub fn numbers() -> Range {
     Range::all().before(&[INDEX])
 }
 
-/// The number after the last one.
-pub fn next_number<S: Store>(store: &S, space: Space) -> Result<u64, StoreError> {
+/// The number after the last one, or the first: `from`.
+pub fn next_number<S: Store>(store: &S, space: Space, from: u64) -> Result<u64, StoreError> {
     let last = store.scan(space, &numbers(), Order::Reverse, 1)?;
-    Ok(last.first().and_then(|(key, _)| number(key)).map_or(1, |number| number + 1))
+    Ok(last.first().and_then(|(key, _)| number(key)).map_or(from, |number| number + 1))
 }
 
 pub fn number(key: &[u8]) -> Option<u64> {
@@ -207,6 +207,6 @@ mod tests {
         let mut note = |bytes| note_record(&mut turn, at, bytes).expect("memory");
         assert_eq!([note(b"one"), note(b"one"), note(b"two")], [false, true, false]);
         turn.commit().expect("memory");
-        assert_eq!(next_number(turn.store(), Space::DeadLetters), Ok(1), "an index is no number");
+        assert_eq!(next_number(turn.store(), Space::DeadLetters, 1), Ok(1), "an index is no number");
     }
 }

@@ -81,6 +81,21 @@ pub struct Kept {
     pub oldest: Option<Wall>,
 }
 
+impl Kept {
+    /// Of two owners.
+    pub fn and(self, other: Kept) -> Kept {
+        let (one, two) = (self.removed, other.removed);
+        Kept {
+            removed: Removed {
+                inbox: one.inbox + two.inbox,
+                ledger: one.ledger + two.ledger,
+                logs: one.logs + two.logs,
+            },
+            oldest: self.oldest.into_iter().chain(other.oldest).min(),
+        }
+    }
+}
+
 /// What an input that is undone gives back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {

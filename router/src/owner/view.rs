@@ -18,7 +18,7 @@ use crate::otp::Otp;
 use crate::otp::backup::BackupCodes;
 use crate::preferences::Preferences;
 use crate::projection::rows::Head;
-use crate::record::{Channel, Record};
+use crate::record::{Channel, Record, Target};
 use crate::store::keys::{self, Place};
 use crate::store::turn::Turn;
 use crate::store::{Order, Range, SCAN_ROWS_MAX, Space, Store, StoreError};
@@ -52,6 +52,9 @@ pub struct Timeline {
     pub deliveries: Vec<DeliveryView>,
     /// More deliveries than are shown.
     pub more: bool,
+    /// A list of users was named.
+    #[serde(skip)]
+    pub is_list: bool,
 }
 
 /// One recipient and channel.
@@ -187,6 +190,7 @@ impl<S: Store> View<S> {
         Ok(Some(Timeline {
             id,
             expires_at: record.expires_at(),
+            is_list: matches!(record.request.to, Target::Users(_)),
             service: record.service,
             priority: record.request.priority,
             category: record.request.category,

@@ -21,6 +21,7 @@ use crate::provider::letter::{self, Address};
 use crate::provider::way::Ways;
 use crate::record::Channel;
 use crate::suppression::Why;
+use crate::tenure::Claim;
 
 pub use crate::presence::LinkId;
 
@@ -60,6 +61,10 @@ pub struct OwnerConfig {
     pub projected_bytes_max: Option<u64>,
     /// Its tables were empty at this start: nothing of before is there.
     pub projected_from_nothing: bool,
+    /// False: one of many owners, each of one partition; they are spoken for by `owners`.
+    pub alone: bool,
+    /// The first number of the overflow log and of the dead letters.
+    pub log_numbers_from: u64,
 }
 
 impl Default for OwnerConfig {
@@ -79,6 +84,8 @@ impl Default for OwnerConfig {
             ways: Ways::default(),
             projected_bytes_max: None,
             projected_from_nothing: false,
+            alone: true,
+            log_numbers_from: 1,
         }
     }
 }
@@ -135,6 +142,8 @@ pub struct ProviderCall {
     pub attempt: u32,
     /// The same try may have gone out before the router was stopped.
     pub again: bool,
+    /// With several routers: whoever makes the call asks first whether this still holds.
+    pub claim: Option<Claim>,
 }
 
 /// What Cassandra has from now on.
@@ -293,6 +302,8 @@ pub enum Command {
         by: Option<String>,
         /// The deliveries that `by` was promised and the owner may not have seen yet; `None`: no promise is known.
         promised: Option<u32>,
+        /// The partition that the promised record was put into, if it is one record.
+        of: Option<u32>,
     },
     ReplayOverflow {
         number: u64,
@@ -380,6 +391,8 @@ pub enum Answer {
     /// How many addresses may be written to again.
     Lifted(u32),
     NotFound,
+    /// Another router has it.
+    Elsewhere,
     /// There, but it cannot be done; the text is for people.
     Refused(String),
     /// A row is damaged.
@@ -418,6 +431,8 @@ pub enum Output {
     /// Answered by [`super::Owner::handle_history`].
     History(HistoryAsked),
     ActElsewhere(ActElsewhere),
+    /// All links end and are made anew, and whoever waits for an answer asks again: something that was said is lost.
+    CutLinks,
     /// What changed up to this number waits for Cassandra.
     Queued {
         number: u64,

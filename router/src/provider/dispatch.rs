@@ -505,6 +505,7 @@ mod tests {
             ends_at: None,
             attempt: 1,
             again: false,
+            claim: None,
         }
     }
 

@@ -82,7 +82,7 @@ fn a_revocation_reaches_every_shard_and_spoils_the_users_tickets() {
 
 /// As an operator, of what is no fresh promise.
 fn cancel(id: Uuid) -> Command {
-    Command::Cancel { id, by: None, promised: None }
+    Command::Cancel { id, by: None, promised: None, of: None }
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_is_still_in_the_journal_can_be_cancelled_and_nothing_of_it_ever_goes_out
     let entry = world.record(json!({"to": {"users": ["ann", "bob"]}, "channels": ["inapp", "push"],
         "fallback": ["sms"], "ttl_s": 60}));
     let id = entry.record.as_ref().expect("a record").id;
-    let command = Command::Cancel { id, by: Some("service".to_owned()), promised: Some(4) };
+    let command = Command::Cancel { id, by: Some("service".to_owned()), promised: Some(4), of: None };
     assert_eq!(world.command(command.clone()), Answer::Cancelled { cancelled: 4, too_late: 0 });
     assert_eq!(world.command(command), Answer::Cancelled { cancelled: 4, too_late: 0 }, "twice is once");
     world.crash();
@@ -136,7 +136,7 @@ fn what_is_still_in_the_journal_can_be_cancelled_and_nothing_of_it_ever_goes_out
 #[test]
 fn a_cancellation_whose_record_never_comes_is_forgotten() {
     let mut world = World::new();
-    let command = Command::Cancel { id: Uuid::from_u128(77), by: None, promised: Some(1) };
+    let command = Command::Cancel { id: Uuid::from_u128(77), by: None, promised: Some(1), of: None };
     assert_eq!(world.command(command), Answer::Cancelled { cancelled: 1, too_late: 0 });
     world.pass(Duration::from_secs(8 * 24 * 3_600));
     for space in [Space::Cancellations, Space::Due] {
@@ -149,7 +149,7 @@ fn another_service_s_notification_is_not_there_for_a_service() {
     let mut world = World::new();
     let id = world.to("ann");
     let service = world.timeline(id).service;
-    let by = |service: &str| Command::Cancel { id, by: Some(service.to_owned()), promised: None };
+    let by = |service: &str| Command::Cancel { id, by: Some(service.to_owned()), promised: None, of: None };
     assert_eq!(world.command(by("somebody else")), Answer::NotFound);
     assert_eq!(world.inbox_ids("ann"), vec![id]);
     assert_eq!(world.command(by(&service)), Answer::Cancelled { cancelled: 1, too_late: 0 });

@@ -199,7 +199,7 @@ fn a_list_tells_that_somebody_was_erased_and_not_who() {
     let erased = || "erased".to_owned();
     let ended = |state: &'static str, reason| (erased(), state.into(), reason, 0);
     assert_eq!(told, [ended("handed_over", None), ended("dropped", Some(erased()))]);
-    world.command(Command::Cancel { id, by: None, promised: None });
+    world.command(Command::Cancel { id, by: None, promised: None, of: None });
     world.balanced();
     assert_eq!(traces(&world.store), []);
 }

@@ -332,7 +332,9 @@ type End<'a> = &'a dyn Fn(&mut World, Uuid);
 #[test]
 fn whoever_ends_a_delivery_ends_its_letters() {
     let ends: [(&str, End<'_>); 3] = [
-        ("cancelled", &|world, id| drop(world.command(Command::Cancel { id, by: None, promised: None }))),
+        ("cancelled", &|world, id| {
+            drop(world.command(Command::Cancel { id, by: None, promised: None, of: None }))
+        }),
         ("erased", &|world, _| {
             world.owner.handle_command(99, Command::Erase { user: "ann".to_owned() }, world.now());
             world.turn();

@@ -110,7 +110,7 @@ fn act(world: &mut World, rng: &mut StdRng, sent: &mut Vec<Uuid>) {
         9 => world.says(link, 1, user, &json!({ "type": "unsubscribe", "topics": [user] })),
         10 => {
             let id = any(rng, sent);
-            world.command(Command::Cancel { id, by: None, promised: None });
+            world.command(Command::Cancel { id, by: None, promised: None, of: None });
         }
         _ => {
             for call in std::mem::take(&mut world.seen.calls) {

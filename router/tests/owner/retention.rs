@@ -213,7 +213,8 @@ fn an_operator_still_takes_back_what_only_the_inbox_shows() {
     let mut world = world(9, 2);
     let id = world.to("ann");
     world.pass(days(3));
-    let cancel = |by: Option<&str>| Command::Cancel { id, by: by.map(str::to_owned), promised: None };
+    let cancel =
+        |by: Option<&str>| Command::Cancel { id, by: by.map(str::to_owned), promised: None, of: None };
     assert_eq!(world.command(cancel(Some("svc"))), router::owner::Answer::NotFound);
     world.command(cancel(None));
     assert!(world.inbox_ids("ann").is_empty());

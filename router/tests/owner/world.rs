@@ -144,6 +144,7 @@ impl<S: Store> World<S> {
                 Output::Withdraw(delivery) => self.seen.withdrawn.push(delivery),
                 Output::Forgotten { id } => self.seen.forgotten.push(id),
                 Output::Queued { number } => self.seen.queued = number,
+                Output::CutLinks => {}
                 Output::ActElsewhere(acted) => self.seen.acted.push(acted),
                 Output::History(asked) => self.seen.asked.push(asked),
                 Output::Shown { accepted_at } => self.seen.shown.push(accepted_at),

@@ -57,10 +57,11 @@ impl Ownership {
                 *known = Partition { stamp: known.stamp.max(stamp), owner: Some(router) };
             }
         }
-        // What the router held by an older claim and does not name any more has no owner.
+        // What the router held by an older claim and does not name any more has no owner. Its heir's claim is above that older one,
+        // but need not be above this: routers count on by themselves for what stays theirs.
         for (number, known) in self.partitions.iter_mut().enumerate() {
             if known.owner == Some(router) && known.stamp < stamp && !owned.contains(&(number as u32)) {
-                *known = Partition { stamp, owner: None };
+                known.owner = None;
             }
         }
     }
@@ -90,6 +91,26 @@ mod tests {
             for partition in 0..8 {
                 prop_assert_eq!(ownership.owner(partition), Some(history[last][partition as usize]));
             }
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_goes_to_its_heir_whatever_the_giver_has_counted_to() {
+        for heir_first in [false, true] {
+            let mut ownership = Ownership::default();
+            ownership.claim(0, (1, 5), 4, &[0, 1, 2]);
+            if heir_first {
+                ownership.claim(1, (1, 6), 4, &[2, 3]);
+            }
+            ownership.claim(0, (1, 9), 4, &[0, 1]);
+            if !heir_first {
+                assert_eq!(ownership.owner(2), None);
+                ownership.claim(2, (1, 4), 4, &[2]);
+                assert_eq!(ownership.owner(2), None, "an older claim");
+                ownership.claim(1, (1, 6), 4, &[2, 3]);
+            }
+            let owners: Vec<_> = (0..4).map(|p| ownership.owner(p)).collect();
+            assert_eq!(owners, [Some(0), Some(0), Some(1), Some(1)]);
         }
     }
 

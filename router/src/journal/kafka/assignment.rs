@@ -1,23 +1,29 @@
 //! Which partitions are ours, and the thread that serves the consumer.
 //!
+//! With several routers ([`GroupEvent`]) offsets are committed by the transactions of the ledger, and a partition is read from
+//! when its owner is open ([`Group::open`]).
+//!
 //! Owns the consumer, the queue of each partition, what was fetched ahead, and the commits that wait. The thread
 //! polls the consumer's main queue (rebalances, statistics, errors) whatever the owner does, splits off a queue for
 //! each partition before an assignment, and commits. Never hands out a record of a partition that was revoked, never
 //! commits one that was not handed out since the assignment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance,
+};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, ClientContext, Offset, Statistics, TopicPartitionList};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use wire::message::Priority;
 
 use super::client;
@@ -25,6 +31,7 @@ use super::config::Topics;
 use super::lag::LagTable;
 use crate::journal::Position;
 use crate::journal::embedded::LANES;
+use crate::limits::LEAVES_WITHIN;
 
 /// Records of one lane fetched from librdkafka and not yet handed out.
 const HELD_MAX: usize = 512;
@@ -39,6 +46,67 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Ownership {
     pub generation: u64,
     pub partitions: BTreeSet<u32>,
+}
+
+/// What the group says to one of several routers.
+#[derive(Debug)]
+pub enum GroupEvent {
+    /// These are ours from now on.
+    Assigned(Assignment),
+    /// They are to be given up. The group goes on when `done` is told, or a while later.
+    Revoked { done: std::sync::mpsc::Sender<()> },
+    /// They are another's already.
+    Lost,
+}
+
+/// One assignment by the group.
+pub struct Assignment {
+    /// Entries that are read under it carry this number.
+    pub round: u64,
+    pub partitions: BTreeSet<u32>,
+    /// Who we are in the group, as of this assignment. Brokers refuse it when there is another.
+    pub group: ConsumerGroupMetadata,
+}
+
+impl std::fmt::Debug for Assignment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Assignment { round, partitions, .. } = self;
+        f.debug_struct("Assignment")
+            .field("round", round)
+            .field("partitions", partitions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long giving partitions up may take, once it is known.
+const REVOKED_WITHIN: Duration = Duration::from_secs(2 * LEAVES_WITHIN.as_secs());
+
+/// The hold of one of several routers on its reading.
+#[derive(Clone)]
+pub struct Group {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").finish_non_exhaustive()
+    }
+}
+
+impl Group {
+    pub(super) fn new(shared: &Arc<Shared>) -> Group {
+        Group { shared: Arc::clone(shared) }
+    }
+
+    /// From here on entries of this partition come, if the round is still the same.
+    pub fn open(&self, round: u64, partition: u32) {
+        let mut assigned = self.shared.assigned();
+        if assigned.round == round {
+            assigned.opened.insert(partition);
+            drop(assigned);
+            self.shared.wake.notify_one();
+        }
+    }
 }
 
 /// A record as it came from the brokers.
@@ -57,6 +125,10 @@ struct LaneQueue {
 /// What goes with an assignment and dies with it.
 #[derive(Default)]
 struct Assigned {
+    /// Counts the assignments.
+    round: u64,
+    /// Of several routers: the partitions that are read.
+    opened: BTreeSet<u32>,
     queues: [Vec<LaneQueue>; LANES],
     /// The partition of each lane whose turn it is.
     turns: [usize; LANES],
@@ -79,6 +151,9 @@ pub(super) struct Shared {
     stopped: AtomicBool,
     /// The consumer is beyond repair.
     fatal: Mutex<Option<String>>,
+    /// Of several routers: who hears of the group.
+    events: Option<mpsc::Sender<GroupEvent>>,
+    rounds: AtomicU64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -88,7 +163,11 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(topics: Topics, lag: Arc<LagTable>) -> Shared {
+    pub(super) fn new(
+        topics: Topics,
+        lag: Arc<LagTable>,
+        events: Option<mpsc::Sender<GroupEvent>>,
+    ) -> Shared {
         Shared {
             topics,
             assigned: Mutex::default(),
@@ -97,6 +176,8 @@ impl Shared {
             lag,
             stopped: AtomicBool::new(false),
             fatal: Mutex::default(),
+            events,
+            rounds: AtomicU64::new(0),
         }
     }
 
@@ -121,10 +202,12 @@ impl Shared {
     }
 
     /// Fetches what is there, and hands out at most what `share` says of what each lane holds.
-    pub(super) fn take(&self, share: impl FnOnce([u64; LANES]) -> [usize; LANES]) -> Vec<Fetched> {
+    /// With the number of the assignment that it is of.
+    pub(super) fn take(&self, share: impl FnOnce([u64; LANES]) -> [usize; LANES]) -> (u64, Vec<Fetched>) {
         let mut assigned = self.assigned();
+        let is_alone = self.events.is_none();
         for lane in 0..LANES {
-            assigned.fill(lane, &self.topics);
+            assigned.fill(lane, &self.topics, is_alone);
         }
         let taken = share(std::array::from_fn(|lane| assigned.held[lane].len() as u64));
         let mut out = Vec::with_capacity(taken.iter().sum());
@@ -136,7 +219,7 @@ impl Shared {
             let Position { priority, partition, offset } = fetched.position;
             assigned.handed_out.insert((priority, partition), offset + 1);
         }
-        out
+        (assigned.round, out)
     }
 
     /// Notes what is final; what was not handed out since the last assignment is not ours to commit.
@@ -201,6 +284,7 @@ impl Shared {
     /// before a more urgent lane. Done before the fetching starts, so nothing of them is in the common queue.
     fn split(self: &Arc<Self>, consumer: &Arc<BaseConsumer<Context>>, list: &TopicPartitionList) {
         let mut queues: [Vec<LaneQueue>; LANES] = Default::default();
+        let round = self.rounds.fetch_add(1, Ordering::Relaxed) + 1;
         for (priority, partition) in self.lanes_of(list) {
             let topic = self.topics.lane(priority);
             let Some(mut queue) = consumer.split_partition_queue(topic, partition.cast_signed()) else {
@@ -212,7 +296,8 @@ impl Shared {
             queue.set_nonempty_callback(move || shared.wake.notify_one());
             queues[priority as usize].push(LaneQueue { partition, queue });
         }
-        self.assigned().queues = queues;
+        let mut assigned = self.assigned();
+        (assigned.round, assigned.queues) = (round, queues);
     }
 
     fn lanes_of(&self, list: &TopicPartitionList) -> BTreeSet<(Priority, u32)> {
@@ -220,6 +305,42 @@ impl Shared {
             Some((self.topics.priority_of(element.topic())?, u32::try_from(element.partition()).ok()?))
         });
         ours.collect()
+    }
+
+    /// One of several routers hears of its assignment. A partition that has not a queue for every lane cannot be told from others
+    /// when its records come, so it is not read at all.
+    fn tell_assigned(&self, consumer: &BaseConsumer<Context>) {
+        let Some(events) = &self.events else { return };
+        let Some(group) = consumer.group_metadata() else {
+            tracing::error!("the group gave us partitions and no metadata: they are not read");
+            return;
+        };
+        let (round, partitions) = {
+            let assigned = self.assigned();
+            let of_lane = |lane: &Vec<LaneQueue>| lane.iter().map(|queue| queue.partition).collect();
+            let lanes: [BTreeSet<u32>; LANES] = std::array::from_fn(|lane| of_lane(&assigned.queues[lane]));
+            let whole = |partition: &u32| lanes.iter().all(|lane| lane.contains(partition));
+            (assigned.round, lanes[0].iter().copied().filter(whole).collect())
+        };
+        // Nobody hears of it when the router goes down.
+        let _gone = events.blocking_send(GroupEvent::Assigned(Assignment { round, partitions, group }));
+    }
+
+    /// The owners end what they are at before the group goes on, if they can in time. Should they go on behind that, the brokers
+    /// refuse what they write.
+    fn tell_revoked(&self, is_lost: bool) {
+        let Some(events) = &self.events else { return };
+        if is_lost {
+            let _gone = events.blocking_send(GroupEvent::Lost);
+            return;
+        }
+        let (done, is_done) = std::sync::mpsc::channel();
+        // Nobody tells when the router goes down: then everything has ended.
+        if events.blocking_send(GroupEvent::Revoked { done }).is_ok()
+            && is_done.recv_timeout(REVOKED_WITHIN) == Err(RecvTimeoutError::Timeout)
+        {
+            tracing::warn!("partitions go to others before everything here has ended");
+        }
     }
 
     /// A partition is ours when it is in every lane.
@@ -239,6 +360,8 @@ impl Shared {
 
     fn note_polled(&self, polled: KafkaResult<BorrowedMessage<'_>>) {
         match polled {
+            // It is of a partition that we did not take; whoever has it next reads it.
+            Ok(_) if self.events.is_some() => {}
             Ok(message) => {
                 if let Some((lane, fetched)) = fetched(&message, &self.topics) {
                     self.assigned().held[lane].push_back(fetched);
@@ -257,12 +380,16 @@ impl Shared {
 
 impl Assigned {
     /// Tops up what the lane holds, partition by partition in turn.
-    fn fill(&mut self, lane: usize, topics: &Topics) {
+    fn fill(&mut self, lane: usize, topics: &Topics, is_alone: bool) {
         let (queues, held) = (&self.queues[lane], &mut self.held[lane]);
         let mut dry = 0;
         while dry < queues.len() && held.len() < HELD_MAX {
             let turn = self.turns[lane] % queues.len();
             self.turns[lane] = turn + 1;
+            if !is_alone && !self.opened.contains(&queues[turn].partition) {
+                dry += 1;
+                continue;
+            }
             let before = held.len();
             while held.len() < HELD_MAX && held.len() - before < RUN_MAX {
                 match queues[turn].queue.poll(Duration::ZERO) {
@@ -334,6 +461,7 @@ impl ConsumerContext for Context {
                 }
             }
             Rebalance::Revoke(_) => {
+                self.shared.tell_revoked(consumer.assignment_lost());
                 // The next owner starts where this one ended. Lost partitions have one already.
                 if !consumer.assignment_lost()
                     && let Some(list) = self.shared.finished()
@@ -347,9 +475,10 @@ impl ConsumerContext for Context {
         }
     }
 
-    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(list) = rebalance {
             self.shared.note_assigned(list);
+            self.shared.tell_assigned(consumer);
         }
     }
 

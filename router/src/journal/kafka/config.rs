@@ -9,6 +9,7 @@ use rdkafka::ClientConfig;
 use wire::message::Priority;
 
 use crate::journal::is_topic_name;
+use crate::limits::LEDGER_ROW_BYTES_MAX;
 
 /// The consumer group of the pipeline.
 pub const GROUP: &str = "notification-router";
@@ -218,6 +219,31 @@ impl KafkaConfig {
         client
     }
 
+    /// The producer of the ledger.
+    pub(crate) fn transactional(&self, id: &str) -> ClientConfig {
+        let mut client = self.producer();
+        client
+            .set("linger.ms", "5")
+            .set("message.max.bytes", (2 * LEDGER_ROW_BYTES_MAX).to_string())
+            .set("message.timeout.ms", "5000")
+            .set("transactional.id", id)
+            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+        client
+    }
+
+    /// What reads the ledger, and asks where lanes' offsets and the ledger's end are. It is no member of the group.
+    /// `stable`: sees only what is committed.
+    pub(crate) fn ledger_reader(&self, stable: bool) -> ClientConfig {
+        let mut client = self.consumer(GROUP);
+        client
+            .set("isolation.level", if stable { "read_committed" } else { "read_uncommitted" })
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "20")
+            .set("fetch.message.max.bytes", (2 * LEDGER_ROW_BYTES_MAX).to_string())
+            .set("auto.offset.reset", "error");
+        client
+    }
+
     /// `group` is [`GROUP`] or the import's.
     pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
         let mut client = self.client();
@@ -241,6 +267,10 @@ impl KafkaConfig {
 
 /// How long a produced record may take, retries included, in ms.
 const MESSAGE_TIMEOUT_MS: &str = "1500";
+
+/// How long a transaction of a router that is gone stays open, and with it what its heir waits for, in ms. The brokers look
+/// every ten seconds.
+const TRANSACTION_TIMEOUT_MS: &str = "10000";
 
 /// Prefixes of properties that only consumers have.
 const CONSUMER_ONLY: &[&str] = &[

@@ -9,16 +9,17 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::KafkaOpenError;
-use super::assignment::{Fetched, Ownership, Shared, connect, serve};
+use super::assignment::{Fetched, Group, GroupEvent, Ownership, Shared, connect, serve};
 use super::config::{GROUP, KafkaConfig};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::lag::{LagTable, LaneLag};
 use crate::journal::embedded::{LANES, shares};
 use crate::journal::encode::decode;
 use crate::journal::{Entry, JournalReader, Poison, Position, ReadError};
+use crate::owners;
 
 /// Bytes that librdkafka fetches ahead, all partitions together.
 const FETCHED_KBYTES_MAX: u32 = 64 * 1024;
@@ -33,6 +34,10 @@ pub struct KafkaReader {
     /// The original keys of poisoned records.
     poisoned: BTreeMap<Position, Bytes>,
     turn: u64,
+    /// The assignment that the last read was under.
+    round: u64,
+    /// Of several routers, with the number of partitions.
+    several: Option<u32>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,8 +46,10 @@ impl KafkaReader {
         config: &KafkaConfig,
         dead_letters: DeadLetters,
         lag: Arc<LagTable>,
+        events: Option<mpsc::Sender<GroupEvent>>,
     ) -> Result<KafkaReader, KafkaOpenError> {
-        let shared = Arc::new(Shared::new(config.topics().clone(), lag));
+        let several = events.is_some().then(|| config.partitions());
+        let shared = Arc::new(Shared::new(config.topics().clone(), lag, events));
         let mut client = config.consumer(GROUP);
         // With a queue for each partition librdkafka's bounds are each partition's.
         let kbytes = (FETCHED_KBYTES_MAX / (config.partitions() * LANES as u32)).max(1_024);
@@ -56,7 +63,20 @@ impl KafkaReader {
             .name("kafka".to_owned())
             .spawn(move || serve(consumer, &serving))
             .map_err(KafkaOpenError::Thread)?;
-        Ok(KafkaReader { shared, dead_letters, poisoned: BTreeMap::new(), turn: 0, thread: Some(thread) })
+        Ok(KafkaReader {
+            shared,
+            dead_letters,
+            poisoned: BTreeMap::new(),
+            turn: 0,
+            round: 0,
+            several,
+            thread: Some(thread),
+        })
+    }
+
+    /// What one of several routers says when a partition may be read.
+    pub fn group(&self) -> Group {
+        Group::new(&self.shared)
     }
 
     /// The partitions that are ours, as they come and go.
@@ -81,7 +101,11 @@ impl KafkaReader {
 
     fn entry(&mut self, fetched: Fetched) -> Entry {
         let Fetched { position, key, bytes } = fetched;
-        let record = decode(&bytes).map_err(|reason| {
+        let decoded = decode(&bytes).and_then(|record| {
+            let why = self.several.and_then(|count| owners::misplaced(&record, position.partition, count));
+            why.map_or(Ok(record), |why| Err(why.to_owned()))
+        });
+        let record = decoded.map_err(|reason| {
             if let Some(key) = key
                 && self.poisoned.len() < POISONED_MAX
             {
@@ -109,8 +133,9 @@ impl JournalReader for KafkaReader {
         loop {
             let turn = self.turn;
             self.turn += 1;
-            let taken = self.shared.take(|waiting| shares(waiting, max.max(1), turn));
+            let (round, taken) = self.shared.take(|waiting| shares(waiting, max.max(1), turn));
             if !taken.is_empty() {
+                self.round = round;
                 return Ok(taken.into_iter().map(|fetched| self.entry(fetched)).collect());
             }
             if let Some(why) = self.shared.fatal() {
@@ -120,8 +145,15 @@ impl JournalReader for KafkaReader {
         }
     }
 
+    fn round(&self) -> u64 {
+        self.round
+    }
+
     async fn commit(&mut self, positions: &[Position]) -> Result<(), ReadError> {
-        self.shared.commit(positions);
+        // With several routers the ledger's transactions do it.
+        if self.several.is_none() {
+            self.shared.commit(positions);
+        }
         Ok(())
     }
 

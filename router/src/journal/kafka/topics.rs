@@ -10,6 +10,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::KafkaOpenError;
 use super::config::KafkaConfig;
+use crate::limits::{LEDGER_DELETIONS_KEPT, LEDGER_ROW_BYTES_MAX};
 
 /// How long the brokers may take to tell what they have.
 const METADATA_PATIENCE: Duration = Duration::from_secs(10);
@@ -67,11 +68,12 @@ async fn create(
     names: &[&str],
 ) -> Result<(), KafkaOpenError> {
     let partitions = config.partitions().cast_signed();
+    let (row_bytes, kept_ms) = (ledger_row_bytes(), LEDGER_DELETIONS_KEPT.as_millis().to_string());
     let topics: Vec<NewTopic<'_>> = names
         .iter()
         .map(|name| {
             let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(BROKERS_DEFAULT));
-            if *name == config.topics().ledger() { topic.set("cleanup.policy", "compact") } else { topic }
+            if *name == config.topics().ledger() { ledger(topic, &row_bytes, &kept_ms) } else { topic }
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(METADATA_PATIENCE));
@@ -84,6 +86,19 @@ async fn create(
         }
     }
     Ok(())
+}
+
+/// Compacted, with room for the longest row; deletions stay for as long as a router's copy may be brought up to date.
+fn ledger<'a>(topic: NewTopic<'a>, row_bytes: &'a str, kept_ms: &'a str) -> NewTopic<'a> {
+    topic
+        .set("cleanup.policy", "compact")
+        .set("max.message.bytes", row_bytes)
+        .set("delete.retention.ms", kept_ms)
+}
+
+/// As the brokers count them, with the batch around the row.
+fn ledger_row_bytes() -> String {
+    (2 * LEDGER_ROW_BYTES_MAX).to_string()
 }
 
 fn check(config: &KafkaConfig, found: &Found) -> Result<(), KafkaOpenError> {

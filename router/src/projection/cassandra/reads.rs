@@ -139,7 +139,17 @@ pub(super) async fn timeline(cassandra: &Cassandra, id: Uuid) -> Result<Option<T
     };
     let Some(Head { service, priority, category, accepted_at, expires_at }) = head else { return Ok(None) };
     deliveries.truncate(USERS_PER_REQUEST_MAX);
-    Ok(Some(Timeline { id, service, priority, category, accepted_at, expires_at, deliveries, more }))
+    Ok(Some(Timeline {
+        id,
+        service,
+        priority,
+        category,
+        accepted_at,
+        expires_at,
+        deliveries,
+        more,
+        is_list: false,
+    }))
 }
 
 /// Of a topic it is not asked whether the user is subscribed to it: a mark shows nothing.
