@@ -438,7 +438,7 @@ fn what_is_cancelled_while_its_call_is_out_is_asked_back_and_never_tried_again()
                 world.send(json!({"to": {"user": "ann"}, "channels": ["inapp"], "collapse_key": "k"}));
                 "collapsed"
             } else {
-                world.command(Command::Cancel { id, by: None, promised: None });
+                world.command(Command::Cancel { id, by: None, promised: None, of: None });
                 "cancelled"
             };
             assert_eq!(world.seen.withdrawn, [out.delivery.clone()], "{name}");
@@ -457,13 +457,13 @@ fn a_kill_sends_nothing_again_that_was_taken_back() {
     let mut world = world();
     world.contacts("ann", &tokens(&["a", "b"]));
     let alone = push(&mut world);
-    world.command(Command::Cancel { id: alone, by: None, promised: None });
+    world.command(Command::Cancel { id: alone, by: None, promised: None, of: None });
     world.seen.calls.clear();
     // One device has it, and the call to the other is out.
     let half = push(&mut world);
     answer(&mut world, |to| if is_fcm(to, "a") { taken() } else { refused(Class::Fault, "X") });
     next_call(&mut world, 60 * SECOND);
-    world.command(Command::Cancel { id: half, by: None, promised: None });
+    world.command(Command::Cancel { id: half, by: None, promised: None, of: None });
     world.seen.calls.clear();
     world.crash();
     world.pass(Duration::ZERO);
