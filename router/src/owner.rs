@@ -132,6 +132,7 @@ impl<S: Store> Owner<S> {
     /// Does nothing that is due before: what clients said while nobody owned them comes first.
     pub fn keep_quiet(&mut self, until: Mono) {
         self.quiet_until = until;
+        self.presence.be_patient(until);
     }
 
     /// The owners of one router count deliveries on one meter: each has it while it decides.

@@ -166,6 +166,18 @@ impl<S: Store> Owners<S> {
         self.held.get(&partition).map_or(Ok(()), |held| held.part.commit(batch))
     }
 
+    /// Those of them that nobody else can have written since we read their ledgers.
+    pub fn active_partitions(&self) -> impl Iterator<Item = u32> + '_ {
+        self.held.iter().filter(|(_, held)| held.is_active).map(|(partition, _)| *partition)
+    }
+
+    /// The shards are about to be told of it: nobody is absent, and nothing is due, until they have answered.
+    pub fn await_shards(&mut self, partition: u32, now: Now) {
+        if let Some(held) = self.held.get_mut(&partition) {
+            held.owner.keep_quiet(now.mono + START_GRACE);
+        }
+    }
+
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
@@ -188,7 +200,8 @@ impl<S: Store> Owners<S> {
             ..self.config.clone()
         };
         // The owner begins its tags at half of the seed.
-        let tags = u64::from(partition) << TAG_BITS | (self.seed >> (64 - TAG_BITS + 1));
+        let seed = self.seed.wrapping_mul(2 * self.terms + 3);
+        let tags = u64::from(partition) << TAG_BITS | (seed >> (64 - TAG_BITS + 1));
         let mut owner = Owner::open(part.clone(), config, tags << 1, now)?;
         owner.keep_quiet(now.mono + START_GRACE);
         for (link, (node, shard)) in &self.links {
@@ -253,11 +266,12 @@ impl<S: Store> Owners<S> {
         }
     }
 
-    /// Claims every partition that is held; with the next commit the ledger knows.
+    /// Claims every partition that is active; with the next commit the ledger knows. One that is between two assignments may be
+    /// behind its ledger: nothing is written there.
     pub fn claim(&mut self, stamp: Stamp) {
         self.stamp = stamp;
         let row = Encoder::new(CLAIM_VERSION).u64(stamp.epoch).u64(stamp.generation).finish();
-        for (partition, held) in &self.held {
+        for (partition, held) in self.held.iter().filter(|(_, held)| held.is_active) {
             let mut batch = Batch::default();
             batch.put(Space::Meta, CLAIM_KEY, row.clone());
             held.part.commit(&batch).expect("a part gathers");
@@ -270,11 +284,11 @@ impl<S: Store> Owners<S> {
     pub fn announce(&mut self, anew: &BTreeSet<u32>) {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
-            let others: Vec<u32> = self.held.keys().copied().filter(|held| !anew.contains(held)).collect();
+            let others = self.active_partitions().filter(|held| !anew.contains(held)).collect();
             if !anew.is_empty() {
                 self.tell_owned(link, others);
             }
-            let all = self.held.keys().copied().collect();
+            let all = self.active_partitions().collect();
             self.tell_owned(link, all);
         }
     }
@@ -310,7 +324,8 @@ impl<S: Store> Owners<S> {
                 self.park(*partition, Parked::LinkUp(link, node.to_owned(), shard));
             }
         }
-        self.tell_owned(link, all);
+        let active = self.active_partitions().collect();
+        self.tell_owned(link, active);
     }
 
     pub fn handle_link_down(&mut self, link: LinkId, now: Now) {
@@ -429,10 +444,15 @@ impl<S: Store> Owners<S> {
                 found.push(*partition);
             }
         }
+        let has_all = self.held.len() == self.config.partitions as usize;
+        let is_part_of_list = match found.first().and_then(|partition| self.held.get(partition)) {
+            Some(held) => held.owner.view().timeline(id)?.is_some_and(|timeline| timeline.is_list),
+            None => false,
+        };
         Ok(match (found.as_slice(), promised) {
-            ([one], _) => Ok(*one),
+            ([one], _) if has_all || !is_part_of_list => Ok(*one),
             ([], Some(promised)) => Ok(promised),
-            ([], None) if self.held.len() == self.config.partitions as usize => Err(Answer::NotFound),
+            ([], None) if has_all => Err(Answer::NotFound),
             ([], None) => Err(Answer::Elsewhere),
             _ => Err(Answer::Refused(
                 "its users are in several partitions: it cannot be taken back".to_owned(),

@@ -111,6 +111,11 @@ impl Presence {
         self.all_known_at = now + SNAPSHOT_WITHIN;
     }
 
+    /// Nobody is absent before.
+    pub fn be_patient(&mut self, until: Mono) {
+        self.nobody_absent_before = self.nobody_absent_before.max(until);
+    }
+
     /// Nobody is there from now on. That its users are forgotten takes calls of [`Presence::forget_gone`].
     pub fn link_down(&mut self, link: LinkId) {
         let Some(gone) = self.links.remove(&link) else { return };

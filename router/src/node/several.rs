@@ -96,6 +96,8 @@ pub struct Several {
     ledgers: BTreeMap<u32, Ledger>,
     /// By lane, what is committed of it.
     offsets: BTreeMap<(Priority, u32), u64>,
+    /// Restored, and their owners could not be opened yet.
+    unopened: Vec<Restored>,
     /// Taken up in this turn: read from when the commit is done.
     adopted: BTreeSet<u32>,
     stage: Stage,
@@ -129,6 +131,7 @@ impl Several {
             round: NO_ROUND,
             ledgers: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            unopened: Vec::new(),
             adopted: BTreeSet::new(),
             stage: Stage::Gathering,
             proven: None,
@@ -144,6 +147,8 @@ impl Several {
         self.leaving = None;
         self.forget_uncommitted();
         self.owners.suspend();
+        self.unopened.clear();
+        self.offsets.clear();
         let gone: Vec<u32> =
             self.owners.partitions().filter(|held| !assignment.partitions.contains(held)).collect();
         for partition in &gone {
@@ -187,6 +192,8 @@ impl Several {
         self.owners.suspend();
         self.assignment = None;
         self.adopted.clear();
+        self.unopened.clear();
+        self.offsets.clear();
         self.round = NO_ROUND;
         self.tenure.hold(self.owners.terms());
         self.restorer.begin(std::iter::empty());
@@ -197,9 +204,8 @@ impl Several {
     fn forget(&mut self, wanted: &Wanted, why: &str) {
         tracing::warn!(why, partitions = wanted.rows.len(), "what was decided last is forgotten");
         self.suspend();
-        let lanes = wanted.offsets.keys().map(|(_, partition)| *partition);
-        let touched: BTreeSet<u32> = wanted.rows.keys().copied().chain(lanes).collect();
-        for partition in touched {
+        // Also of those that are committed, outputs waited: their calls are made again only by an owner that is opened anew.
+        for partition in self.owners.partitions().collect::<Vec<_>>() {
             self.close(partition);
         }
         self.owners.forget_outputs();
@@ -209,9 +215,9 @@ impl Several {
     }
 
     /// Goes on with what the group gave us, and takes up what is complete.
-    fn restore(&mut self, now: Now) {
+    fn restore(&mut self) {
         let began = self.clock.mono();
-        let mut taken = Vec::new();
+        let mut taken = std::mem::take(&mut self.unopened);
         while taken.len() < ADOPTED_PER_TURN && self.clock.mono().since(began) < ADOPTING_FOR {
             self.step_at = self.clock.mono();
             match self.restorer.step() {
@@ -232,52 +238,69 @@ impl Several {
                 }
             }
         }
-        if let Err(error) = self.adopt(taken, now) {
-            // Nothing of it was told to anybody: the whole assignment is restored again.
-            tracing::warn!(%error, "owners cannot be opened");
-            if let Some(assignment) = self.assignment.take() {
-                self.adopted.clear();
-                self.begin(assignment, now);
-                self.step_at = self.clock.mono() + RESTORE_RETRY;
-            }
-        }
+        self.adopt(taken);
     }
 
     /// Owners of complete partitions: those that were ours go on, the others are opened. All are claimed and told.
-    fn adopt(&mut self, restored: Vec<Restored>, now: Now) -> Result<(), StoreError> {
-        if restored.is_empty() {
-            return Ok(());
-        }
+    fn adopt(&mut self, restored: Vec<Restored>) {
+        // What came before may have taken a while.
+        let now = Now { mono: self.clock.mono(), wall: self.clock.wall() };
         let mut anew = BTreeSet::new();
         let mut stamp = self.owners.stamp();
-        for Restored { partition, rows, ledger, is_new, offsets } in restored {
-            let goes_on = self.owners.holds(partition) && rows == 0 && !is_new;
-            if goes_on {
-                self.owners.resume(partition, now);
-            } else {
-                if self.owners.holds(partition) {
+        for restored in restored {
+            let partition = restored.partition;
+            match self.take_up(&restored, &mut anew, now) {
+                Ok(found) => stamp = stamp.max(found),
+                Err(error) => {
+                    // The others go on; this one is tried again, and nothing of it is read meanwhile.
+                    tracing::warn!(%error, partition, "an owner cannot be opened");
                     self.close(partition);
-                    anew.insert(partition);
+                    self.unopened.push(restored);
+                    self.step_at = self.clock.mono() + RESTORE_RETRY;
                 }
-                self.owners.open(partition, now)?;
-                let found = Part::copied(&self.store, partition)?;
-                let name = if is_new { self.name(partition)? } else { ledger };
-                let next = found.map_or(0, |copied| copied.next);
-                self.ledgers.insert(partition, Ledger { name, next });
             }
-            stamp = stamp.max(self.owners.found(partition)?.unwrap_or_default());
-            if is_new {
-                let date = u64::try_from(now.wall.millis()).unwrap_or(0) / 1_000;
-                stamp.epoch = stamp.epoch.max(date);
-            }
-            self.offsets.extend(offsets.into_iter().map(|(priority, next)| ((priority, partition), next)));
-            self.adopted.insert(partition);
-            tracing::info!(partition, rows, goes_on, is_new, "a partition is ours");
         }
-        self.owners.claim(Stamp { generation: stamp.generation + 1, ..stamp });
-        self.owners.announce(&anew);
-        self.watch.over(LEDGER_UNFIT);
-        Ok(())
+        if !self.adopted.is_empty() {
+            self.owners.claim(Stamp { generation: stamp.generation + 1, ..stamp });
+            self.owners.announce(&anew);
+        }
+        if self.unopened.is_empty() && self.restorer.is_idle() {
+            self.watch.over(LEDGER_UNFIT);
+        }
+    }
+
+    /// One of them. Gives the highest claim on it.
+    fn take_up(
+        &mut self,
+        restored: &Restored,
+        anew: &mut BTreeSet<u32>,
+        now: Now,
+    ) -> Result<Stamp, StoreError> {
+        let Restored { partition, rows, ledger, is_new, offsets } = restored;
+        let (partition, is_new) = (*partition, *is_new);
+        let mut stamp = self.owners.found(partition)?.unwrap_or_default();
+        let goes_on = self.owners.holds(partition) && *rows == 0 && !is_new;
+        if goes_on {
+            self.owners.resume(partition, now);
+        } else {
+            if self.owners.holds(partition) {
+                self.close(partition);
+                anew.insert(partition);
+            }
+            let found = Part::copied(&self.store, partition)?;
+            self.owners.open(partition, now)?;
+            let name = if is_new { self.name(partition)? } else { *ledger };
+            let next = found.map_or(0, |copied| copied.next);
+            self.ledgers.insert(partition, Ledger { name, next });
+        }
+        if is_new {
+            let date = u64::try_from(now.wall.millis()).unwrap_or(0) / 1_000;
+            stamp.epoch = stamp.epoch.max(date);
+        }
+        self.offsets.extend(offsets.iter().map(|(priority, next)| ((*priority, partition), *next)));
+        self.adopted.insert(partition);
+        tracing::info!(partition, rows, goes_on, is_new, "a partition is ours");
+        Ok(stamp)
     }
 
     /// A ledger that begins. Its name comes first in it.
@@ -290,13 +313,17 @@ impl Several {
         Ok(name)
     }
 
+    fn is_restoring(&self) -> bool {
+        !self.restorer.is_idle() || !self.unopened.is_empty()
+    }
+
     fn is_proven(&self, within: Duration) -> bool {
         self.proven.is_some_and(|at| self.clock.mono().since(at) < within)
     }
 
     /// Whether there is anything to be proven.
     fn holds_any(&self) -> bool {
-        self.assignment.is_some() && self.owners.partitions().next().is_some()
+        self.assignment.is_some() && self.owners.active_partitions().next().is_some()
     }
 
     /// What the owners want, and where it goes on.
@@ -345,7 +372,7 @@ impl Several {
         let read: BTreeSet<u32> = wanted.offsets.keys().map(|(_, partition)| *partition).collect();
         let mut silent: Vec<u32> = wanted.rows.keys().copied().filter(|of| !read.contains(of)).collect();
         if silent.is_empty() && read.is_empty() {
-            silent.extend(self.owners.partitions().next());
+            silent.extend(self.owners.active_partitions().next());
         }
         for partition in silent {
             let lane = (Priority::Critical, partition);
@@ -394,7 +421,11 @@ impl Several {
         let adopted = std::mem::take(&mut self.adopted);
         if !adopted.is_empty() {
             self.tenure.hold(self.owners.terms());
-            adopted.into_iter().for_each(|partition| self.group.open(self.round, partition));
+            let now = Now { mono: self.clock.mono(), wall: self.clock.wall() };
+            for partition in adopted {
+                self.owners.await_shards(partition, now);
+                self.group.open(self.round, partition);
+            }
         }
     }
 
@@ -477,7 +508,7 @@ impl Decider for Several {
         }
         let proof = self.proven.map_or(Mono::ZERO, |at| at + PROVEN_EVERY);
         let proof = self.holds_any().then_some(proof);
-        let step = (!self.restorer.is_idle()).then_some(self.step_at);
+        let step = self.is_restoring().then_some(self.step_at);
         [self.owners.poll_timeout(), proof, step].into_iter().flatten().min()
     }
 
@@ -486,8 +517,8 @@ impl Decider for Several {
             return;
         }
         self.owners.handle_timeout(now);
-        if !self.restorer.is_idle() && self.step_at <= now.mono {
-            self.restore(now);
+        if self.is_restoring() && self.step_at <= now.mono {
+            self.restore();
         }
     }
 

@@ -315,6 +315,10 @@ impl Shared {
             tracing::error!("the group gave us partitions and no metadata: they are not read");
             return;
         };
+        // A membership that was lost meanwhile has metadata that brokers do not look at; the loss is told in a moment.
+        if consumer.assignment_lost() {
+            return;
+        }
         let (round, partitions) = {
             let assigned = self.assigned();
             let of_lane = |lane: &Vec<LaneQueue>| lane.iter().map(|queue| queue.partition).collect();
