@@ -227,10 +227,7 @@ fn compose(
         Arc::new(Dispatch::start(accounts, config.otp.breaker, &inputs, (clock, &watch), &metrics));
     dispatch.cap(config.providers.caps());
     let owner_config = owner_config(config, epoch, dispatch.ways(), cassandra.as_ref());
-    let tenure = match config.routers {
-        1 => Tenure::alone(),
-        _ => Tenure::of_one_of_several(config.partitions(), clock),
-    };
+    let tenure = tenure(config, clock);
     let view = Views::new(store.clone(), tenure.clone(), config.partitions());
 
     let (entries, entries_out) = mpsc::channel(ENTRIES_QUEUE_MAX);
@@ -253,13 +250,7 @@ fn compose(
         metrics: Arc::clone(&metrics),
         watch: watch.clone(),
     };
-    if tenure.is_alone() {
-        let owner = Owner::open(store.clone(), owner_config, seed, now(clock))?;
-        spawn_owner(run.of(owner))?;
-    } else {
-        #[cfg(feature = "kafka")]
-        spawn_owner(run.of(several(&parts, owner_config, seed, (&store, &tenure, clock, &watch))?))?;
-    }
+    decide(run, &parts, (owner_config, seed), (&store, &tenure, clock, &watch))?;
     let (safe, safe_out) = watch::channel(Positions::new());
     let persist = Persist {
         store: store.clone(),
@@ -427,6 +418,33 @@ fn seal_key(config: &Config) -> Result<SealKey, StartError> {
 
 fn now(clock: Clock) -> Now {
     Now { mono: clock.mono(), wall: clock.wall() }
+}
+
+fn tenure(config: &Config, clock: Clock) -> Tenure {
+    match config.routers {
+        1 => Tenure::alone(),
+        _ => Tenure::of_one_of_several(config.partitions(), clock),
+    }
+}
+
+/// Starts the one owner of a router alone, or the owners of one of several.
+fn decide(
+    run: Run<()>,
+    parts: &JournalParts,
+    (config, seed): (OwnerConfig, u64),
+    (store, tenure, clock, watch): (&DiskStore, &Tenure, Clock, &Watch),
+) -> Result<(), StartError> {
+    if tenure.is_alone() {
+        let owner = Owner::open(store.clone(), config, seed, now(clock))?;
+        return spawn_owner(run.of(owner));
+    }
+    #[cfg(feature = "kafka")]
+    return spawn_owner(run.of(several(parts, config, seed, (store, tenure, clock, watch))?));
+    #[cfg(not(feature = "kafka"))]
+    {
+        let _several_would_need_them = (parts, watch);
+        Err(StartError::Kafka("this build is without Kafka: leave [kafka] out".to_owned()))
+    }
 }
 
 /// The owners of one of several routers.

@@ -152,12 +152,12 @@ impl Tenure {
         let mut changed = shared.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            match shared.begin(claim) {
-                Some(begun) => return begun,
-                None => tokio::select! {
-                    _ = changed.changed() => {}
-                    () = sleep(PROVEN_EVERY) => {}
-                },
+            if let Some(begun) = shared.begin(claim) {
+                return begun;
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = sleep(PROVEN_EVERY) => {}
             }
         }
     }

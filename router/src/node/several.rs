@@ -174,7 +174,9 @@ impl Several {
     fn forget_uncommitted(&mut self) {
         let uncommitted = self.owners.uncommitted();
         if !uncommitted.is_empty() {
-            uncommitted.into_iter().for_each(|partition| self.close(partition));
+            for partition in uncommitted {
+                self.close(partition);
+            }
             self.owners.forget_outputs();
             self.ready = Some(Output::CutLinks);
         }

@@ -116,12 +116,11 @@ impl Drain {
             match tried {
                 Tried::Taken(offset) => {
                     self.shared.counts.drained.inc();
-                    match &self.struck {
-                        Some(book) => strike(book, &entry),
-                        None => {
-                            let Position { priority, partition, .. } = entry.position;
-                            self.pace.sent((priority, partition), offset);
-                        }
+                    if let Some(book) = &self.struck {
+                        strike(book, &entry);
+                    } else {
+                        let Position { priority, partition, .. } = entry.position;
+                        self.pace.sent((priority, partition), offset);
                     }
                 }
                 Tried::Unfit(reason) => bury(&*self.letters, &entry, reason).await,

@@ -93,7 +93,9 @@ impl<S: Store> Part<S> {
                     break;
                 }
                 let mut batch = Batch::default();
-                rows.into_iter().for_each(|(key, _)| batch.delete(space, key));
+                for (key, _) in rows {
+                    batch.delete(space, key);
+                }
                 store.commit(&batch)?;
             }
         }

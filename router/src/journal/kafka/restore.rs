@@ -180,18 +180,14 @@ impl<S: Store> Restorer<S> {
     /// Where the lanes and the ledger stand.
     fn ask(&mut self, work: &mut Work) -> Result<Step, RestoreError> {
         let partition = work.partition.cast_signed();
-        let end = match work.end {
-            Some(end) => end,
-            None => {
-                let Some(offsets) = self.stable_offsets(work.partition)? else { return Ok(Step::Waits) };
-                work.offsets = offsets;
-                let (_, end) = self.uncommitted.fetch_watermarks(
-                    self.topics.ledger(),
-                    partition,
-                    LEDGER_ANSWERS_WITHIN,
-                )?;
-                *work.end.insert(end.cast_unsigned())
-            }
+        let end = if let Some(end) = work.end {
+            end
+        } else {
+            let Some(offsets) = self.stable_offsets(work.partition) else { return Ok(Step::Waits) };
+            work.offsets = offsets;
+            let topic = self.topics.ledger();
+            let (_, end) = self.uncommitted.fetch_watermarks(topic, partition, LEDGER_ANSWERS_WITHIN)?;
+            *work.end.insert(end.cast_unsigned())
         };
         let (_, stable) =
             self.committed.fetch_watermarks(self.topics.ledger(), partition, LEDGER_ANSWERS_WITHIN)?;
@@ -211,7 +207,7 @@ impl<S: Store> Restorer<S> {
     }
 
     /// `None`: a transaction on them is under way.
-    fn stable_offsets(&self, partition: u32) -> Result<Option<BTreeMap<Priority, u64>>, RestoreError> {
+    fn stable_offsets(&self, partition: u32) -> Option<BTreeMap<Priority, u64>> {
         let mut list = TopicPartitionList::new();
         for topic in self.topics.lanes() {
             list.add_partition(topic, partition.cast_signed());
@@ -220,14 +216,14 @@ impl<S: Store> Restorer<S> {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(%error, partition, "the lanes' offsets cannot be had yet");
-                return Ok(None);
+                return None;
             }
         };
         let mut offsets = BTreeMap::new();
         for element in found.elements() {
             let Some(priority) = self.topics.priority_of(element.topic()) else { continue };
             if element.error().is_err() {
-                return Ok(None);
+                return None;
             }
             let offset = match element.offset() {
                 Offset::Offset(offset) => u64::try_from(offset).unwrap_or(0),
@@ -235,7 +231,7 @@ impl<S: Store> Restorer<S> {
             };
             offsets.insert(priority, offset);
         }
-        Ok((offsets.len() == Priority::ALL.len()).then_some(offsets))
+        (offsets.len() == Priority::ALL.len()).then_some(offsets)
     }
 
     /// The copy on this disk, if it can be one of this ledger as it is.
@@ -279,17 +275,13 @@ impl<S: Store> Restorer<S> {
         };
         let end = work.end.unwrap_or(u64::MAX);
         let copied = self.copied(work.partition, end)?.filter(|copied| copied.ledger == ledger);
-        let next = match copied {
-            Some(copied) => {
-                self.read_from(work.partition, Offset::Offset(copied.next.cast_signed()))?;
-                copied.next
-            }
-            None => {
-                Part::forget(&self.store, work.partition)?;
-                self.read_from(work.partition, Offset::Beginning)?;
-                0
-            }
-        };
+        let next = copied.map_or(0, |copied| copied.next);
+        if copied.is_some() {
+            self.read_from(work.partition, Offset::Offset(next.cast_signed()))?;
+        } else {
+            Part::forget(&self.store, work.partition)?;
+            self.read_from(work.partition, Offset::Beginning)?;
+        }
         work.reading = Some(Reading::Rows { ledger, next, rows: 0 });
         Ok(Step::More)
     }

@@ -189,6 +189,7 @@ fn end(producer: &BaseProducer<Delivered>) -> Result<(), Refused> {
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn refusal(error: KafkaError) -> Refused {
     let why = error.to_string();
     let code = match &error {
