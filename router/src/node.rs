@@ -206,13 +206,27 @@ struct Started {
     inputs: mpsc::WeakSender<Input>,
 }
 
+/// The accounts of the settings, and those that the caller brings.
+fn dispatch(
+    config: &Config,
+    mut accounts: Vec<Account>,
+    inputs: &mpsc::Sender<Input>,
+    (clock, watch): (Clock, &Watch),
+    metrics: &Arc<Metrics>,
+) -> Arc<Dispatch> {
+    accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock)));
+    let dispatch = Dispatch::start(accounts, config.otp.breaker, inputs, (clock, watch), metrics);
+    dispatch.cap(config.providers.caps());
+    Arc::new(dispatch)
+}
+
 /// Makes every part and joins them. Called inside the runtime.
 fn compose(
     config: &Config,
     listeners: Listeners,
     parts: JournalParts,
     cassandra: Option<projection::Opened>,
-    mut accounts: Vec<Account>,
+    accounts: Vec<Account>,
     store: DiskStore,
 ) -> Result<Started, StartError> {
     let clock = Clock::start();
@@ -222,10 +236,7 @@ fn compose(
     let seed = ops::random::seed();
     let epoch = epoch::next(&store, clock.wall())?;
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
-    accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock)));
-    let dispatch =
-        Arc::new(Dispatch::start(accounts, config.otp.breaker, &inputs, (clock, &watch), &metrics));
-    dispatch.cap(config.providers.caps());
+    let dispatch = dispatch(config, accounts, &inputs, (clock, &watch), &metrics);
     let owner_config = owner_config(config, epoch, dispatch.ways(), cassandra.as_ref());
     let tenure = tenure(config, clock);
     let view = Views::new(store.clone(), tenure.clone(), config.partitions());

@@ -14,7 +14,7 @@ use serde_json::json;
 use tests::Simulators;
 use wire::time::Wall;
 
-use crate::support::{carriers, letter, refused, send, taken, wait};
+use crate::support::{carriers, letter, refused, send, spawn, taken, wait};
 
 const DEVICE: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
 const REGISTERED: i64 = 1_700_000_000_000;
@@ -132,7 +132,7 @@ fn a_connection_that_goes_away_loses_nothing() {
     let sent: Vec<_> = (0..60)
         .map(|_| {
             let apns = Arc::clone(&apns);
-            wait(async { tokio::spawn(async move { apns.send(&push()).await }) })
+            spawn(async move { apns.send(&push()).await })
         })
         .collect();
     simulators.faults(&json!({ "apns": [{ "times": 1, "do": "goaway" }, { "do": { "slow_ms": 10 } }] }));

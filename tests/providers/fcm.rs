@@ -15,7 +15,7 @@ use crate::support::{carriers, letter, refused, send, taken, wait};
 
 struct Fcm {
     simulators: Simulators,
-    fcm: Arc<dyn Carrier>,
+    carrier: Arc<dyn Carrier>,
     key: Key,
 }
 
@@ -51,7 +51,7 @@ fn start() -> Fcm {
     let credentials = simulators.file("account.json", &credentials.to_string());
     let endpoint = simulators.of("fcm", "url");
     let carriers = carriers(&format!("[fcm]\ncredentials = \"{credentials}\"\nendpoint = \"{endpoint}\"\n"));
-    Fcm { simulators, fcm: carriers.fcm.expect("FCM"), key }
+    Fcm { simulators, carrier: carriers.fcm.expect("FCM"), key }
 }
 
 fn push() -> Letter {
@@ -61,7 +61,7 @@ fn push() -> Letter {
 #[test]
 fn a_push_goes_out_with_a_token_that_our_key_signed_for() {
     let fcm = start();
-    let reference = taken(send(&*fcm.fcm, &push())).expect("its name");
+    let reference = taken(send(&*fcm.carrier, &push())).expect("its name");
     assert!(reference.starts_with("projects/simulated-project/messages/"), "{reference}");
     let message = fcm.simulators.received("fcm")[0]["content"]["message"].clone();
     assert_eq!(message["token"], "device-token-1");
@@ -88,7 +88,7 @@ fn a_token_is_fetched_once_for_all_who_wait() {
 fn all_taken(fcm: &Fcm, count: usize) {
     wait(async {
         let sent = (0..count).map(|_| {
-            let fcm = Arc::clone(&fcm.fcm);
+            let fcm = Arc::clone(&fcm.carrier);
             tokio::spawn(async move { fcm.send(&push()).await })
         });
         for sent in sent.collect::<Vec<_>>() {
@@ -102,21 +102,21 @@ fn a_token_near_its_end_is_renewed_while_it_is_still_used() {
     let fcm = start();
     // Shorter than the time before its end at which it is renewed.
     fcm.simulators.faults(&json!({ "token_life_s": 120 }));
-    taken(send(&*fcm.fcm, &push()));
+    taken(send(&*fcm.carrier, &push()));
     fcm.simulators.faults(&json!({ "google": { "do": "html502" } }));
-    taken(send(&*fcm.fcm, &push()));
+    taken(send(&*fcm.carrier, &push()));
     assert_eq!(fcm.simulators.received("google").len(), 2, "it tried, and went on with what it had");
 }
 
 #[test]
 fn a_token_that_was_taken_back_is_replaced_once() {
     let fcm = start();
-    taken(send(&*fcm.fcm, &push()));
+    taken(send(&*fcm.carrier, &push()));
     fcm.simulators.faults(&json!({ "fcm": { "times": 1, "do": { "error": "UNAUTHENTICATED" } } }));
-    taken(send(&*fcm.fcm, &push()));
+    taken(send(&*fcm.carrier, &push()));
     assert_eq!(fcm.simulators.received("google").len(), 2);
     fcm.simulators.faults(&json!({ "fcm": { "do": { "error": "UNAUTHENTICATED" } } }));
-    refused(send(&*fcm.fcm, &push()), Class::Auth, "UNAUTHENTICATED");
+    refused(send(&*fcm.carrier, &push()), Class::Auth, "UNAUTHENTICATED");
     assert_eq!(fcm.simulators.received("fcm").len(), 5, "once more, not again and again");
 }
 
@@ -136,7 +136,7 @@ fn each_error_is_whose_fault_it_is() {
         ("NOT_FOUND", Class::Auth),
     ] {
         fcm.simulators.faults(&json!({ "fcm": { "do": { "error": code } } }));
-        let refusal = refused(send(&*fcm.fcm, &push()), class, code);
+        let refusal = refused(send(&*fcm.carrier, &push()), class, code);
         let waits = match class {
             Class::Quota => Some(Duration::from_secs(60)),
             Class::Fault => Some(Duration::from_secs(10)),
@@ -145,7 +145,7 @@ fn each_error_is_whose_fault_it_is() {
         assert_eq!(refusal.retry_after, waits, "{code}");
     }
     fcm.simulators.faults(&json!({ "fcm": { "do": { "throttle": { "retry_after": "5" } } } }));
-    let refusal = refused(send(&*fcm.fcm, &push()), Class::Quota, "QUOTA_EXCEEDED");
+    let refusal = refused(send(&*fcm.carrier, &push()), Class::Quota, "QUOTA_EXCEEDED");
     assert_eq!(refusal.retry_after, Some(Duration::from_secs(5)));
 }
 
@@ -154,7 +154,7 @@ fn what_may_have_been_taken_may_be_sent_again() {
     let fcm = start();
     for (fault, code) in [(json!("reset"), "no answer"), (json!("html502"), "HTTP 502")] {
         fcm.simulators.faults(&json!({ "fcm": { "do": fault } }));
-        refused(send(&*fcm.fcm, &push()), Class::Fault, code);
+        refused(send(&*fcm.carrier, &push()), Class::Fault, code);
     }
     let messages = fcm.simulators.received("fcm");
     let tags: Vec<&Value> = messages
@@ -170,12 +170,12 @@ fn what_may_have_been_taken_may_be_sent_again() {
 #[test]
 fn a_connection_that_goes_away_is_replaced() {
     let fcm = start();
-    taken(send(&*fcm.fcm, &push()));
+    taken(send(&*fcm.carrier, &push()));
     fcm.simulators.faults(&json!({ "fcm": { "times": 2, "do": "goaway" } }));
-    taken(send(&*fcm.fcm, &push()));
+    taken(send(&*fcm.carrier, &push()));
     fcm.simulators.faults(&json!({ "fcm": { "do": "goaway" } }));
     // The connection that there is drains meanwhile, and may take some more.
-    let answer = tests::until("it has drained", || match send(&*fcm.fcm, &push()) {
+    let answer = tests::until("it has drained", || match send(&*fcm.carrier, &push()) {
         Answer::Taken { .. } => None,
         answer => Some(answer),
     });
@@ -186,10 +186,10 @@ fn a_connection_that_goes_away_is_replaced() {
 fn no_token_is_nobody_s_unknown() {
     let fcm = start();
     fcm.simulators.faults(&json!({ "google": { "do": { "error": "invalid_grant" } } }));
-    refused(send(&*fcm.fcm, &push()), Class::Auth, "invalid_grant");
+    refused(send(&*fcm.carrier, &push()), Class::Auth, "invalid_grant");
     let fcm = start();
     fcm.simulators.faults(&json!({ "google": { "do": "html502" } }));
-    refused(send(&*fcm.fcm, &push()), Class::Fault, "token HTTP 502");
+    refused(send(&*fcm.carrier, &push()), Class::Fault, "token HTTP 502");
     assert!(fcm.simulators.received("fcm").is_empty());
 }
 
@@ -198,11 +198,13 @@ fn what_is_shown_is_cut_and_data_are_not() {
     let fcm = start();
     let mut long = push();
     long.body = Some("\u{1F514}".repeat(4_000));
-    taken(send(&*fcm.fcm, &long));
+    taken(send(&*fcm.carrier, &long));
     let shown = fcm.simulators.received("fcm")[0]["content"]["message"]["notification"]["body"].clone();
     assert!(shown.as_str().expect("a body").ends_with("\u{1F514}…"));
     let data = format!("{{\"a\":\"{}\"}}", "x".repeat(5_000));
     long.data = serde_json::value::RawValue::from_string(data).ok();
-    assert!(matches!(send(&*fcm.fcm, &long), Answer::Refused(refusal) if refusal.class == Class::Content));
+    assert!(
+        matches!(send(&*fcm.carrier, &long), Answer::Refused(refusal) if refusal.class == Class::Content)
+    );
     assert_eq!(fcm.simulators.received("fcm").len(), 1);
 }

@@ -11,13 +11,23 @@ use router::provider::carriers::Carriers;
 use router::provider::letter::{Address, Answer, Carrier, Class, Letter, Refusal};
 use router::record::Channel;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 use wire::message::Priority;
 
 /// One runtime for all tests: connections outlive a single call.
-pub(crate) fn wait<T>(done: impl Future<Output = T>) -> T {
+fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime")).block_on(done)
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
+}
+
+pub(crate) fn wait<T>(done: impl Future<Output = T>) -> T {
+    runtime().block_on(done)
+}
+
+/// Beside whatever else goes on.
+pub(crate) fn spawn<T: Send + 'static>(done: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    runtime().spawn(done)
 }
 
 /// What `[provider]` with this text gives.

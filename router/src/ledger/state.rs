@@ -192,8 +192,8 @@ impl State {
             Event::Replay => State::Open { due_at: None },
         };
         let allowed = match self {
-            // It failed, it was told, and then it arrived all the same.
-            State::Dropped(Reason::Provider(_)) => *event == Event::Receipt,
+            // Given up for the next channel, or it failed, as was told; and then it arrived all the same.
+            State::FellBack | State::Dropped(Reason::Provider(_)) => *event == Event::Receipt,
             State::Dropped(reason) => *event == Event::Replay && reason.is_replayable(),
             State::DeadLettered(_) => *event == Event::Replay,
             State::Open { .. } => *event != Event::Replay,
@@ -206,7 +206,6 @@ impl State {
                     | Event::Expire
                     | Event::Drop(Reason::Collapsed | Reason::Cancelled)
             ),
-            State::FellBack => *event == Event::Receipt,
             State::Unknown => {
                 matches!(
                     event,

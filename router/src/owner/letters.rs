@@ -158,10 +158,8 @@ pub(super) fn forget<S: Store>(desk: &mut Desk<S>, call: &[u8]) -> Result<Option
     }
     let progress = load(desk, call)?;
     desk.turn.delete(Space::Letters, call.to_vec());
-    if let Some(Progress { retry_at, .. }) = &progress {
-        if let Some(at) = retry_at {
-            desk.unschedule(*at, Due::Retry, call);
-        }
+    if let Some(Progress { retry_at: Some(at), .. }) = &progress {
+        desk.unschedule(*at, Due::Retry, call);
     }
     Ok(progress)
 }
@@ -193,12 +191,11 @@ pub(super) fn addresses<S: Store>(
         let is_lost = ways != Ways::default() && otp::is_code(desk, id)?;
         return Ok(if is_lost { Err(Reason::NoAddress) } else { Ok(Vec::new()) });
     }
-    let contacts = match otp::contacts(desk, id)? {
-        Some(contacts) => contacts,
-        None => {
-            let known = Contacts::load(&desk.turn, user);
-            sound(desk, known)?
-        }
+    let contacts = if let Some(contacts) = otp::contacts(desk, id)? {
+        contacts
+    } else {
+        let known = Contacts::load(&desk.turn, user);
+        sound(desk, known)?
     };
     let mut addresses = contacts.addresses(channel);
     addresses.retain(|address| ways.has(Way::to(address, channel)));

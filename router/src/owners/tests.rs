@@ -13,7 +13,7 @@ fn now(ms: u64) -> Now {
 
 /// A user of this partition.
 fn user(partition: u32) -> String {
-    (0..).map(|i| format!("u{i}")).find(|user| partition_of(user, COUNT) == partition).expect("some")
+    (0..1_000).map(|i| format!("u{i}")).find(|user| partition_of(user, COUNT) == partition).expect("some")
 }
 
 fn record(id: u128, to: &str, more: &str) -> Record {
@@ -258,7 +258,9 @@ fn commands_go_to_whoever_has_it_and_are_never_done_by_halves() {
             record: Ok(record(2, &to, "")),
         }
     });
-    lists.into_iter().for_each(|entry| owners.handle_entry(entry, now(1)));
+    for entry in lists {
+        owners.handle_entry(entry, now(1));
+    }
     write(&store, &mut owners);
     outputs(&mut owners);
     let mut ask = |command| {

@@ -145,6 +145,6 @@ mod tests {
             assert_eq!(caps.admit(&format!("+{i}"), at(0)), Ok(()));
         }
         assert_eq!((caps.numbers.len(), caps.order.len()), (CAPPED_NUMBERS_MAX, CAPPED_NUMBERS_MAX));
-        assert_eq!(caps.admit(&format!("+{}", CAPPED_NUMBERS_MAX), at(0)), Err(Capped::Number));
+        assert_eq!(caps.admit(&format!("+{CAPPED_NUMBERS_MAX}"), at(0)), Err(Capped::Number));
     }
 }

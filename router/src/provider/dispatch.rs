@@ -344,14 +344,12 @@ impl Worker {
         if let Some(refusal) = self.capped(&item.to) {
             return self.pass(item, is_probe, Said::Answer(Answer::Refused(refusal))).await;
         }
-        let answer = match item.letter(self.clock.mono()) {
-            Some(letter) => self.post.carrier().send(&letter).await,
+        let Some(letter) = item.letter(self.clock.mono()) else {
             // Its life is over: the owner sees that, too.
-            None => {
-                let said = Said::Held { after: FULL_MIN, why: Held::Full };
-                return self.pass(item, is_probe, said).await;
-            }
+            let said = Said::Held { after: FULL_MIN, why: Held::Full };
+            return self.pass(item, is_probe, said).await;
         };
+        let answer = self.post.carrier().send(&letter).await;
         let now = self.clock.mono();
         self.post.counts.count(&answer, self.clock.wall());
         let (change, back) = {

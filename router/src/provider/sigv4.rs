@@ -90,9 +90,10 @@ mod tests {
     /// `get-vanilla`, `post-vanilla` and `post-x-www-form-urlencoded` of aws-sig-v4-test-suite.
     #[test]
     fn signatures_are_those_of_aws_s_test_suite() {
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], &'a str);
         let form: &[(&str, &str)] =
             &[("content-type", "application/x-www-form-urlencoded"), HEADERS[0], HEADERS[1]];
-        let cases: [(&str, &[(&str, &str)], &[u8], &str); 3] = [
+        let cases: [Case<'_>; 3] = [
             ("GET", HEADERS, b"", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
             ("POST", HEADERS, b"", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
             (

@@ -170,7 +170,9 @@ mod tests {
         assert_eq!(parts[0].get(Space::Due, b"a"), Ok(None), "it is not in the ledger yet");
         put(&parts[1], b"a", b"4");
         put(&parts[1], b"b", b"4");
-        parts.iter().for_each(|part| write(&store, part));
+        for part in &parts {
+            write(&store, part);
+        }
         let all =
             |part: &Part<MemoryStore>, order| part.scan(Space::Due, &Range::all(), order, 9).expect("memory");
         let row = |key: &[u8], value: &'static [u8]| (key.to_vec(), Bytes::from_static(value));
@@ -198,8 +200,12 @@ mod tests {
     fn a_copy_that_is_thrown_away_leaves_the_others_and_what_is_the_router_s() {
         let store = MemoryStore::new();
         let parts = [3, 4].map(|partition| Part::new(store.clone(), partition));
-        parts.iter().for_each(|part| put(part, b"a", b"x"));
-        parts.iter().for_each(|part| write(&store, part));
+        for part in &parts {
+            put(part, b"a", b"x");
+        }
+        for part in &parts {
+            write(&store, part);
+        }
         let mut batch = Batch::default();
         let copied = Copied { ledger: Uuid::from_u128(9), next: 7, at: Wall(5) };
         for partition in [3, 4] {

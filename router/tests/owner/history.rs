@@ -301,7 +301,7 @@ fn an_answer_from_before_an_erasure_brings_nothing_back() {
 fn an_erasure_of_a_run_without_cassandra_is_made_good_later() {
     let mut world = world();
     world.to("ann");
-    let with = std::mem::replace(&mut world.config.projected_bytes_max, None);
+    let with = world.config.projected_bytes_max.take();
     world.crash();
     world.owner.handle_command(5, Command::Erase { user: "ann".to_owned() }, world.now());
     world.turn();

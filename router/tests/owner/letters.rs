@@ -333,7 +333,7 @@ type End<'a> = &'a dyn Fn(&mut World, Uuid);
 fn whoever_ends_a_delivery_ends_its_letters() {
     let ends: [(&str, End<'_>); 3] = [
         ("cancelled", &|world, id| {
-            drop(world.command(Command::Cancel { id, by: None, promised: None, of: None }))
+            drop(world.command(Command::Cancel { id, by: None, promised: None, of: None }));
         }),
         ("erased", &|world, _| {
             world.owner.handle_command(99, Command::Erase { user: "ann".to_owned() }, world.now());
@@ -441,7 +441,7 @@ fn what_is_cancelled_while_its_call_is_out_is_asked_back_and_never_tried_again()
                 world.command(Command::Cancel { id, by: None, promised: None, of: None });
                 "cancelled"
             };
-            assert_eq!(world.seen.withdrawn, [out.delivery.clone()], "{name}");
+            assert_eq!(world.seen.withdrawn, std::slice::from_ref(&out.delivery), "{name}");
             let answered = out.addresses.iter().map(|to| Answered { to: to.clone(), said: said.clone() });
             world.outcome(id, Channel::Push, "ann", Outcome::Letters(answered.collect()));
             let delivery = world.delivery(id, Channel::Push);

@@ -183,7 +183,8 @@ struct Mail {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Bounce {
-    bounce_type: String,
+    #[serde(rename = "bounceType")]
+    kind: String,
     #[serde(default)]
     bounced_recipients: Vec<Recipient>,
     #[serde(default)]
@@ -228,7 +229,7 @@ fn event(text: &str, now: Wall) -> Option<Receipt> {
         "Delivery" => (What::Delivered, event.delivery.and_then(|delivery| delivery.timestamp)),
         "Bounce" => {
             let bounce = event.bounce?;
-            (What::Bounced { permanent: bounce.bounce_type == "Permanent" }, bounce.timestamp)
+            (What::Bounced { permanent: bounce.kind == "Permanent" }, bounce.timestamp)
         }
         "Complaint" => (What::Complained, event.complaint.and_then(|complaint| complaint.timestamp)),
         "Reject" => (failed("Reject"), None),
