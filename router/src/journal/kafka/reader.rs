@@ -135,7 +135,8 @@ impl JournalReader for KafkaReader {
             self.turn += 1;
             let (round, taken) = self.shared.take(|waiting| shares(waiting, max.max(1), turn));
             if !taken.is_empty() {
-                self.round = round;
+                // One alone reads whatever comes, under whichever assignment.
+                self.round = if self.several.is_some() { round } else { 0 };
                 return Ok(taken.into_iter().map(|fetched| self.entry(fetched)).collect());
             }
             if let Some(why) = self.shared.fatal() {
