@@ -84,7 +84,7 @@ fn an_erased_person_is_nowhere_and_does_not_come_back() {
         "subscriptions": 1, "tickets": 1, "idempotency": 21, "overflow": 2, "outbox": 20 });
     assert_eq!(answer["erased"], expected);
     assert_eq!(answer["cancelled"], 1, "the one that waited for an acknowledgement");
-    assert_eq!(answer["remains"].as_array().map(Vec::len), Some(4));
+    assert_eq!(answer["remains"].as_array().map(Vec::len), Some(5));
     nothing_is_left(&tocsin, &ids, &shared);
     assert_eq!(Equation::read(&api).number("accepted"), accepted, "it stays counted");
     tocsin.crash_and_restart();
