@@ -30,7 +30,7 @@ fn values_that_are_no_records_stand_aside() {
     system.redis.ask_with(&["RPUSH", LIST], Some(ours.as_bytes()));
     let foreign = "0198c5a0-0000-7000-8000-000000000001";
     let record = json!({
-        "v": 1, "id": foreign, "service": "shop", "accepted_at": "2026-02-20T10:00:00Z",
+        "v": 1, "id": foreign, "service": "shop", "accepted_at": ops::clock::Clock::start().wall(),
         "sequence": { "boot": 1, "partition": 0, "seq": 1 },
         "request": { "to": { "user": "ada" }, "priority": "critical", "title": "another router's" },
     });
