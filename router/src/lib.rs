@@ -38,6 +38,7 @@ pub mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod route;
+pub mod same;
 pub mod status;
 pub mod store;
 pub mod suppression;

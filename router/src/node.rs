@@ -180,7 +180,7 @@ fn start_all(
         .build()
         .map_err(StartError::Threads)?;
     let parts = journal(config, &runtime)?;
-    let cassandra = projection::open(config, &runtime)?;
+    let cassandra = projection::open(config, &runtime, &store)?;
     let started = {
         let _inside = runtime.enter();
         compose(config, listeners, parts, cassandra, accounts, store)?

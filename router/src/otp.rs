@@ -12,12 +12,15 @@ use wire::time::Wall;
 
 use crate::contacts::Contacts;
 use crate::record::Channel;
+use crate::same::same;
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
 use crate::store::turn::Turn;
 use crate::store::{Space, Store, StoreError};
+use tries::Tries;
 
 pub mod backup;
+pub mod tries;
 
 const VERSION: u8 = 1;
 /// The kind of row behind a user's key in [`Space::People`]; the service's name follows it. Persistent.
@@ -135,8 +138,7 @@ impl Otp {
         if self.guesses_left == 0 {
             return Guess::Spent;
         }
-        let differs = self.seal.iter().zip(seal).fold(0, |differs, (one, two)| differs | (one ^ two));
-        if differs == 0 {
+        if same(&self.seal, seal) {
             self.verified_at = Some(wall);
             return Guess::Right;
         }
@@ -168,14 +170,13 @@ impl Otp {
 pub struct Recent {
     /// The newest code: the only one that is good.
     pub newest: Uuid,
-    /// Wrong guesses of whatever code, the oldest first; on the owner's steady clock.
-    wrong: Vec<Wall>,
+    /// Wrong guesses of whatever code.
+    wrong: Tries,
 }
 
-/// Wrong guesses at all codes of one user and service within [`WRONG_WITHIN_US`]: whoever can have codes sent must not have
+/// Wrong guesses at all codes of one user and service in an hour: whoever can have codes sent must not have
 /// a few guesses more with each.
 const WRONG_MAX: usize = 20;
-const WRONG_WITHIN_US: i64 = 3_600_000_000;
 
 impl Recent {
     fn key(user: &str, service: &str) -> Vec<u8> {
@@ -189,30 +190,23 @@ impl Recent {
 
     pub fn keep<S: Store>(&self, turn: &mut Turn<S>, user: &str, service: &str) {
         let mut row = Encoder::new(VERSION);
-        row.run(self.newest.as_bytes()).u32(self.wrong.len() as u32);
-        for at in &self.wrong {
-            row.wall(*at);
-        }
+        row.run(self.newest.as_bytes());
+        self.wrong.encode(&mut row);
         turn.put(Space::People, Recent::key(user, service), row.finish());
     }
 
     fn decode(row: Bytes) -> Result<Recent, StoreError> {
         let mut row = Decoder::new(Space::People, row, VERSION)?;
         let newest = row.bytes()?.try_into().map_err(|_| row.damaged("an id of another length"))?;
-        let count = row.count(8)?;
-        let wrong = (0..count).map(|_| row.wall()).collect::<Result<_, _>>()?;
-        Ok(Recent { newest: Uuid::from_bytes(newest), wrong })
+        Ok(Recent { newest: Uuid::from_bytes(newest), wrong: Tries::decode(&mut row)? })
     }
 
     pub fn may_guess(&self, steady: Wall) -> bool {
-        let since = steady.0.saturating_sub(WRONG_WITHIN_US);
-        self.wrong.iter().filter(|at| at.0 > since).count() < WRONG_MAX
+        self.wrong.has_room(WRONG_MAX, steady)
     }
 
     pub fn note_wrong(&mut self, steady: Wall) {
-        let since = steady.0.saturating_sub(WRONG_WITHIN_US);
-        self.wrong.retain(|at| at.0 > since);
-        self.wrong.push(steady);
+        self.wrong.note(steady);
     }
 }
 

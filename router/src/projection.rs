@@ -52,6 +52,7 @@ pub struct Opened {
     config: CassandraConfig,
     /// Or why it is not there.
     cluster: Result<Arc<dyn Cluster>, String>,
+    is_empty: bool,
 }
 
 impl std::fmt::Debug for Opened {
@@ -61,15 +62,15 @@ impl std::fmt::Debug for Opened {
 }
 
 impl Opened {
-    /// Whether Cassandra certainly has nothing of before.
+    /// Whether Cassandra certainly has nothing that a new store lacks.
     pub fn is_empty(&self) -> bool {
-        self.cluster.as_ref().is_ok_and(|cluster| cluster.is_empty())
+        self.is_empty
     }
 }
 
 /// Connects, makes and checks the tables. A cluster that is not there is waited for while the router runs; one that
 /// cannot be used is a mistake.
-pub fn open(config: &Config, runtime: &Runtime) -> Result<Option<Opened>, StartError> {
+pub fn open(config: &Config, runtime: &Runtime, store: &DiskStore) -> Result<Option<Opened>, StartError> {
     let Some(config) = config.cassandra.clone() else { return Ok(None) };
     let cluster = match runtime.block_on(connect(&config)) {
         Ok(cluster) => Ok(cluster),
@@ -79,7 +80,13 @@ pub fn open(config: &Config, runtime: &Runtime) -> Result<Option<Opened>, StartE
             Err(why)
         }
     };
-    Ok(Some(Opened { config, cluster }))
+    // Five tables are looked into: only for a store that never had one.
+    let is_first = queue::State::load(store)?.is_none();
+    let is_empty = match &cluster {
+        Ok(cluster) if is_first => runtime.block_on(cluster.is_empty()),
+        _ => false,
+    };
+    Ok(Some(Opened { config, cluster, is_empty }))
 }
 
 #[cfg(feature = "cassandra")]
@@ -189,7 +196,7 @@ pub struct Shown {
 /// Starts it. Called inside the runtime.
 pub fn start(parts: Parts) -> Projection {
     let Parts { opened, store, inputs, safe, spans, clock, watch } = parts;
-    let Opened { config, cluster } = opened;
+    let Opened { config, cluster, .. } = opened;
     watch.add_cassandra();
     let shared = Arc::new(Shared::default());
     let (connected, connected_out) = watch::channel(None);

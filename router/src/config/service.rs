@@ -7,6 +7,7 @@ use wire::message::Priority;
 
 use super::ConfigError;
 use super::file::ServiceSection;
+use crate::same::same;
 
 /// Bytes of a service's name, which is also a label of metrics.
 const NAME_BYTES_MAX: usize = 64;
@@ -32,7 +33,7 @@ impl Secret {
     }
 
     pub fn same_as(&self, other: &Secret) -> bool {
-        self.hash.iter().zip(&other.hash).fold(0, |differs, (one, two)| differs | (one ^ two)) == 0
+        same(&self.hash, &other.hash)
     }
 
     /// Keyed by a value that no caller knows, so that the time of the comparison tells nothing about the key.

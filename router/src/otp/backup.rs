@@ -9,6 +9,7 @@ use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
 use wire::time::Wall;
 
+use super::tries::Tries;
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
 use crate::store::turn::Turn;
@@ -19,9 +20,8 @@ const VERSION: u8 = 1;
 const KIND: u8 = b'b';
 /// Codes that are given at once.
 pub const CODES: usize = 10;
-/// Tries within [`TRIES_WITHIN_US`].
-pub const TRIES_MAX: u32 = 10;
-pub const TRIES_WITHIN_US: i64 = 3_600_000_000;
+/// Tries in an hour.
+pub const TRIES_MAX: usize = 10;
 /// Random bytes of one code: 50 bits behind a slow hash and a bound on tries.
 const CODE_BYTES: usize = 7;
 const SALT_BYTES: usize = 16;
@@ -78,30 +78,18 @@ pub struct BackupCodes {
     pub made_at: Wall,
     /// Of those that were not used.
     pub hashes: Vec<String>,
-    /// When one was tried and none was right, the oldest first.
-    pub wrong: Vec<Wall>,
+    /// Since the last right one.
+    pub tries: Tries,
 }
 
 impl BackupCodes {
-    /// Whether another may be tried now.
-    pub fn may_try(&self, now: Wall) -> bool {
-        let since = now.0.saturating_sub(TRIES_WITHIN_US);
-        (self.wrong.iter().filter(|at| at.0 > since).count() as u32) < TRIES_MAX
-    }
-
-    pub fn note_try(&mut self, now: Wall) {
-        let since = now.0.saturating_sub(TRIES_WITHIN_US);
-        self.wrong.retain(|at| at.0 > since);
-        self.wrong.push(now);
-    }
-
     /// False: it was used meanwhile.
     pub fn take(&mut self, hash: &str) -> bool {
         let before = self.hashes.len();
         self.hashes.retain(|one| one != hash);
         let is_there = self.hashes.len() < before;
         if is_there {
-            self.wrong.clear();
+            self.tries.clear();
         }
         is_there
     }
@@ -125,10 +113,7 @@ impl BackupCodes {
         for hash in &self.hashes {
             row.text(hash);
         }
-        row.u32(self.wrong.len() as u32);
-        for at in &self.wrong {
-            row.wall(*at);
-        }
+        self.tries.encode(&mut row);
         row.finish()
     }
 
@@ -137,9 +122,7 @@ impl BackupCodes {
         let made_at = row.wall()?;
         let count = row.count(4)?;
         let hashes = (0..count).map(|_| row.text()).collect::<Result<_, _>>()?;
-        let count = row.count(8)?;
-        let wrong = (0..count).map(|_| row.wall()).collect::<Result<_, _>>()?;
-        Ok(BackupCodes { made_at, hashes, wrong })
+        Ok(BackupCodes { made_at, hashes, tries: Tries::decode(&mut row)? })
     }
 }
 
@@ -170,16 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn each_is_good_once_and_wrong_ones_are_bounded_by_the_hour() {
+    fn each_is_good_once_and_a_right_one_ends_the_counting() {
         let mut codes = BackupCodes { hashes: vec!["a".into(), "b".into()], ..BackupCodes::default() };
-        assert!(codes.take("a") && !codes.take("a") && codes.hashes == ["b"]);
-        for second in 0..i64::from(TRIES_MAX) {
-            assert!(codes.may_try(Wall(second)));
-            codes.note_try(Wall(second));
-        }
-        assert!(!codes.may_try(Wall(TRIES_WITHIN_US - 1)) && codes.may_try(Wall(TRIES_WITHIN_US)));
-        codes.note_try(Wall(3 * TRIES_WITHIN_US));
-        assert_eq!(codes.wrong.len(), 1);
-        assert_eq!(BackupCodes::decode(codes.encode()), Ok(codes));
+        codes.tries.note(Wall(5));
+        assert!(!codes.take("c") && !codes.tries.is_empty());
+        assert_eq!(BackupCodes::decode(codes.encode()), Ok(codes.clone()));
+        assert!(codes.take("a") && !codes.take("a") && codes.hashes == ["b"] && codes.tries.is_empty());
     }
 }

@@ -308,7 +308,7 @@ pub(super) fn provide<S: Store>(
 ) -> Result<bool, StoreError> {
     let Recipient::User(user) = to else { return Ok(false) };
     let call = keys::within(&keys::ledger(record.id, to), &[channel as u8]);
-    let addresses = match letters::addresses(desk, user, channel, &call)? {
+    let addresses = match letters::addresses(desk, record, user, channel, &call)? {
         Ok(addresses) => addresses,
         Err(reason) => {
             letters::forget(desk, &call)?;

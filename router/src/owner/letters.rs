@@ -14,7 +14,7 @@ use crate::contacts::{Contacts, MARK_BYTES};
 use crate::ledger::{LedgerRow, Reason};
 use crate::provider::letter::Address;
 use crate::provider::way::{Way, Ways};
-use crate::record::Channel;
+use crate::record::{Channel, Record};
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
 use crate::store::{Space, Store, StoreError};
@@ -180,18 +180,19 @@ pub(super) fn forget_all<S: Store>(
 /// those that came later get it no more. Empty where the outbox keeps it; or why nobody can be asked.
 pub(super) fn addresses<S: Store>(
     desk: &mut Desk<S>,
+    record: &Record,
     user: &str,
     channel: Channel,
     call: &[u8],
 ) -> Result<Result<Vec<Address>, Reason>, StoreError> {
     let ways = desk.config.ways;
-    let (id, _) = keys::ledger_parts(&call[..call.len().saturating_sub(1)])?;
+    let code = otp::of(desk, record)?;
     if !ways.carry(channel) {
         // Nobody is there whom the outbox could tell a code: beside real accounts it would only be taken for a way.
-        let is_lost = ways != Ways::default() && otp::is_code(desk, id)?;
+        let is_lost = ways != Ways::default() && code.is_some();
         return Ok(if is_lost { Err(Reason::NoAddress) } else { Ok(Vec::new()) });
     }
-    let contacts = if let Some(contacts) = otp::contacts(desk, id)? {
+    let contacts = if let Some(contacts) = code.and_then(|code| code.contacts) {
         contacts
     } else {
         let known = Contacts::load(&desk.turn, user);

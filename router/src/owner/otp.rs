@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use uuid::Uuid;
+use wire::message::Priority;
 
 use super::clock::Tick;
 use super::commands;
@@ -15,9 +16,10 @@ use super::words::{Answer, OtpOpened};
 use crate::classify::Recipient;
 use crate::contacts::Contacts;
 use crate::ledger::LedgerRow;
-use crate::otp::backup::BackupCodes;
+use crate::otp::backup::{BackupCodes, TRIES_MAX};
 use crate::otp::{GUESSES_MAX, Guess, Otp, Recent, Seal};
 use crate::presence::Presence;
+use crate::record::Record;
 use crate::store::keys;
 use crate::store::{Space, Store, StoreError};
 
@@ -42,7 +44,7 @@ pub(super) fn open<S: Store>(
             let other = || Answer::Refused("another code was sent under this key".to_owned());
             return Ok(if is_same { Answer::Done } else { other() });
         }
-        desk.unschedule(before.over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
+        unschedule(desk, id, &before);
     }
     let mut recent = Recent::load(&desk.turn, &user, &service)?;
     if recent.newest != id {
@@ -53,19 +55,32 @@ pub(super) fn open<S: Store>(
     let over_at = now.to_steady(expires_at);
     let guesses_left = GUESSES_MAX;
     let otp = Otp { service, user, seal, guesses_left, over_at, expires_at, verified_at: None, contacts };
-    desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
-    desk.schedule(over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
-    desk.must_persist = true;
+    keep(desk, id, &otp);
+    schedule(desk, id, &otp);
     Ok(Answer::Done)
+}
+
+fn keep<S: Store>(desk: &mut Desk<S>, id: Uuid, otp: &Otp) {
+    desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
+    desk.must_persist = true;
+}
+
+/// When it is not told of any more.
+fn schedule<S: Store>(desk: &mut Desk<S>, id: Uuid, otp: &Otp) {
+    desk.schedule(otp.over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
+}
+
+fn unschedule<S: Store>(desk: &mut Desk<S>, id: Uuid, otp: &Otp) {
+    desk.unschedule(otp.over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
 }
 
 /// It is good no more, and what of it has not gone out does not go out.
 fn close<S: Store>(desk: &mut Desk<S>, id: Uuid, now: Tick) -> Result<(), StoreError> {
     let Some(mut otp) = load(desk, id)?.filter(|otp| otp.over_at > now.steady) else { return Ok(()) };
-    desk.unschedule(otp.over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
+    unschedule(desk, id, &otp);
     (otp.over_at, otp.expires_at) = (now.steady, now.wall);
-    desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
-    desk.schedule(otp.over_at + SHOWN_FOR, Due::Otp, id.as_bytes());
+    keep(desk, id, &otp);
+    schedule(desk, id, &otp);
     // One that is still in the journal is dropped when it comes.
     let _how_many = commands::cancel(desk, id, None, Some(0), now)?;
     Ok(())
@@ -88,8 +103,7 @@ pub(super) fn guess<S: Store>(
     }
     let guess = otp.guess(seal, now.steady, now.wall);
     if matches!(guess, Guess::Right | Guess::Wrong { .. }) {
-        desk.turn.put(Space::Otp, id.as_bytes().to_vec(), otp.encode());
-        desk.must_persist = true;
+        keep(desk, id, &otp);
     }
     match guess {
         Guess::Right => {
@@ -114,9 +128,9 @@ pub(super) fn contacts<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<Option<Cont
     Ok(load(desk, id)?.and_then(|otp| otp.contacts))
 }
 
-/// Whether this notification brings a code.
-pub(super) fn is_code<S: Store>(desk: &Desk<S>, id: Uuid) -> Result<bool, StoreError> {
-    Ok(desk.turn.get(Space::Otp, id.as_bytes())?.is_some())
+/// The code that a notification brings. Codes are critical: the others' rows are not looked for.
+pub(super) fn of<S: Store>(desk: &Desk<S>, record: &Record) -> Result<Option<Otp>, StoreError> {
+    if record.request.priority == Priority::Critical { load(desk, record.id) } else { Ok(None) }
 }
 
 /// No channel is left: people are told, unless the code was verified or its time is over.
@@ -143,8 +157,8 @@ pub(super) fn put_backup_codes<S: Store>(
     hashes: &[String],
     now: Tick,
 ) -> Result<Answer, StoreError> {
-    let wrong = BackupCodes::load(&desk.turn, user)?.unwrap_or_default().wrong;
-    let codes = BackupCodes { made_at: now.wall, hashes: hashes.to_vec(), wrong };
+    let tries = BackupCodes::load(&desk.turn, user)?.unwrap_or_default().tries;
+    let codes = BackupCodes { made_at: now.wall, hashes: hashes.to_vec(), tries };
     codes.keep(&mut desk.turn, user);
     desk.must_persist = true;
     Ok(Answer::Done)
@@ -157,10 +171,10 @@ pub(super) fn try_backup_code<S: Store>(
     now: Tick,
 ) -> Result<Answer, StoreError> {
     let Some(mut codes) = BackupCodes::load(&desk.turn, user)? else { return Ok(Answer::NotFound) };
-    if !codes.may_try(now.steady) {
+    if !codes.tries.has_room(TRIES_MAX, now.steady) {
         return Ok(Answer::Guessed(Guess::Spent));
     }
-    codes.note_try(now.steady);
+    codes.tries.note(now.steady);
     codes.keep(&mut desk.turn, user);
     desk.must_persist = true;
     Ok(Answer::BackupCodes(codes.hashes))

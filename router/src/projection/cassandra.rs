@@ -41,8 +41,7 @@ mod writes;
 pub struct Cassandra {
     session: Session,
     statements: Statements,
-    /// There was not one row when it was connected to.
-    is_empty: bool,
+    keyspace: String,
 }
 
 impl std::fmt::Debug for Cassandra {
@@ -91,9 +90,8 @@ async fn connect(config: &CassandraConfig) -> Result<Cassandra, ConnectError> {
     let session = builder.build().await.map_err(|error| refused(&error))?;
     make_keyspace(&session, config).await?;
     make_tables(&session, &config.keyspace).await?;
-    let is_empty = is_empty(&session, &config.keyspace).await;
     let statements = Statements::prepare(&session, &config.keyspace).await.map_err(unanswered)?;
-    Ok(Cassandra { session, statements, is_empty })
+    Ok(Cassandra { session, statements, keyspace: config.keyspace.clone() })
 }
 
 /// A wrong password is told from a cluster that is not there.
@@ -229,8 +227,8 @@ impl Cluster for Cassandra {
         reads::subscriptions(self, user).await
     }
 
-    fn is_empty(&self) -> bool {
-        self.is_empty
+    async fn is_empty(&self) -> bool {
+        is_empty(&self.session, &self.keyspace).await
     }
 
     fn nodes(&self) -> (usize, usize) {

@@ -62,8 +62,8 @@ pub trait Cluster: Send + Sync {
     /// Topics, each with the stamp that its subscription began behind.
     async fn subscriptions(&self, user: &str) -> Result<Vec<(String, Wall)>, Away>;
 
-    /// Whether it had not one row when it was connected to.
-    fn is_empty(&self) -> bool;
+    /// Whether there is not one row. What cannot be read may hold some.
+    async fn is_empty(&self) -> bool;
 
     /// Nodes that the driver is connected to, and all that it knows.
     fn nodes(&self) -> (usize, usize);

@@ -10,6 +10,7 @@ use super::letter::Carrier;
 use super::ses::Ses;
 use super::smtp::Smtp;
 use super::twilio;
+use super::way::Way;
 use super::webpush::WebPush;
 use crate::config::ProviderConfig;
 
@@ -28,7 +29,7 @@ pub struct Carriers {
 
 impl std::fmt::Debug for Carriers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.all().map(|carrier| carrier.name())).finish()
+        f.debug_list().entries(self.all().map(|(_, carrier)| carrier.name())).finish()
     }
 }
 
@@ -48,9 +49,17 @@ impl Carriers {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<dyn Carrier>> {
-        let all = [&self.fcm, &self.apns, &self.webpush, &self.email, &self.sms, &self.voice];
-        all.into_iter().flatten()
+    /// Each with the way that it carries.
+    pub fn all(&self) -> impl Iterator<Item = (Way, &Arc<dyn Carrier>)> {
+        let all = [
+            (Way::Fcm, &self.fcm),
+            (Way::Apns, &self.apns),
+            (Way::WebPush, &self.webpush),
+            (Way::Email, &self.email),
+            (Way::Sms, &self.sms),
+            (Way::Voice, &self.voice),
+        ];
+        all.into_iter().filter_map(|(way, carrier)| Some((way, carrier.as_ref()?)))
     }
 }
 

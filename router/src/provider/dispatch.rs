@@ -431,19 +431,12 @@ fn words(answer: &Answer) -> String {
 
 /// An account for each carrier that the settings name.
 pub fn accounts(carriers: &Carriers) -> Vec<Account> {
-    let Carriers { fcm, apns, webpush, email, sms, voice } = carriers;
-    let ways = [
-        (Way::Fcm, fcm),
-        (Way::Apns, apns),
-        (Way::WebPush, webpush),
-        (Way::Email, email),
-        (Way::Sms, sms),
-        (Way::Voice, voice),
-    ];
-    let account = |(way, carrier): (Way, &Option<Arc<dyn Carrier>>)| {
-        Some(Account { way, carrier: Arc::clone(carrier.as_ref()?), budget: budget(way) })
+    let account = |(way, carrier): (Way, &Arc<dyn Carrier>)| Account {
+        way,
+        carrier: Arc::clone(carrier),
+        budget: budget(way),
     };
-    ways.into_iter().filter_map(account).collect()
+    carriers.all().map(account).collect()
 }
 
 /// What providers allow a new account, or what is polite.
@@ -487,6 +480,23 @@ mod tests {
         Account { way: Way::Sms, carrier: Arc::new(Named(name)), budget: budget(Way::Sms) }
     }
 
+    struct Started {
+        dispatch: Dispatch,
+        answers: mpsc::Receiver<Input>,
+        clock: Clock,
+        watch: Watch,
+    }
+
+    /// One account for SMS. Called inside a runtime.
+    fn started(name: &'static str) -> Started {
+        let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(std::iter::empty())));
+        let (inputs, answers) = mpsc::channel(8);
+        let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
+        let watch = Watch::new(clock);
+        let dispatch = Dispatch::start(vec![account(name)], rules, &inputs, (clock, &watch), &metrics);
+        Started { dispatch, answers, clock, watch }
+    }
+
     fn call(to: &[Address]) -> ProviderCall {
         ProviderCall {
             delivery: DeliveryKey { id: Uuid::nil(), channel: Channel::Sms, user: "ann".to_owned() },
@@ -524,11 +534,7 @@ mod tests {
     fn what_is_over_on_the_clock_that_nobody_sets_is_not_sent_and_does_not_come_back_at_once() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
-            let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(std::iter::empty())));
-            let (inputs, mut answers) = mpsc::channel(8);
-            let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
-            let watch = Watch::new(clock);
-            let dispatch = Dispatch::start(vec![account("one")], rules, &inputs, (clock, &watch), &metrics);
+            let Started { dispatch, mut answers, clock, .. } = started("one");
             let phone = [Address::Phone("+4930123456".to_owned())];
             // Its date is long past: somebody set the clock.
             let call_until =
@@ -544,11 +550,7 @@ mod tests {
     fn what_passes_a_cap_is_not_sent_and_somebody_is_told() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
-            let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(std::iter::empty())));
-            let (inputs, mut answers) = mpsc::channel(8);
-            let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
-            let watch = Watch::new(clock);
-            let dispatch = Dispatch::start(vec![account("one")], rules, &inputs, (clock, &watch), &metrics);
+            let Started { dispatch, mut answers, watch, .. } = started("one");
             dispatch.cap(caps::Rules { per_number: Some(1), ..caps::Rules::default() });
             let phone = [Address::Phone("+4930123456".to_owned())];
             assert!(dispatch.take(call(&phone)).is_empty());
@@ -570,11 +572,7 @@ mod tests {
     fn what_a_reload_brings_carries_from_then_on_and_a_way_without_an_account_says_so_at_once() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
-            let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(std::iter::empty())));
-            let (inputs, mut answers) = mpsc::channel(8);
-            let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
-            let watch = Watch::new(clock);
-            let dispatch = Dispatch::start(vec![account("old")], rules, &inputs, (clock, &watch), &metrics);
+            let Started { dispatch, mut answers, .. } = started("old");
             let phone = Address::Phone("+4930123456".to_owned());
             assert!(dispatch.take(call(std::slice::from_ref(&phone))).is_empty());
             assert_eq!(said(&mut answers).await, [taken("old")]);

@@ -14,6 +14,7 @@ use crate::provider::classify::{Meaning, Speaker, meaning};
 use crate::provider::delivery;
 use crate::provider::letter::{Address, Class};
 use crate::provider::twilio::DELIVERY_PARAMETER;
+use crate::same::same;
 
 /// Parameters of one callback.
 const PARAMETERS_MAX: usize = 100;
@@ -121,11 +122,6 @@ fn spellings(callback: &Url) -> [String; 2] {
     let (scheme, path) = (callback.scheme(), callback.path());
     let port = callback.port_or_known_default().unwrap_or_default();
     [format!("{scheme}://{host}{path}"), format!("{scheme}://{host}:{port}{path}")]
-}
-
-/// Takes the same time wherever they differ.
-fn same(one: &[u8], two: &[u8]) -> bool {
-    one.len() == two.len() && one.iter().zip(two).fold(0, |differs, (one, two)| differs | (one ^ two)) == 0
 }
 
 fn form(body: &[u8]) -> Result<Vec<(String, String)>, Disbelief> {
