@@ -93,6 +93,7 @@ async fn read(reader: &mut KafkaReader, count: usize) -> Vec<Entry> {
     let mut entries = Vec::new();
     while entries.len() < count {
         let more = tokio::time::timeout(PATIENCE, reader.read(100)).await;
+        assert_eq!(reader.round(), 0, "the loop of a router alone takes no entry of another round");
         entries.extend(more.unwrap_or_else(|_| panic!("{} of {count}", entries.len())).expect("it reads"));
     }
     assert_eq!(entries.len(), count);
