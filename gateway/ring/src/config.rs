@@ -88,13 +88,18 @@ pub struct Table {
     pub nofile: u64,
     /// Connections that were wanted; above `capacity` the limits did not allow them.
     pub wanted: u32,
+    /// Places in the smallest completion queue: fewer than asked for where memory is scarce. Speed alone hangs on it.
+    pub completions: u32,
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Table { rings, slots_per_ring, capacity, live, nofile, wanted } = self;
+        let Table { rings, slots_per_ring, capacity, live, nofile, wanted, completions } = self;
         write!(f, "{rings} rings × {slots_per_ring} slots = {capacity} connections")?;
-        write!(f, " ({wanted} wanted, {live} live, file-descriptor limit {nofile})")
+        write!(
+            f,
+            " ({wanted} wanted, {live} live, file-descriptor limit {nofile}, completion queues of {completions})"
+        )
     }
 }
 
@@ -114,8 +119,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn table(&self, live: u32) -> Table {
-        let Plan { rings, slots_per_ring, nofile, wanted, .. } = *self;
-        Table { rings, slots_per_ring, capacity: rings * slots_per_ring, live, nofile, wanted }
+        let Plan { rings, slots_per_ring, nofile, wanted, completions, .. } = *self;
+        Table { rings, slots_per_ring, capacity: rings * slots_per_ring, live, nofile, wanted, completions }
     }
 }
 
@@ -162,13 +167,17 @@ impl RingConfig {
         let each = memlock.map_or(u64::MAX, |bytes| {
             (bytes / 2 / sharers).saturating_sub(EXECUTOR_LOCKED_BYTES) / u64::from(rings)
         });
-        let least = COMPLETIONS_LEAST.max(self.submissions * 2);
         let mut completions = self.completions;
-        while self.ring_bytes(completions) > each && completions / 2 >= least {
+        while self.ring_bytes(completions) > each && completions / 2 >= self.completions_least() {
             completions /= 2;
         }
         let locked = sharers * (EXECUTOR_LOCKED_BYTES + u64::from(rings) * self.ring_bytes(completions));
         Plan { rings, slots_per_ring: slots, completions, nofile, memlock, locked, wanted }
+    }
+
+    /// The smallest completion queue that a ring is given, unless a smaller one is asked for.
+    pub(crate) fn completions_least(&self) -> u32 {
+        COMPLETIONS_LEAST.max(self.submissions * 2)
     }
 
     /// What the kernel counts as locked for one ring.

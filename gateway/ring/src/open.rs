@@ -151,20 +151,25 @@ pub fn executor(core: Option<usize>, name: &str) -> LocalExecutorBuilder {
         .ring_depth(GLOMMIO_RING_DEPTH)
 }
 
-/// Opens ring `number` of the plan, with its sparse file table and its bell, which does not ring yet.
+/// Opens ring `number` of the plan, with its sparse file table and its bell, which does not ring yet. Its completion queue is
+/// halved where there is no memory for it: Linux wants a queue in one piece or, at a second try, page by page out of one group
+/// of free pages, and has neither on a host whose memory is in pieces though most of it is free (liburing's issue 1614).
 pub(crate) fn open_ring(
     config: &RingConfig,
     plan: &Plan,
     number: u32,
     bell: i32,
 ) -> Result<IoUring, OpenError> {
-    let io = IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_taskrun_flag()
-        .setup_submit_all()
-        .setup_cqsize(plan.completions)
-        .build(config.submissions)
+    let build = |completions| {
+        IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(completions)
+            .build(config.submissions)
+    };
+    let io = largest(plan.completions, config.completions_least(), build)
         .map_err(|source| refusal(source, plan, number, "set up an io_uring"))?;
     if number == 0 {
         check_features(&io, plan)?;
@@ -177,6 +182,19 @@ pub(crate) fn open_ring(
         .register_eventfd(bell)
         .map_err(|source| refusal(source, plan, number, "register a ring's eventfd"))?;
     Ok(io)
+}
+
+/// What `build` makes of the largest of `most`, its half, and so on down to `least`, for which there is memory.
+fn largest<T>(most: u32, least: u32, build: impl Fn(u32) -> io::Result<T>) -> io::Result<T> {
+    let mut completions = most;
+    loop {
+        match build(completions) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && completions / 2 >= least => {
+                completions /= 2
+            }
+            built => return built,
+        }
+    }
 }
 
 fn refusal(source: io::Error, plan: &Plan, number: u32, what: &'static str) -> OpenError {
@@ -246,5 +264,21 @@ mod tests {
         plan.memlock = Some(1 << 20);
         let locked = said_of(&plan, libc::ENOMEM, 1);
         assert!(locked.contains("RLIMIT_MEMLOCK is 1024 KiB") && locked.contains("ulimit -l"), "{locked}");
+    }
+
+    #[test]
+    fn a_queue_for_which_there_is_no_memory_is_halved_and_no_other_refusal_is_tried_again() {
+        let build = |fits: u32, errno| {
+            move |completions: u32| {
+                if completions <= fits { Ok(completions) } else { Err(io::Error::from_raw_os_error(errno)) }
+            }
+        };
+        assert_eq!(largest(8_192, 1_024, build(8_192, libc::ENOMEM)).ok(), Some(8_192));
+        assert_eq!(largest(8_192, 1_024, build(3_000, libc::ENOMEM)).ok(), Some(2_048));
+        assert_eq!(largest(512, 1_024, build(512, libc::ENOMEM)).ok(), Some(512), "as asked for");
+        let refused =
+            |fits, errno| largest(8_192, 1_024, build(fits, errno)).err().and_then(|e| e.raw_os_error());
+        assert_eq!(refused(1_023, libc::ENOMEM), Some(libc::ENOMEM));
+        assert_eq!(refused(4_096, libc::EMFILE), Some(libc::EMFILE));
     }
 }

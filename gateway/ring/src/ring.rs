@@ -80,6 +80,11 @@ impl Ring {
         }
     }
 
+    /// Places in its completion queue.
+    pub(crate) fn completions(&self) -> u32 {
+        self.io.params().cq_entries()
+    }
+
     pub(crate) fn conn(&mut self, index: u32) -> Conn {
         Conn::new(self.base + index, self.slots.at(index).generation)
     }

@@ -89,7 +89,9 @@ impl Rings {
     }
 
     pub fn table(&self) -> Table {
-        self.plan.table(self.rings.iter().map(|ring| ring.slots.live()).sum())
+        let live = self.rings.iter().map(|ring| ring.slots.live()).sum();
+        let completions = self.rings.iter().map(Ring::completions).min();
+        Table { completions: completions.unwrap_or_default(), ..self.plan.table(live) }
     }
 
     pub fn stats(&self) -> RingStats {
