@@ -1,5 +1,8 @@
 //! Imports go one way: `wire ← ops ← gateway, router, loadtest, tuning`; `gateway/ring ← gateway, loadtest`.
 
+use std::collections::BTreeSet;
+use std::process::Command;
+
 use toml::Table;
 
 use crate::source;
@@ -107,5 +110,31 @@ fn versions_are_declared_once_at_the_root() {
                 );
             }
         }
+    }
+}
+
+/// Every package that these build, with its features.
+fn built(selection: &[&str]) -> BTreeSet<String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.args(["tree", "--locked", "--prefix", "none", "--format", "{p} {f}"]).args(selection);
+    let done = command.current_dir(tests::paths::root()).output().expect("cargo runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+/// Or `cargo run --release` behind `tests/run`, and the other way round, would build the router once more.
+#[test]
+fn every_selection_builds_the_same_features() {
+    let all = built(&["--workspace", "--edges", "normal,build,dev"]);
+    for selection in [["--package", "gateway"].as_slice(), &["--workspace"]] {
+        let part = built(&[selection, &["--edges", "normal,build"]].concat());
+        assert!(part.len() > 100, "{selection:?}: {}", part.len());
+        let missing: Vec<&String> = part.difference(&all).collect();
+        assert!(
+            missing.is_empty(),
+            "{selection:?} builds these with fewer features: see wire/ops/Cargo.toml {missing:#?}"
+        );
     }
 }
