@@ -187,6 +187,8 @@ impl KafkaConfig {
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", "tocsin-router")
             .set("socket.nagle.disable", "true")
+            // A broker that hangs costs its partitions this much; librdkafka's own bound is a minute.
+            .set("socket.timeout.ms", "10000")
             // librdkafka's own bound is ten seconds: so long would an outage be longer than it is.
             .set("reconnect.backoff.max.ms", "1000");
         client
