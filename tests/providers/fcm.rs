@@ -20,7 +20,7 @@ struct Fcm {
 }
 
 /// A service account's key, made by openssl.
-struct Key {
+pub(crate) struct Key {
     pem: String,
     /// As ring takes it: RSAPublicKey in DER.
     public: Vec<u8>,
@@ -40,15 +40,20 @@ fn key(simulators: &Simulators) -> Key {
     Key { pem, public }
 }
 
-fn start() -> Fcm {
-    let simulators = Simulators::start();
-    let key = key(&simulators);
+/// The file of a service account of the simulated project, and its key.
+pub(crate) fn account(simulators: &Simulators) -> (String, Key) {
+    let key = key(simulators);
     let credentials = json!({
         "type": "service_account", "project_id": simulators.of("fcm", "project"), "private_key_id": "key-1",
         "private_key": key.pem, "client_email": "tocsin@simulated-project.iam.gserviceaccount.com",
         "token_uri": simulators.of("google", "token_uri"),
     });
-    let credentials = simulators.file("account.json", &credentials.to_string());
+    (simulators.file("account.json", &credentials.to_string()), key)
+}
+
+fn start() -> Fcm {
+    let simulators = Simulators::start();
+    let (credentials, key) = account(&simulators);
     let endpoint = simulators.of("fcm", "url");
     let carriers = carriers(&format!("[fcm]\ncredentials = \"{credentials}\"\nendpoint = \"{endpoint}\"\n"));
     Fcm { simulators, carrier: carriers.fcm.expect("FCM"), key }
@@ -172,7 +177,7 @@ fn a_connection_that_goes_away_is_replaced() {
     let fcm = start();
     taken(send(&*fcm.carrier, &push()));
     fcm.simulators.faults(&json!({ "fcm": { "times": 2, "do": "goaway" } }));
-    taken(send(&*fcm.carrier, &push()));
+    sent_in_the_end(&fcm);
     fcm.simulators.faults(&json!({ "fcm": { "do": "goaway" } }));
     // The connection that there is drains meanwhile, and may take some more.
     let answer = tests::until("it has drained", || match send(&*fcm.carrier, &push()) {
@@ -180,6 +185,15 @@ fn a_connection_that_goes_away_is_replaced() {
         answer => Some(answer),
     });
     refused(answer, Class::Fault, "connect");
+}
+
+/// The old connection may close under a push before its GOAWAY is read: then nobody knows, and it is sent once more.
+fn sent_in_the_end(fcm: &Fcm) {
+    tests::until("it is taken", || match send(&*fcm.carrier, &push()) {
+        Answer::Taken { .. } => Some(()),
+        Answer::Refused(refusal) if refusal.class == Class::Fault && refusal.code == "no answer" => None,
+        answer => panic!("{answer:?}"),
+    });
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The router's carriers against the simulated providers of `loadtest providers`, each in its own process: what goes out, what is
-//! known after each fault, and that nothing secret shows. The carriers are linked from the router's library.
+//! known after each fault, and that nothing secret shows. The carriers are linked from the router's library; `codes` and
+//! `outages` have whole systems.
 #![forbid(unsafe_code)]
 
 mod apns;
 mod callbacks;
+mod codes;
 mod fcm;
 mod foreign;
+mod house;
+mod outages;
 mod ses;
 mod smtp;
 mod support;

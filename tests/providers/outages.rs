@@ -1,0 +1,94 @@
+//! A provider that fails in its own way is nobody else's business, and what waited for it goes out without a hand.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::deadline::Stopwatch;
+use tests::until;
+
+use crate::house::House;
+
+/// For what waits for nobody; it takes milliseconds, and the machine may be busy.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// Longer than that.
+const SLOW_MS: u64 = 10_000;
+
+fn by(channel: &str, user: &str) -> Value {
+    json!({ "to": { "user": user }, "title": "Disk almost full", "channels": [channel] })
+}
+
+#[test]
+fn a_slow_provider_keeps_nobody_else_waiting() {
+    const USERS: u32 = 30;
+    let house = House::start(|setup| setup);
+    house.simulators.faults(&json!({ "twilio": { "do": { "slow_ms": SLOW_MS } } }));
+    let users: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
+    for (number, user) in (0..).zip(&users) {
+        house.knows(user, number);
+    }
+    for user in &users {
+        house.tocsin.api().accepted(&by("sms", user));
+    }
+    let watch = Stopwatch::start();
+    for user in &users {
+        house.tocsin.api().accepted(&by("email", user));
+        house.tocsin.api().accepted(&by("push", user));
+    }
+    for provider in ["smtp", "fcm"] {
+        until("all have it", || (house.simulators.received(provider).len() == USERS as usize).then_some(()));
+    }
+    assert!(watch.elapsed() < AT_ONCE, "{:?}", watch.elapsed());
+    assert!(house.account("sms")["under_way"].as_u64() > Some(0), "it hangs meanwhile");
+}
+
+#[test]
+fn each_fault_costs_its_own_channel_alone_and_the_timeline_tells_of_it() {
+    let house = House::start(|setup| setup.set("otp.breaker_errors", 1_000));
+    for (number, (fault, told)) in (0_u32..).zip([
+        (json!("refuse"), "connect"),
+        (json!("html502"), "502"),
+        (json!({ "status": { "status": 500 } }), "500"),
+        (json!({ "throttle": { "retry_after": "60" } }), "20429"),
+        (json!({ "throttle": { "retry_after": null } }), "20429"),
+        (json!({ "error": "20003" }), "20003"),
+        (json!("redirect"), "307"),
+        (json!("reset"), "may have it"),
+        (json!("half"), "taken"),
+    ]) {
+        house.simulators.faults(&json!({ "twilio": { "do": fault } }));
+        let user = format!("user-{number}");
+        let contacts = house.knows(&user, number);
+        let sms = house.tocsin.api().accepted(&by("sms", &user));
+        let watch = Stopwatch::start();
+        house.tocsin.api().accepted(&by("email", &user));
+        until("the mail is there", || house.letters("smtp", &contacts.email).pop());
+        assert!(watch.elapsed() < AT_ONCE, "{fault}: {:?}", watch.elapsed());
+        let told_of = || house.delivery(&sms, "sms")["timeline"].to_string();
+        tests::until_within(Duration::from_secs(30), &format!("{fault} is told of as {told}"), || {
+            told_of().contains(told).then_some(())
+        });
+        assert!(!told_of().contains(&contacts.phone), "no number in a timeline: {}", told_of());
+        // The connection that refused may be one of the next round's.
+        house.simulators.calm();
+    }
+}
+
+#[test]
+fn what_waited_goes_out_by_itself_and_once() {
+    let house = House::start(|setup| setup);
+    let rule = |error: &str| json!({ "times": 1, "do": { "throttle": { "retry_after": "1" } }, "to": error });
+    house.simulators.faults(&json!({ "twilio": rule("0001"), "fcm": rule("ada") }));
+    let ada = house.knows("ada", 1);
+    let ids = ["sms", "push"].map(|channel| (channel, house.tocsin.api().accepted(&by(channel, "ada"))));
+    for (channel, id) in ids {
+        let delivery = until("it is through", || {
+            let is_through = |one: &Value| one["state"] == "delivered" || one["state"] == "handed_over";
+            Some(house.delivery(&id, channel)).filter(is_through)
+        });
+        assert_eq!(delivery["attempts"], 2, "{delivery:#}");
+    }
+    for (provider, to) in [("twilio", &ada.phone), ("fcm", &ada.token)] {
+        let taken = house.letters(provider, to).iter().filter(|letter| letter["taken"] == true).count();
+        assert_eq!(taken, 1, "{provider}");
+    }
+}
