@@ -25,6 +25,8 @@ pub mod tries;
 const VERSION: u8 = 1;
 /// The kind of row behind a user's key in [`Space::People`]; the service's name follows it. Persistent.
 const KIND: u8 = b'o';
+/// Of the notification that brings a code.
+pub const CATEGORY: &str = "otp";
 /// Digits of a code that is drawn here.
 const DIGITS: usize = 6;
 /// Wrong guesses that one code bears.

@@ -29,8 +29,7 @@ use crate::ingest::fields::Object;
 use crate::ingest::http::idempotency_key;
 use crate::ingest::validate;
 use crate::limits::{BODY_WITHIN, OTP_REQUEST_BYTES_MAX};
-use crate::otp::backup;
-use crate::otp::{Guess, Otp, Rules, SealKey};
+use crate::otp::{self, Guess, Otp, Rules, SealKey, backup};
 use crate::owner::view::{DeliveryView, Timeline};
 use crate::owner::{Answer, Command, OtpOpened};
 use crate::record::{Channel, Request, Target};
@@ -148,7 +147,7 @@ fn notification(rules: &Rules, user: String, code: &str, ttl_s: u32) -> Request 
     Request {
         to: Target::User(user),
         priority: Priority::Critical,
-        category: Some("otp".to_owned()),
+        category: Some(otp::CATEGORY.to_owned()),
         title: Some("Your code".to_owned()),
         body: Some(format!("{code} is your code. It is good for {minutes} {unit}.")),
         data: None,

@@ -5,6 +5,7 @@
 use super::letter::{Address, Letter};
 use super::segments;
 use crate::limits::{CARRIER_DETAIL_CHARS, SMS_SEGMENTS_MAX, VOICE_CHARS_MAX};
+use crate::otp;
 
 /// Without control characters but line breaks, on as few lines as it has.
 pub fn plain(text: &str) -> String {
@@ -39,10 +40,22 @@ pub fn sms(letter: &Letter) -> Option<String> {
     text(letter).map(|text| segments::cut(&text, SMS_SEGMENTS_MAX))
 }
 
-/// What is read out, twice, as TwiML.
+/// What is read out, twice, as TwiML. A one-use code is spelled: nobody types in three hundred thousand and some.
 pub fn twiml(letter: &Letter) -> Option<String> {
-    let text: String = text(letter)?.chars().take(VOICE_CHARS_MAX).collect();
+    let text = text(letter)?;
+    let text = if letter.category.as_deref() == Some(otp::CATEGORY) { spelled(&text) } else { text };
+    let text: String = text.chars().take(VOICE_CHARS_MAX).collect();
     Some(format!("<Response><Pause length=\"1\"/><Say loop=\"2\">{}</Say></Response>", xml(&text)))
+}
+
+/// With a pause behind each character of every longer word that has a digit.
+fn spelled(text: &str) -> String {
+    let is_code = |word: &str| word.len() > 2 && word.bytes().any(|byte| byte.is_ascii_digit());
+    let spell = |word: &str| word.chars().map(|c| format!("{c}, ")).collect::<String>();
+    let words = text.split_inclusive(char::is_whitespace);
+    words
+        .map(|word| if is_code(word.trim_end()) { spell(word.trim_end()) } else { word.to_owned() })
+        .collect()
 }
 
 fn xml(text: &str) -> String {
@@ -129,6 +142,18 @@ pub(crate) mod tests {
         let twiml = twiml(&saying("a", "</Say><Dial>+1</Dial>&\"'")).unwrap();
         assert!(twiml.contains("&lt;/Say&gt;&lt;Dial&gt;+1&lt;/Dial&gt;&amp;&quot;&apos;"), "{twiml}");
         assert_eq!(twiml.matches("<Say").count(), 1);
+    }
+
+    #[test]
+    fn a_code_is_read_out_one_by_one() {
+        let mut letter = saying("Your code", "A7K9 is your code. It is good for 5 minutes.");
+        assert!(twiml(&letter).unwrap().contains("A7K9 is"), "not a code of ours");
+        letter.category = Some(otp::CATEGORY.to_owned());
+        let twiml = twiml(&letter).unwrap();
+        assert!(
+            twiml.contains(">Your code\nA, 7, K, 9, is your code. It is good for 5 minutes.<"),
+            "{twiml}"
+        );
     }
 
     #[test]
