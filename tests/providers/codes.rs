@@ -77,7 +77,7 @@ fn one_code_climbs_all_rungs_until_it_is_verified_and_shows_nowhere() {
     let wrong = if sent[0] == "000000" { "000001" } else { "000000" };
     assert_eq!(verify(wrong).expect(200).json(), json!({ "verified": false, "left": 4 }));
     assert_eq!(verify(&sent[0]).expect(200).json(), json!({ "verified": true }));
-    verify(&sent[0]).expect(409);
+    verify(&sent[0]).expect(410);
     assert_eq!(shown(&house, &id)["state"], "verified");
 
     let pages =

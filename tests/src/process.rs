@@ -63,10 +63,16 @@ pub(crate) fn spawn_guarded(command: Command) -> std::io::Result<Child> {
     child.recv().expect("the spawner answers")
 }
 
-/// `program` under `setpriv`, which sets the parent-death signal and becomes it (same pid).
+/// `program` under `setpriv`, which sets the parent-death signal and becomes it (same pid). What cargo tells this test of its
+/// package is not for it: another cargo would build `ring` anew, which looks at it, and all that stands on that.
 pub(crate) fn guarded(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|of| name.to_string_lossy().starts_with(of)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

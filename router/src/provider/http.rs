@@ -125,15 +125,13 @@ where
                 Err(error) => error,
             };
             tries += 1;
-            if error.is_connect() {
-                return Err(Lost::Before(reason(&error)));
+            // Also a connection that says goodbye while it is being made.
+            let refused = was_refused(&error, self.version);
+            if refused && tries < CARRIER_REFUSED_TRIES {
+                continue;
             }
-            if !was_refused(&error, self.version) {
-                return Err(Lost::After(reason(&error)));
-            }
-            if tries == CARRIER_REFUSED_TRIES {
-                return Err(Lost::Before(reason(&error)));
-            }
+            let nobody_acted = refused || error.is_connect();
+            return Err(if nobody_acted { Lost::Before } else { Lost::After }(reason(&error)));
         }
     }
 }
