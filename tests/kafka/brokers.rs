@@ -40,7 +40,6 @@ fn system(nodes: &[Kafka]) -> Tocsin {
 }
 
 #[test]
-#[ignore = "a hung broker costs 61 s, one more than is promised: tests/campaign brokers3"]
 fn one_broker_of_three_is_killed_and_another_hangs() {
     let mut nodes = Kafka::start_nodes(3, &[]);
     let tocsin = system(&nodes);
