@@ -115,6 +115,10 @@ pub const PROVIDER_CALLS_AT_ONCE_MAX: usize = 64;
 pub const PROVIDER_QUEUE_MAX: usize = 1_024;
 /// Letters that wait for one account; what finds no room is tried again later.
 pub const LANE_WAITING_MAX: usize = 4_096;
+/// Letters a second of one account: `[provider.*] per_s`.
+pub const LANE_PER_S_MAX: u32 = 100_000;
+/// Letters that one account is asked to take at once.
+pub const LANE_AT_ONCE_MAX: usize = 4_096;
 /// Phone numbers whose last hour of messages is remembered.
 pub const CAPPED_NUMBERS_MAX: usize = 100_000;
 /// How often what the owner wrote is forced to the disk, and the journal told. The store takes no batch meanwhile, so

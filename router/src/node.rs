@@ -214,7 +214,7 @@ fn dispatch(
     (clock, watch): (Clock, &Watch),
     metrics: &Arc<Metrics>,
 ) -> Arc<Dispatch> {
-    accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock)));
+    accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock), &config.providers.budgets));
     let dispatch = Dispatch::start(accounts, config.otp.breaker, inputs, (clock, watch), metrics);
     dispatch.cap(config.providers.caps());
     Arc::new(dispatch)

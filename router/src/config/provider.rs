@@ -4,14 +4,19 @@
 //! a secret is held. Every file that a section names is read here, once, at a start or a reload; keys are tried, so that
 //! `--check-config` finds one that cannot sign.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 use url::{Host, Url};
 
 use super::ConfigError;
+use super::file::within;
 use super::service::secret_from_file;
+use crate::limits::LANE_PER_S_MAX;
 use crate::provider::caps;
+use crate::provider::lane::Budget;
+use crate::provider::way::Way;
 
 mod apns;
 mod fcm;
@@ -64,6 +69,8 @@ pub struct ProviderConfig {
     pub ses: Option<SesConfig>,
     pub smtp: Option<SmtpConfig>,
     pub twilio: Option<TwilioConfig>,
+    /// What accounts may be asked, where the settings say it.
+    pub budgets: BTreeMap<Way, Budget>,
 }
 
 impl ProviderConfig {
@@ -112,7 +119,28 @@ impl ProviderSection {
             ses: self.ses.as_ref().map(ses::SesSection::checked).transpose()?,
             smtp: self.smtp.as_ref().map(smtp::SmtpSection::checked).transpose()?,
             twilio: self.twilio.as_ref().map(twilio::TwilioSection::checked).transpose()?,
+            budgets: self.budgets()?,
         })
+    }
+
+    fn budgets(&self) -> Result<BTreeMap<Way, Budget>, ConfigError> {
+        let twilio = self.twilio.as_ref();
+        let said = [
+            (Way::Fcm, "fcm", "per_s", self.fcm.as_ref().and_then(|of| of.per_s)),
+            (Way::Apns, "apns", "per_s", self.apns.as_ref().and_then(|of| of.per_s)),
+            (Way::WebPush, "webpush", "per_s", self.webpush.as_ref().and_then(|of| of.per_s)),
+            (Way::Email, "ses", "per_s", self.ses.as_ref().and_then(|of| of.per_s)),
+            (Way::Email, "smtp", "per_s", self.smtp.as_ref().and_then(|of| of.per_s)),
+            (Way::Sms, "twilio", "per_s", twilio.and_then(|of| of.per_s)),
+            (Way::Voice, "twilio", "calls_per_s", twilio.and_then(|of| of.calls_per_s)),
+        ];
+        let mut budgets = BTreeMap::new();
+        for (way, section, key, per_s) in said {
+            let Some(per_s) = per_s else { continue };
+            within(&format!("provider.{section}"), key, per_s.into(), 1, LANE_PER_S_MAX.into())?;
+            budgets.insert(way, Budget::of(way, per_s));
+        }
+        Ok(budgets)
     }
 }
 
@@ -253,6 +281,21 @@ mod tests {
         }
         assert!(!endpoint("https://u:hush@a.example").unwrap_err().contains("hush"));
         assert_eq!(endpoint("https://a.example:444").unwrap().at("/x"), "https://a.example:444/x");
+    }
+
+    #[test]
+    fn a_budget_is_what_the_account_may_be_asked() {
+        let checked = |per_s: &str| {
+            let text = format!("[smtp]\nurl = \"smtps://a.example\"\nfrom = \"a@b.example\"\n{per_s}");
+            let section: ProviderSection = toml::from_str(&text).unwrap();
+            section.checked().map(|config| config.budgets.get(&Way::Email).copied())
+        };
+        assert_eq!(checked("").unwrap(), None);
+        assert_eq!(checked("per_s = 500").unwrap(), Some(Budget::of(Way::Email, 500)));
+        for wrong in ["per_s = 0", "per_s = 100001"] {
+            let why = checked(wrong).unwrap_err().to_string();
+            assert!(why.starts_with("[provider.smtp] per_s: "), "{why}");
+        }
     }
 
     #[test]

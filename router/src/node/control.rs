@@ -35,7 +35,10 @@ impl Control {
             app.access.change(config);
             let _inside = self.runtime.enter();
             app.dispatch.cap(config.providers.caps());
-            app.dispatch.change(dispatch::accounts(&Carriers::new(&config.providers, app.clock)));
+            app.dispatch.change(dispatch::accounts(
+                &Carriers::new(&config.providers, app.clock),
+                &config.providers.budgets,
+            ));
             // Gone only with the owner, and then nothing is limited any more.
             let _owner_gone = inputs.blocking_send(Input::Limits(owner_limits(config)));
         }

@@ -186,12 +186,13 @@ impl Dispatch {
         Ways::of(self.posts.iter().flatten().map(|post| post.way))
     }
 
-    /// Other keys, addresses and senders from here on, of accounts that there were. What is under way ends as it began; what
+    /// Other keys, addresses, senders and budgets from here on, of accounts that there were. What is under way ends as it began; what
     /// waits, and what is known of each account, stays.
     pub fn change(&self, accounts: Vec<Account>) {
         for account in accounts {
             if let Some(post) = &self.posts[account.way as usize] {
                 *post.carrier.write().unwrap_or_else(PoisonError::into_inner) = account.carrier;
+                post.lane().allow(account.budget);
             }
         }
     }
@@ -430,28 +431,13 @@ fn words(answer: &Answer) -> String {
 }
 
 /// An account for each carrier that the settings name.
-pub fn accounts(carriers: &Carriers) -> Vec<Account> {
+pub fn accounts(carriers: &Carriers, budgets: &BTreeMap<Way, Budget>) -> Vec<Account> {
     let account = |(way, carrier): (Way, &Arc<dyn Carrier>)| Account {
         way,
         carrier: Arc::clone(carrier),
-        budget: budget(way),
+        budget: budgets.get(&way).copied().unwrap_or_else(|| Budget::usual(way)),
     };
     carriers.all().map(account).collect()
-}
-
-/// What providers allow a new account, or what is polite.
-pub fn budget(way: Way) -> Budget {
-    let (per_s, at_once) = match way {
-        // 600,000 a minute and project; requests share HTTP/2 connections.
-        Way::Fcm | Way::Apns => (10_000, 512),
-        Way::WebPush => (1_000, 128),
-        // What SES lets an account send once it is out of the sandbox.
-        Way::Email => (14, 32),
-        Way::Sms => (100, 32),
-        // Twilio's calls a second.
-        Way::Voice => (1, 8),
-    };
-    Budget { per_s, at_once }
 }
 
 #[cfg(test)]
@@ -477,7 +463,7 @@ mod tests {
     }
 
     fn account(name: &'static str) -> Account {
-        Account { way: Way::Sms, carrier: Arc::new(Named(name)), budget: budget(Way::Sms) }
+        Account { way: Way::Sms, carrier: Arc::new(Named(name)), budget: Budget::usual(Way::Sms) }
     }
 
     struct Started {

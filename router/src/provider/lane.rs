@@ -9,8 +9,9 @@ use std::time::Duration;
 use wire::message::Priority;
 use wire::time::Mono;
 
+use super::way::Way;
 use crate::breaker::{Breaker, Change, Rules, State};
-use crate::limits::LANE_WAITING_MAX;
+use crate::limits::{LANE_AT_ONCE_MAX, LANE_WAITING_MAX};
 use crate::owner::Held;
 
 /// How long what finds no room stays away at least.
@@ -21,6 +22,30 @@ pub const FULL_MIN: Duration = Duration::from_secs(1);
 pub struct Budget {
     pub per_s: u32,
     pub at_once: usize,
+}
+
+impl Budget {
+    /// What providers allow a new account, or what is polite.
+    pub fn usual(way: Way) -> Budget {
+        let (per_s, at_once) = match way {
+            // 600,000 a minute and project; requests share HTTP/2 connections.
+            Way::Fcm | Way::Apns => (10_000, 512),
+            Way::WebPush => (1_000, 128),
+            // What SES lets an account send once it is out of the sandbox.
+            Way::Email => (14, 32),
+            Way::Sms => (100, 32),
+            // Twilio's calls a second.
+            Way::Voice => (1, 8),
+        };
+        Budget { per_s, at_once }
+    }
+
+    /// An account that may be asked more often is asked as much more at once: it takes its time over each.
+    pub fn of(way: Way, per_s: u32) -> Budget {
+        let usual = Budget::usual(way);
+        let at_once = usual.at_once * per_s as usize / usual.per_s as usize;
+        Budget { per_s, at_once: at_once.clamp(usual.at_once, LANE_AT_ONCE_MAX) }
+    }
 }
 
 /// Given back, not asked.
@@ -65,6 +90,11 @@ impl<T> Lane<T> {
 
     pub fn breaker(&self) -> State {
         self.breaker.state()
+    }
+
+    /// From here on.
+    pub fn allow(&mut self, budget: Budget) {
+        self.budget = budget;
     }
 
     /// Takes one more. What has no room, this one or a less urgent one, comes back.
@@ -230,6 +260,16 @@ mod tests {
         assert_eq!((next.item, next.after), (7, back.after + Duration::from_millis(100)));
         assert!(back.after >= Duration::from_secs(LANE_WAITING_MAX as u64 / 10), "behind all that waits");
         assert_eq!(sent(&mut lane, at(0)), [u32::MAX]);
+    }
+
+    #[test]
+    fn who_may_be_asked_more_often_is_asked_more_at_once() {
+        assert_eq!(Budget::of(Way::Sms, 1_000), Budget { per_s: 1_000, at_once: 320 });
+        assert_eq!(Budget::of(Way::Sms, 10), Budget { per_s: 10, at_once: 32 });
+        assert_eq!(Budget::of(Way::Fcm, LANE_PER_S_MAX).at_once, LANE_AT_ONCE_MAX);
+        for way in Way::ALL {
+            assert_eq!(Budget::of(way, Budget::usual(way).per_s), Budget::usual(way));
+        }
     }
 
     #[test]

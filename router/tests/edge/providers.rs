@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use router::breaker::Rules;
 use router::config::Config;
 use router::node;
-use router::provider::dispatch::{Account, budget};
+use router::provider::dispatch::Account;
 use router::provider::lane::Budget;
 use router::provider::letter::{Answer, Carrier, Class, Letter, Refusal};
 use router::provider::way::Way;
@@ -67,7 +67,7 @@ fn refused(class: Class) -> Answer {
 }
 
 fn account(way: Way, carrier: &Arc<Double>) -> Account {
-    Account { way, carrier: Arc::clone(carrier) as Arc<dyn Carrier>, budget: budget(way) }
+    Account { way, carrier: Arc::clone(carrier) as Arc<dyn Carrier>, budget: Budget::usual(way) }
 }
 
 fn start(accounts: Vec<Account>, probe: Duration) -> Node {

@@ -20,6 +20,8 @@ pub struct ApnsSection {
     topic: Option<String>,
     /// Absent: production; the sandbox is `https://api.sandbox.push.apple.com`.
     endpoint: Option<String>,
+    /// Pushes a second; absent: what a new account may.
+    pub(super) per_s: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

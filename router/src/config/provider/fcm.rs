@@ -18,6 +18,8 @@ pub struct FcmSection {
     /// The service account's key, as Google gives it out: a JSON file.
     credentials: Option<String>,
     endpoint: Option<String>,
+    /// Pushes a second; absent: what a new account may.
+    pub(super) per_s: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,8 @@ pub struct SesSection {
     endpoint: Option<String>,
     /// Topics of SNS whose messages are believed.
     topic_arns: Vec<String>,
+    /// Mails a second; absent: what a new account may.
+    pub(super) per_s: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,8 @@ pub struct SmtpSection {
     from: Option<String>,
     user: Option<String>,
     password_file: Option<String>,
+    /// Mails a second; absent: what a new account may.
+    pub(super) per_s: Option<u32>,
 }
 
 /// Hides the address: it may hold a password.

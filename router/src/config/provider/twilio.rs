@@ -37,6 +37,10 @@ pub struct TwilioSection {
     caps_per_prefix: BTreeMap<String, u32>,
     /// Messages and calls an hour to one number.
     caps_per_number: Option<u32>,
+    /// Messages a second; absent: what a new account may.
+    pub(super) per_s: Option<u32>,
+    /// Calls a second.
+    pub(super) calls_per_s: Option<u32>,
 }
 
 /// Who a message comes from.

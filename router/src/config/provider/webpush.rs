@@ -18,6 +18,8 @@ pub struct WebPushSection {
     /// Subscriptions may lie in private networks and on this machine, there also without TLS: for tests and for push services
     /// of one's own.
     private_endpoints: bool,
+    /// Pushes a second; absent: what a new account may.
+    pub(super) per_s: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
