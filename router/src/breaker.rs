@@ -73,17 +73,25 @@ pub struct Breaker {
     slots: Vec<Slot>,
     /// When the next call is let through.
     probe_at: Mono,
+    /// When it last opened, or closed again.
+    changed_at: Option<Mono>,
 }
 
 impl Breaker {
     pub fn new(rules: Rules) -> Breaker {
         let slots = rules.window.as_secs().clamp(1, WINDOW_S_MAX) as usize;
         let slots = vec![Slot::default(); slots + 1];
-        Breaker { rules, state: State::Closed, errors: VecDeque::new(), slots, probe_at: Mono::ZERO }
+        let (errors, probe_at) = (VecDeque::new(), Mono::ZERO);
+        Breaker { rules, state: State::Closed, errors, slots, probe_at, changed_at: None }
     }
 
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// Since when it is closed, or since when it is not, tries in between included. `None`: it never opened.
+    pub fn since(&self) -> Option<Mono> {
+        self.changed_at
     }
 
     /// How long nothing will be let through. `None`: a call may be made now.
@@ -117,7 +125,7 @@ impl Breaker {
                 None
             }
             (State::HalfOpen, true) => {
-                *self = Breaker::new(self.rules);
+                *self = Breaker { changed_at: Some(now), ..Breaker::new(self.rules) };
                 Some(Change::Closed)
             }
             (State::Open | State::HalfOpen, _) => None,
@@ -132,6 +140,9 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Mono) -> Change {
+        if self.state == State::Closed {
+            self.changed_at = Some(now);
+        }
         self.state = State::Open;
         self.probe_at = now + self.rules.probe;
         Change::Opened
@@ -238,8 +249,10 @@ mod tests {
         assert_eq!(breaker.handle_answer(false, false, at(60_006)), None, "an older call tells nothing");
         assert_eq!(breaker.handle_answer(true, true, at(61_000)), None);
         assert_eq!((breaker.state(), breaker.wait(at(61_000))), (State::Open, Some(Duration::from_secs(60))));
+        assert_eq!(breaker.since(), Some(at(4)), "a try in between is not the end of it");
         assert!(breaker.wait(at(121_000)).is_none() && breaker.handle_call(at(121_000)));
         assert_eq!(breaker.handle_answer(false, true, at(121_500)), Some(Change::Closed));
+        assert_eq!(breaker.since(), Some(at(121_500)));
         assert_eq!(breaker.wait(at(121_500)), None);
         assert_eq!(breaker.handle_answer(true, false, at(121_600)), None, "it begins anew");
     }

@@ -28,6 +28,7 @@ pub mod delivery;
 pub mod dispatch;
 pub mod fcm;
 mod google;
+pub mod health;
 pub mod http;
 mod jwt;
 pub mod kept;

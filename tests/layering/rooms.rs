@@ -76,6 +76,7 @@ const PURE: &[&str] = &[
     "router/src/provider/classify.rs",
     "router/src/provider/delivery.rs",
     "router/src/provider/caps.rs",
+    "router/src/provider/health.rs",
     "router/src/provider/lane.rs",
     "router/src/provider/payload.rs",
     "router/src/provider/policy.rs",

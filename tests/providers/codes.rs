@@ -146,11 +146,18 @@ fn the_fifth_error_opens_the_breaker_and_codes_pass_it_at_once_until_it_closes()
             (house.delivery(&id, "sms")["timeline"].to_string().contains("20500")).then_some(())
         });
     };
+    assert_eq!(house.account("sms")["state"], "ok");
     (0..4).for_each(send);
     assert_eq!(house.account("sms")["breaker"], "closed", "four are not five");
+    assert_eq!(house.account("sms")["state"], "failing");
     send(4);
     until("the breaker opens", || (house.account("sms")["breaker"] != "closed").then_some(()));
     until("people are told", || is_told_of(&house).then_some(()));
+    let sms = house.account("sms");
+    assert!(sms["state"] == "open" || sms["state"] == "half_open", "{sms}");
+    assert_eq!((&sms["last_error"]["class"], &sms["last_error"]["code"]), (&json!("fault"), &json!("20500")));
+    assert!(sms["errors_lately"]["fault"].as_u64() >= Some(5) && sms["breaker_since"].is_string(), "{sms}");
+    assert_eq!((&sms["last_taken_at"], &house.account("email")["state"]), (&Value::Null, &json!("ok")));
     let id = ask(&house, "ada");
     until("it goes by push", || house.letters("fcm", &ada.token).pop());
     assert_eq!(shown(&house, &id)["rungs"][0]["state"], "fell_back");
@@ -161,4 +168,5 @@ fn the_fifth_error_opens_the_breaker_and_codes_pass_it_at_once_until_it_closes()
         (!house.letters("twilio", "+4915100000104").is_empty()).then_some(())
     });
     until("the alert is over", || (!is_told_of(&house)).then_some(()));
+    until("it is well", || (house.account("sms")["last_taken_at"].is_string()).then_some(()));
 }

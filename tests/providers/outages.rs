@@ -92,3 +92,31 @@ fn what_waited_goes_out_by_itself_and_once() {
         assert_eq!(taken, 1, "{provider}");
     }
 }
+
+#[test]
+fn an_account_that_refuses_us_is_named_with_its_code_and_prometheus_has_a_rule_for_it() {
+    let house = House::start(|setup| setup);
+    let ada = house.knows("ada", 1);
+    house.simulators.faults(&json!({ "twilio": { "do": { "error": "20003" } } }));
+    house.tocsin.api().accepted(&by("sms", "ada"));
+    let sms = until("it is told", || {
+        Some(house.account("sms")).filter(|account| account["state"] == "unauthorised")
+    });
+    assert_eq!((&sms["last_error"]["class"], &sms["last_error"]["code"]), (&json!("auth"), &json!("20003")));
+    let status = house.tocsin.api().get("/v1/status").expect(200).text;
+    assert!(!status.contains(&ada.phone) && !status.contains("Disk almost full"), "{status}");
+    let alerts = house.tocsin.api().get("/v1/alerts").expect(200).text;
+    assert!(alerts.contains("provider_refuses"), "both say it: {alerts}");
+    let page = house.tocsin.router_admin().get("/metrics").expect(200).text;
+    let row =
+        |name: &str| page.lines().any(|line| line.starts_with(&format!("{name}{{")) && line.contains("sms"));
+    let refused = "tocsin_router_provider_unauthorised{provider=\"twilio\",way=\"sms\"} 1";
+    assert!(page.contains(refused), "{page}");
+    let rules = include_str!("../../tuning/prometheus/tocsin.rules.yml");
+    for name in ["unauthorised", "oldest_seconds", "answers_total"]
+        .map(|name| format!("tocsin_router_provider_{name}"))
+    {
+        assert!(rules.contains(&name) && row(&name), "{name}");
+    }
+    assert!(rules.contains("tocsin_router_breaker_state") && row("tocsin_router_breaker_state"));
+}

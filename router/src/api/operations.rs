@@ -19,7 +19,7 @@ use crate::outage::Shown;
 use crate::owner::Command;
 use crate::owner::view::LogPage;
 use crate::projection::{self, Projection};
-use crate::provider::dispatch;
+use crate::provider::dispatch::{self, Dispatch};
 use crate::provider::kept::Sent;
 use crate::record::Channel;
 use crate::status::{Dependency, State as Health};
@@ -34,8 +34,8 @@ pub(super) struct Status {
     alerts_standing: usize,
     figures: Figures,
     retention: Retention,
-    /// Accounts that carry what goes out. Channels without one go to the outbox.
-    providers: Vec<dispatch::Shown>,
+    /// Accounts that carry what goes out, and the ways that have none.
+    providers: Vec<Line>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outage: Option<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +46,14 @@ pub(super) struct Status {
     #[cfg(feature = "kafka")]
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<crate::node::kafka::KafkaShown>,
+}
+
+/// A way out of the system.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line {
+    Account(Box<dispatch::Shown>),
+    Absent(dispatch::Absent),
 }
 
 /// What moves, for people.
@@ -104,13 +112,18 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
             oldest_taken_in: app.metrics.retention.oldest(),
             removed: app.metrics.retention.removed().into_iter().collect(),
         },
-        providers: app.dispatch.shown(),
+        providers: providers(&app.dispatch),
         outage,
         projection,
         partitions: app.view.parts(),
         #[cfg(feature = "kafka")]
         kafka,
     })
+}
+
+fn providers(dispatch: &Dispatch) -> Vec<Line> {
+    let accounts = dispatch.shown().into_iter().map(|account| Line::Account(Box::new(account)));
+    accounts.chain(dispatch.absent().into_iter().map(Line::Absent)).collect()
 }
 
 /// The ledger's own words, and its totals once more under `deliveries`.

@@ -11,7 +11,7 @@ use crate::ledger::{Counters, Reason, Reconciliation};
 use crate::outage::phase::Phase;
 use crate::outage::{Shown, mirror};
 use crate::projection::{self, Projection};
-use crate::provider::dispatch;
+use crate::provider::{dispatch, health};
 use crate::record::Channel;
 use crate::status::State;
 
@@ -133,6 +133,24 @@ fn provider(text: &mut Text, shown: &dispatch::Shown) {
             count as u64,
         );
     }
+    text.gauge(
+        "tocsin_router_provider_oldest_seconds",
+        "How long the oldest letter that waits for an account has waited.",
+        labels,
+        shown.oldest_waiting_s.unwrap_or(0),
+    );
+    text.gauge(
+        "tocsin_router_provider_unauthorised",
+        "1 while an account is refused: its keys, its rights, or that it is suspended.",
+        labels,
+        u64::from(shown.state == health::State::Unauthorised),
+    );
+    text.gauge(
+        "tocsin_router_provider_budget_left",
+        "Letters that an account may be sent at this moment.",
+        labels,
+        shown.budget.left as u64,
+    );
     for (answer, count) in &shown.answers {
         text.counter(
             "tocsin_router_provider_answers_total",

@@ -4,12 +4,10 @@
 //! slow provider, neither the owner nor another account. Decides nothing about retries.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ops::clock::Clock;
-use ops::metrics::Counter;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -17,11 +15,12 @@ use wire::time::{Mono, Wall};
 
 use super::caps::{self, Capped, Caps};
 use super::carriers::Carriers;
+use super::health::{self, Health};
 use super::lane::{Back, Budget, FULL_MIN, Lane};
 use super::letter::{Address, Answer, Carrier, Class, Letter, Refusal};
 use super::policy;
 use super::way::{Way, Ways};
-use crate::breaker::{Change, Rules, State};
+use crate::breaker::{self, Change, Rules};
 use crate::metrics::Metrics;
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
@@ -68,65 +67,7 @@ struct Post {
     lane: Mutex<Lane<Item>>,
     /// Has the worker look at the lane again.
     wake: mpsc::Sender<()>,
-    counts: Counts,
-}
-
-/// What an account answered since the start.
-#[derive(Debug, Default)]
-struct Counts {
-    taken: Counter,
-    unknown: Counter,
-    refused: [Counter; CLASSES.len()],
-    /// When it last took something, in microseconds since 1970; 0: never.
-    taken_at: AtomicI64,
-}
-
-const CLASSES: [Class; 8] = [
-    Class::Gone,
-    Class::Recipient,
-    Class::Content,
-    Class::Auth,
-    Class::Later,
-    Class::Quota,
-    Class::Spent,
-    Class::Fault,
-];
-
-fn name(class: Class) -> &'static str {
-    match class {
-        Class::Gone => "gone",
-        Class::Recipient => "recipient",
-        Class::Content => "content",
-        Class::Auth => "auth",
-        Class::Later => "later",
-        Class::Quota => "quota",
-        Class::Spent => "spent",
-        Class::Fault => "fault",
-    }
-}
-
-impl Counts {
-    fn count(&self, answer: &Answer, now: Wall) {
-        match answer {
-            Answer::Taken { .. } => {
-                self.taken.inc();
-                self.taken_at.store(now.0, Ordering::Relaxed);
-            }
-            Answer::Unknown { .. } => self.unknown.inc(),
-            Answer::Refused(refusal) => {
-                let place = CLASSES.iter().position(|class| *class == refusal.class);
-                if let Some(place) = place {
-                    self.refused[place].inc();
-                }
-            }
-        }
-    }
-
-    /// By what was answered.
-    fn all(&self) -> BTreeMap<&'static str, u64> {
-        let refused = CLASSES.iter().zip(&self.refused).map(|(class, count)| (name(*class), count.get()));
-        refused.chain([("taken", self.taken.get()), ("unknown", self.unknown.get())]).collect()
-    }
+    health: Mutex<Health>,
 }
 
 /// How an account does: `providers` in `/v1/status`.
@@ -134,11 +75,39 @@ impl Counts {
 pub struct Shown {
     pub provider: &'static str,
     pub way: &'static str,
-    pub breaker: State,
+    pub state: health::State,
+    pub breaker: breaker::State,
+    /// Since when the breaker is closed again, or since when it is not. `None`: it never opened.
+    pub breaker_since: Option<Wall>,
     pub waiting: usize,
+    /// How long the oldest of them has waited.
+    pub oldest_waiting_s: Option<u64>,
     pub under_way: usize,
+    pub budget: BudgetShown,
     pub last_taken_at: Option<Wall>,
+    pub last_error: Option<health::Error>,
+    /// The noes of the last minutes, by whose fault they are.
+    pub errors_lately: BTreeMap<&'static str, u32>,
+    /// How often it said "too fast" since the start.
+    pub throttled: u64,
     pub answers: BTreeMap<&'static str, u64>,
+}
+
+/// What an account may be asked, and how much of it is left now.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct BudgetShown {
+    pub per_s: u32,
+    pub at_once: usize,
+    pub left: usize,
+}
+
+/// A way that no account carries.
+#[derive(Debug, Clone, Serialize)]
+pub struct Absent {
+    /// `outbox`, if its channel is kept there; else `none`: another account has the channel, and letters by this way go nowhere.
+    pub provider: &'static str,
+    pub way: &'static str,
+    pub state: &'static str,
 }
 
 /// Every account's lane.
@@ -172,7 +141,7 @@ impl Dispatch {
             let way = account.way;
             watch.add_provider(way);
             let carrier = RwLock::new(account.carrier);
-            let post = Arc::new(Post { way, carrier, lane, wake, counts: Counts::default() });
+            let post = Arc::new(Post { way, carrier, lane, wake, health: Mutex::default() });
             posts[way as usize] = Some(Arc::clone(&post));
             let metrics = Arc::clone(metrics);
             let (inputs, caps, watch) = (inputs.clone(), Arc::clone(&caps), watch.clone());
@@ -246,7 +215,19 @@ impl Dispatch {
     }
 
     pub fn shown(&self) -> Vec<Shown> {
-        self.posts.iter().flatten().map(|post| post.shown()).collect()
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        self.posts.iter().flatten().map(|post| post.shown(now, wall)).collect()
+    }
+
+    /// The ways that no account carries.
+    pub fn absent(&self) -> Vec<Absent> {
+        let ways = self.ways();
+        let absent = |way: Way| Absent {
+            provider: if ways.carry(way.channel()) { "none" } else { "outbox" },
+            way: way.name(),
+            state: "not_configured",
+        };
+        Way::ALL.into_iter().filter(|way| !ways.has(*way)).map(absent).collect()
     }
 }
 
@@ -294,17 +275,30 @@ impl Post {
         Arc::clone(&self.carrier.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn shown(&self) -> Shown {
-        let lane = self.lane();
-        let taken_at = self.counts.taken_at.load(Ordering::Relaxed);
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shown(&self, now: Mono, wall: Wall) -> Shown {
+        let (lane, health) = (self.lane(), self.health());
+        let breaker = lane.breaker();
+        let before = |at: Mono| Wall(wall.0.saturating_sub(now.since(at).as_micros() as i64));
+        let Budget { per_s, at_once } = lane.budget();
         Shown {
             provider: self.carrier().name(),
             way: self.way.name(),
-            breaker: lane.breaker(),
+            state: health.state(breaker.state(), now),
+            breaker: breaker.state(),
+            breaker_since: breaker.since().map(before),
             waiting: lane.waiting(),
+            oldest_waiting_s: lane.oldest(now).map(|age| age.as_secs()),
             under_way: lane.under_way(),
-            last_taken_at: (taken_at > 0).then_some(Wall(taken_at)),
-            answers: self.counts.all(),
+            budget: BudgetShown { per_s, at_once, left: lane.room(now) },
+            last_taken_at: health.last_taken_at(),
+            last_error: health.last_error().cloned(),
+            errors_lately: health.errors(now),
+            throttled: health.throttled(),
+            answers: health.answers(),
         }
     }
 }
@@ -352,7 +346,7 @@ impl Worker {
         };
         let answer = self.post.carrier().send(&letter).await;
         let now = self.clock.mono();
-        self.post.counts.count(&answer, self.clock.wall());
+        self.post.health().handle_answer(&answer, now, self.clock.wall());
         let (change, back) = {
             let mut lane = self.post.lane();
             let change = lane.handle_answer(policy::is_error(&answer), is_probe, now);
@@ -570,6 +564,14 @@ mod tests {
             assert!(both.iter().any(|said| matches!(said, Said::Held { why: Held::Broken, .. })), "{both:?}");
             let shown = dispatch.shown();
             assert_eq!((shown[0].provider, shown[0].answers["taken"]), ("new", 2), "counts go on");
+            assert_eq!(
+                (shown[0].state, shown[0].breaker_since, shown[0].under_way),
+                (health::State::Ok, None, 0)
+            );
+            let absent: Vec<_> =
+                dispatch.absent().into_iter().map(|absent| (absent.way, absent.provider)).collect();
+            let ways = ["fcm", "apns", "webpush", "email", "voice"];
+            assert_eq!(absent, ways.map(|way| (way, "outbox")));
         });
     }
 }

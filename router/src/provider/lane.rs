@@ -57,10 +57,16 @@ pub struct Back<T> {
 }
 
 #[derive(Debug)]
+struct Waiting<T> {
+    item: T,
+    since: Mono,
+}
+
+#[derive(Debug)]
 pub struct Lane<T> {
     budget: Budget,
     breaker: Breaker,
-    waiting: [VecDeque<T>; Priority::ALL.len()],
+    waiting: [VecDeque<Waiting<T>>; Priority::ALL.len()],
     under_way: usize,
     /// When the budget would be even with what was sent.
     even_at: Mono,
@@ -88,8 +94,34 @@ impl<T> Lane<T> {
         self.under_way
     }
 
-    pub fn breaker(&self) -> State {
-        self.breaker.state()
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// How long the oldest one has waited here.
+    pub fn oldest(&self, now: Mono) -> Option<Duration> {
+        self.waiting.iter().filter_map(VecDeque::front).map(|waiting| now.since(waiting.since)).max()
+    }
+
+    /// How many may be sent at this moment.
+    pub fn room(&self, now: Mono) -> usize {
+        if self.breaker.wait(now).is_some() {
+            return 0;
+        }
+        let latest = now + self.ahead();
+        let left = if self.even_at > latest {
+            0
+        } else {
+            // One that waits is sent as long as the budget is even by then.
+            1 + (latest.since(self.even_at.max(now)).as_micros() / self.interval().as_micros().max(1))
+                as usize
+        };
+        let one_at_a_time = if self.breaker.state() == State::Closed { usize::MAX } else { 1 };
+        left.min(self.budget.at_once.saturating_sub(self.under_way)).min(one_at_a_time)
     }
 
     /// From here on.
@@ -103,16 +135,17 @@ impl<T> Lane<T> {
         if let Some(after) = self.shut(now) {
             return Some(Back { item, after, why: Held::Broken });
         }
+        let since = now;
         if self.waiting() < LANE_WAITING_MAX {
-            self.waiting[priority as usize].push_back(item);
+            self.waiting[priority as usize].push_back(Waiting { item, since });
             return None;
         }
         let last = (priority as usize + 1..Priority::ALL.len()).rev().find(|i| !self.waiting[*i].is_empty());
         let displaced = last.and_then(|i| self.waiting[i].pop_back());
         let item = match displaced {
             Some(displaced) => {
-                self.waiting[priority as usize].push_back(item);
-                displaced
+                self.waiting[priority as usize].push_back(Waiting { item, since });
+                displaced.item
             }
             None => item,
         };
@@ -147,7 +180,7 @@ impl<T> Lane<T> {
         {
             return None;
         }
-        let item = self.waiting.iter_mut().find_map(VecDeque::pop_front)?;
+        let Waiting { item, .. } = self.waiting.iter_mut().find_map(VecDeque::pop_front)?;
         self.even_at = self.even_at.max(now) + self.interval();
         self.under_way += 1;
         Some((item, self.breaker.handle_call(now)))
@@ -187,7 +220,7 @@ impl<T> Lane<T> {
             return None;
         }
         let after = self.breaker.wait(now)?;
-        let item = self.waiting.iter_mut().find_map(VecDeque::pop_front)?;
+        let Waiting { item, .. } = self.waiting.iter_mut().find_map(VecDeque::pop_front)?;
         Some(Back { item, after, why: Held::Broken })
     }
 
@@ -196,11 +229,11 @@ impl<T> Lane<T> {
         let mut taken = Vec::new();
         for queue in &mut self.waiting {
             for _ in 0..queue.len() {
-                let item = queue.pop_front().expect("the queue is as long as it was");
-                if wanted(&item) {
-                    taken.push(item);
+                let waiting = queue.pop_front().expect("the queue is as long as it was");
+                if wanted(&waiting.item) {
+                    taken.push(waiting.item);
                 } else {
-                    queue.push_back(item);
+                    queue.push_back(waiting);
                 }
             }
         }
@@ -266,7 +299,7 @@ mod tests {
     fn who_may_be_asked_more_often_is_asked_more_at_once() {
         assert_eq!(Budget::of(Way::Sms, 1_000), Budget { per_s: 1_000, at_once: 320 });
         assert_eq!(Budget::of(Way::Sms, 10), Budget { per_s: 10, at_once: 32 });
-        assert_eq!(Budget::of(Way::Fcm, LANE_PER_S_MAX).at_once, LANE_AT_ONCE_MAX);
+        assert_eq!(Budget::of(Way::Fcm, 100_000).at_once, LANE_AT_ONCE_MAX);
         for way in Way::ALL {
             assert_eq!(Budget::of(way, Budget::usual(way).per_s), Budget::usual(way));
         }
@@ -315,6 +348,23 @@ mod tests {
         assert_eq!(lane.take_back(|item| item % 2 == 0), [2], "the first is with the provider");
         lane.handle_answer(false, false, at(100));
         assert_eq!(sent(&mut lane, at(100)), [1]);
+    }
+
+    #[test]
+    fn what_waits_has_an_age_and_what_is_left_of_the_budget_is_what_may_be_sent() {
+        let mut lane = lane(100, 8);
+        assert_eq!((lane.oldest(at(0)), lane.room(at(0))), (None, 8), "ten of the budget, eight at once");
+        (0..12).for_each(|item| assert_eq!(lane.handle_item(item, Priority::Low, at(u64::from(item))), None));
+        assert_eq!(lane.handle_item(99, Priority::High, at(50)), None);
+        assert_eq!(lane.oldest(at(60)), Some(Duration::from_millis(60)), "the least urgent waits longest");
+        assert_eq!(sent(&mut lane, at(60)).len(), 8);
+        assert_eq!(lane.room(at(60)), 0);
+        (0..8).for_each(|_| assert_eq!(lane.handle_answer(false, false, at(60)), None));
+        assert_eq!(lane.room(at(60)), 2);
+        assert_eq!(sent(&mut lane, at(60)).len(), 2);
+        assert_eq!((lane.room(at(60)), lane.room(at(70)), lane.room(at(80))), (0, 1, 2));
+        (0..5).for_each(|i| assert_eq!(lane.handle_answer(true, false, at(80)).is_some(), i == 4));
+        assert_eq!((lane.room(at(90)), lane.room(at(60_080))), (0, 1), "open, and the one that will tell");
     }
 
     proptest! {
