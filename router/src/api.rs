@@ -49,6 +49,7 @@ pub mod callbacks;
 mod contacts;
 mod cors;
 mod inbox;
+mod ladders;
 pub mod listener;
 mod notifications;
 mod operations;
@@ -235,6 +236,7 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("put", "/v1/users/{user}/contacts", put(contacts::replace)),
         ("post", "/v1/users/{user}/backup-codes", post(otp::make_backup_codes)),
         ("post", "/v1/users/{user}/backup-codes/verify", post(otp::verify_backup_code)),
+        ("get", "/v1/otp", get(ladders::list)),
         ("post", "/v1/otp", post(otp::post)),
         ("get", "/v1/otp/{id}", get(otp::show)),
         ("post", "/v1/otp/{id}/verify", post(otp::verify)),

@@ -20,6 +20,7 @@ use crate::store::{Space, Store, StoreError};
 use tries::Tries;
 
 pub mod backup;
+pub mod newest;
 pub mod tries;
 
 const VERSION: u8 = 1;

@@ -43,6 +43,11 @@ fn the_outboxes_and_the_equation_are_shown() {
 }
 
 #[test]
+fn accounts_and_one_use_codes_are_shown_rung_by_rung_and_no_code() {
+    scenario(&Setup::standalone().start(), "operations");
+}
+
+#[test]
 fn hostile_texts_are_shown_and_not_run() {
     scenario(&Setup::standalone().start(), "hostile");
 }

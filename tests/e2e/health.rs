@@ -105,7 +105,7 @@ fn the_console_is_served_with_a_strict_policy() {
     assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
     let policy = page.header("content-security-policy").expect("a policy").to_owned();
     assert!(!policy.contains("unsafe-inline") && !policy.contains("unsafe-eval"), "{policy}");
-    for asset in ["/console.js", "/console.css"] {
+    for asset in ["/console.js", "/operations.js", "/console.css"] {
         assert!(!door.get(asset).expect(200).text.is_empty());
     }
     assert_eq!(door.get("/v1/console").expect(200).json()["local_user"], true);

@@ -58,6 +58,7 @@ const PURE: &[&str] = &[
     "router/src/journal/kafka/numbers.rs",
     "router/src/otp.rs",
     "router/src/otp/tries.rs",
+    "router/src/otp/newest.rs",
     "router/src/owner.rs",
     "router/src/owner/**",
     "router/src/owners.rs",

@@ -359,7 +359,8 @@ async function refresh() {
     const [status, ledger] = await Promise.all(["/v1/status", "/v1/reconcile"].map(read));
     showLedger(ledger);
     showFigures(status, ledger);
-    await Promise.all(Object.keys(OUTBOXES).map(refreshOutbox));
+    showProviders(status.providers ?? []);
+    await Promise.all([refreshLadders(), ...Object.keys(OUTBOXES).map(refreshOutbox)]);
     at("alarm").hidden = true;
   } catch (error) {
     if (error.status) notShown(error.message);
@@ -379,6 +380,7 @@ function notShown(why) {
   at("equation").dataset.balanced = "unknown";
   at("equation").textContent = why;
   at("figures").replaceChildren();
+  forgetOperations("");
   Object.keys(OUTBOXES).forEach((channel) => at("outbox-" + channel).replaceChildren());
 }
 

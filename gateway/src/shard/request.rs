@@ -76,6 +76,7 @@ const NO_SNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
 const INDEX: &[u8] = include_bytes!("../console/index.html");
 const STYLE: &[u8] = include_bytes!("../console/console.css");
 const SCRIPT: &[u8] = include_bytes!("../console/console.js");
+const OPERATIONS: &[u8] = include_bytes!("../console/operations.js");
 
 /// Finds out what a request wants. `message_bytes` bounds a posted body.
 pub(super) fn route<'a>(
@@ -274,6 +275,7 @@ fn page(
         "/" | "/index.html" => ("text/html; charset=utf-8", INDEX),
         "/console.css" => ("text/css; charset=utf-8", STYLE),
         "/console.js" => ("text/javascript; charset=utf-8", SCRIPT),
+        "/operations.js" => ("text/javascript; charset=utf-8", OPERATIONS),
         _ => return None,
     };
     let policy = format!(

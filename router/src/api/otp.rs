@@ -89,13 +89,13 @@ impl OtpAsked {
 
 /// One step of the ladder.
 #[derive(Serialize)]
-struct Rung {
-    channel: Channel,
+pub(super) struct Rung {
+    pub(super) channel: Channel,
     /// `waiting` (its turn has not come), or the state of its delivery.
-    state: String,
-    at: Option<Wall>,
+    pub(super) state: String,
+    pub(super) at: Option<Wall>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -189,7 +189,7 @@ async fn look(app: &App, id: Uuid) -> Result<Option<(String, Shown)>, Problem> {
 }
 
 /// As the settings name them; what went out under others stands in front.
-fn rungs(rules: &Rules, timeline: Option<&Timeline>) -> Vec<Rung> {
+pub(super) fn rungs(rules: &Rules, timeline: Option<&Timeline>) -> Vec<Rung> {
     let deliveries = timeline.map(|timeline| timeline.deliveries.as_slice()).unwrap_or_default();
     let rung = |delivery: &DeliveryView| Rung {
         channel: delivery.channel,
@@ -203,7 +203,7 @@ fn rungs(rules: &Rules, timeline: Option<&Timeline>) -> Vec<Rung> {
     others.chain(own).collect()
 }
 
-fn state(rules: &Rules, otp: &Otp, rungs: &[Rung], now: Wall) -> &'static str {
+pub(super) fn state(rules: &Rules, otp: &Otp, rungs: &[Rung], now: Wall) -> &'static str {
     let is = |rung: &Rung, states: &[&str]| states.contains(&rung.state.as_str());
     let is_late = |rung: &Rung| {
         let within = rules.within_s.get(&rung.channel).copied().unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::classify::Recipient;
 use crate::contacts::Contacts;
 use crate::ledger::LedgerRow;
 use crate::otp::backup::{BackupCodes, TRIES_MAX};
-use crate::otp::{GUESSES_MAX, Guess, Otp, Recent, Seal};
+use crate::otp::{GUESSES_MAX, Guess, Otp, Recent, Seal, newest};
 use crate::presence::Presence;
 use crate::record::Record;
 use crate::store::keys;
@@ -57,6 +57,7 @@ pub(super) fn open<S: Store>(
     let otp = Otp { service, user, seal, guesses_left, over_at, expires_at, verified_at: None, contacts };
     keep(desk, id, &otp);
     schedule(desk, id, &otp);
+    newest::note(&mut desk.turn, id)?;
     Ok(Answer::Done)
 }
 

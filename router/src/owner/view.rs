@@ -16,6 +16,7 @@ use crate::inbox::{Item, Mark, RecipientRow};
 use crate::ledger::{Counters, Delivery, LedgerRow, Reconciliation, State, row, sequences};
 use crate::otp::Otp;
 use crate::otp::backup::BackupCodes;
+use crate::otp::newest;
 use crate::preferences::Preferences;
 use crate::projection::rows::Head;
 use crate::record::{Channel, Record, Target};
@@ -167,6 +168,11 @@ impl<S: Store> View<S> {
 
     pub fn otp(&self, id: Uuid) -> Result<Option<Otp>, StoreError> {
         self.store.get(Space::Otp, id.as_bytes())?.map(Otp::decode).transpose()
+    }
+
+    /// The last codes that went out, newest first. Rows of some may be gone.
+    pub fn newest_otps(&self) -> Result<Vec<Uuid>, StoreError> {
+        newest::ids(&Turn::new(self.store.clone()))
     }
 
     pub fn backup_codes(&self, user: &str) -> Result<Option<BackupCodes>, StoreError> {
