@@ -29,6 +29,7 @@ use crate::node::board::Watch;
 use crate::node::inputs::Input;
 use crate::node::views::{Found, Views};
 use crate::outage::Buffered;
+use crate::outcomes::post::{self, Receiver};
 use crate::owner::{Answer, Command};
 use crate::projection::Projection;
 use crate::projection::cluster::Away;
@@ -83,6 +84,8 @@ pub struct Parts {
     /// What carries to Cassandra, where there is one.
     pub projection: Option<Projection>,
     pub backups: Backups,
+    /// Who is told of outcomes.
+    pub receivers: Vec<Arc<Receiver>>,
     pub codes: otp::Codes,
     /// Whose callbacks are believed.
     pub accounts: ProviderConfig,
@@ -146,6 +149,12 @@ impl App {
 
     pub fn downgrade(&self) -> WeakApp {
         WeakApp(Arc::downgrade(&self.0))
+    }
+
+    /// How services are told of outcomes. Reads the store.
+    pub(crate) fn outcomes(&self) -> Result<Vec<post::Shown>, StoreError> {
+        let now = self.clock.wall();
+        self.receivers.iter().map(|receiver| receiver.shown(self.view.store(), now)).collect()
     }
 
     /// Asks the owner for a change; the answer comes once it is committed.

@@ -219,9 +219,16 @@ impl Config {
             ("whose callbacks are believed", !self.providers.believes_as(&other.providers)),
             ("[otp]", self.otp != other.otp),
             ("[alerts]", self.webhook != other.webhook),
+            ("[[router.service]] webhook", self.told_of_outcomes() != other.told_of_outcomes()),
             ("the console's key", self.standalone != other.standalone),
         ];
         differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
+    /// Services that are told what became of their notifications, and where.
+    pub fn told_of_outcomes(&self) -> Vec<(&str, &Webhook)> {
+        let services = self.services.iter();
+        services.filter_map(|service| Some((service.name.as_str(), service.webhook.as_ref()?))).collect()
     }
 
     pub fn journal_dir(&self) -> PathBuf {

@@ -198,6 +198,11 @@ pub const WEBHOOK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the next attempt waits after one that failed: twice as long each time, up to the second.
 pub const WEBHOOK_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const WEBHOOK_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Final outcomes that wait for one service's webhook; beyond, they are told by the API alone.
+pub const OUTCOMES_WAITING_MAX: u64 = 1_000_000;
+/// Outcomes in one message, and how often it is looked for new ones.
+pub const OUTCOMES_PER_MESSAGE_MAX: usize = 256;
+pub const OUTCOMES_LOOKED_EVERY: Duration = Duration::from_millis(200);
 /// Alerts in one message.
 pub const WEBHOOK_ALERTS_MAX: usize = 64;
 /// How long a notification without a life of its own stays in an inbox: `[retention] inbox_days`.

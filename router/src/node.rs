@@ -39,6 +39,7 @@ use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::otp::SealKey;
 use crate::outage;
+use crate::outcomes::post::{Receiver, Sender};
 use crate::owner::{Now, Owner, OwnerConfig};
 #[cfg(feature = "kafka")]
 use crate::owners::Owners;
@@ -307,6 +308,7 @@ fn compose(
         kept: Spans::of(config),
         backups: Backups::new(config.backups_dir()),
         accounts: config.providers.clone(),
+        receivers: receivers(config),
         codes: Codes::new(config.otp.rules.clone(), seal_key(config)?),
         view,
         outbox,
@@ -321,6 +323,7 @@ fn compose(
         kafka,
     });
     spawn_webhook(config, &watch, clock);
+    spawn_outcomes(config, &app);
     spawn_sweeper(&app);
     spawn_journal_watch(&app);
     let (links_down, links_down_out) = watch::channel(false);
@@ -415,6 +418,11 @@ fn owner_config(
         inbox_kept: config.inbox_kept,
         ledger_kept: config.ledger_kept,
         ways,
+        told_of_outcomes: config
+            .told_of_outcomes()
+            .into_iter()
+            .map(|(service, _)| service.to_owned())
+            .collect(),
         projected_from_nothing: cassandra.is_some_and(projection::Opened::is_empty),
         projected_bytes_max: config.cassandra.as_ref().map(|cassandra| cassandra.queue_bytes_max),
         ..OwnerConfig::default()
@@ -529,6 +537,25 @@ fn spawn_webhook(config: &Config, watch: &Watch, clock: Clock) {
     if let Some(webhook) = config.webhook.clone() {
         let instance = format!("{} {}", ops::host::name(), config.api);
         tokio::spawn(alerts::webhook::run(webhook, instance, watch.clone(), clock));
+    }
+}
+
+/// Who is told of outcomes.
+fn receivers(config: &Config) -> Vec<Arc<Receiver>> {
+    let told = config.told_of_outcomes().into_iter();
+    told.map(|(service, webhook)| Arc::new(Receiver::new(service.to_owned(), webhook.clone()))).collect()
+}
+
+fn spawn_outcomes(config: &Config, app: &App) {
+    for receiver in &app.receivers {
+        let sender = Sender {
+            receiver: Arc::clone(receiver),
+            store: app.view.store().clone(),
+            instance: format!("{} {}", ops::host::name(), config.api),
+            watch: app.watch.clone(),
+            clock: app.clock,
+        };
+        tokio::spawn(sender.run());
     }
 }
 

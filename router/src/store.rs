@@ -83,10 +83,12 @@ pub enum Space {
     Otp,
     /// By channel and a hash of the address: where nothing is sent any more.
     Suppressions,
+    /// By service and number: final outcomes that it was not told yet.
+    Outcomes,
 }
 
 impl Space {
-    pub const ALL: [Space; 26] = [
+    pub const ALL: [Space; 27] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -113,6 +115,7 @@ impl Space {
         Space::Letters,
         Space::Otp,
         Space::Suppressions,
+        Space::Outcomes,
     ];
 
     pub fn name(self) -> &'static str {
@@ -143,6 +146,7 @@ impl Space {
             Space::Letters => "letters",
             Space::Otp => "otp",
             Space::Suppressions => "suppressions",
+            Space::Outcomes => "outcomes",
         }
     }
 }

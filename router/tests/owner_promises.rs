@@ -19,6 +19,8 @@ mod letters;
 mod otp;
 #[path = "owner/outage.rs"]
 mod outage;
+#[path = "owner/outcomes.rs"]
+mod outcomes;
 #[path = "owner/people.rs"]
 mod people;
 #[path = "owner/projecting.rs"]

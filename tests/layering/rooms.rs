@@ -59,6 +59,7 @@ const PURE: &[&str] = &[
     "router/src/otp.rs",
     "router/src/otp/tries.rs",
     "router/src/otp/newest.rs",
+    "router/src/outcomes.rs",
     "router/src/owner.rs",
     "router/src/owner/**",
     "router/src/owners.rs",

@@ -9,17 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
 use ops::clock::Clock;
-use ring::{digest, hmac};
+use ring::digest;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use wire::time::Wall;
 
 use super::{Alert, Alerts};
 use crate::config::Webhook;
-use crate::limits::{
-    WEBHOOK_ALERTS_MAX, WEBHOOK_LOOKED_EVERY, WEBHOOK_PATIENCE, WEBHOOK_RETRY_MAX, WEBHOOK_RETRY_MIN,
-};
+use crate::limits::{WEBHOOK_ALERTS_MAX, WEBHOOK_LOOKED_EVERY, WEBHOOK_RETRY_MAX, WEBHOOK_RETRY_MIN};
 use crate::node::board::{WEBHOOK_FAILS, Watch};
+use crate::webhook::{self, Refusal};
 
 /// Alertmanager's word for "not yet".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -62,13 +61,8 @@ impl Told {
 /// Sends until the runtime ends.
 ///
 /// `instance`: which router says so.
-pub async fn run(webhook: Webhook, instance: String, watch: Watch, clock: Clock) {
-    let settings = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(WEBHOOK_PATIENCE))
-        .max_redirects(0)
-        .build();
-    let agent = ureq::Agent::from(settings);
+pub async fn run(to: Webhook, instance: String, watch: Watch, clock: Clock) {
+    let agent = webhook::agent();
     let mut told = Told::default();
     let (mut wait, mut alerts_max) = (WEBHOOK_RETRY_MIN, WEBHOOK_ALERTS_MAX);
     watch.add_webhook();
@@ -79,7 +73,7 @@ pub async fn run(webhook: Webhook, instance: String, watch: Watch, clock: Clock)
             continue;
         }
         let body = message(&news, &instance).to_string();
-        match post(&agent, &webhook, body, clock.wall()).await {
+        match webhook::post(&agent, &to, body, clock.wall()).await {
             Ok(()) => {
                 told.note(&news);
                 (wait, alerts_max) = (WEBHOOK_RETRY_MIN, WEBHOOK_ALERTS_MAX);
@@ -106,50 +100,6 @@ pub async fn run(webhook: Webhook, instance: String, watch: Watch, clock: Clock)
         sleep(wait).await;
         wait = (wait * 2).min(WEBHOOK_RETRY_MAX);
     }
-}
-
-/// Why a message was not taken. Neither holds the address, or what the receiver says, which may be the address: it may hold a key.
-enum Refusal {
-    /// The same message will be refused again.
-    Wrong(String),
-    Failed(String),
-}
-
-async fn post(agent: &ureq::Agent, webhook: &Webhook, body: String, now: Wall) -> Result<(), Refusal> {
-    let mut request = agent.post(&webhook.url).header("Content-Type", "application/json");
-    if let Some(key) = &webhook.key {
-        request = request.header("Tocsin-Signature", signature(key, &body, now));
-    }
-    let sent = tokio::task::spawn_blocking(move || request.send(body).map(|answer| answer.status()));
-    let status = match sent.await {
-        Ok(Ok(status)) => status,
-        Ok(Err(error)) => return Err(Refusal::Failed(reason(&error))),
-        Err(error) => return Err(Refusal::Failed(error.to_string())),
-    };
-    let why = format!("it answers {}", status.as_u16());
-    match status.as_u16() {
-        200..=299 => Ok(()),
-        400 | 413 | 422 => Err(Refusal::Wrong(why)),
-        _ => Err(Refusal::Failed(why)),
-    }
-}
-
-fn reason(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Timeout(_) => format!("no answer within {} s", WEBHOOK_PATIENCE.as_secs()),
-        ureq::Error::HostNotFound => "its host is not known".to_owned(),
-        ureq::Error::Io(error) => error.to_string(),
-        ureq::Error::Rustls(error) => error.to_string(),
-        _ => "it cannot be reached".to_owned(),
-    }
-}
-
-/// `t=SECONDS,v1=HEX`: HMAC-SHA256 over the seconds, a dot and the body, so that an old message cannot be sent again.
-fn signature(key: &str, body: &str, now: Wall) -> String {
-    let seconds = now.millis() / 1_000;
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
-    let tag = hmac::sign(&key, format!("{seconds}.{body}").as_bytes());
-    format!("t={seconds},v1={}", HEXLOWER.encode(tag.as_ref()))
 }
 
 /// Version 4 of Alertmanager's webhook.
@@ -194,8 +144,6 @@ fn fingerprint(alert: &Alert, instance: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::alerts::Severity;
 
@@ -247,19 +195,5 @@ mod tests {
         assert_eq!(ends["status"], "resolved");
         assert_eq!(ends["alerts"][0]["fingerprint"], item["fingerprint"]);
         assert_eq!(ends["alerts"][0]["endsAt"], json!(Wall(2_000_000)));
-    }
-
-    #[test]
-    fn a_signature_is_over_the_time_and_the_body() {
-        let now = Wall(1_700_000_000_000_000);
-        let one = signature("key", "{}", now);
-        assert_eq!(one, signature("key", "{}", now));
-        let others = [
-            signature("other", "{}", now),
-            signature("key", "[]", now),
-            signature("key", "{}", now + Duration::from_secs(1)),
-        ];
-        assert!(others.iter().all(|other| *other != one));
-        assert!(one.starts_with("t=") && one.contains(",v1="), "{one}");
     }
 }

@@ -16,6 +16,7 @@ use crate::alerts::Alert;
 use crate::ledger::Tally;
 use crate::limits::PAGE_MAX;
 use crate::outage::Shown;
+use crate::outcomes::post;
 use crate::owner::Command;
 use crate::owner::view::LogPage;
 use crate::projection::{self, Projection};
@@ -36,6 +37,8 @@ pub(super) struct Status {
     retention: Retention,
     /// Accounts that carry what goes out, and the ways that have none.
     providers: Vec<Line>,
+    /// Services that are told what became of their notifications.
+    outcomes: Vec<post::Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outage: Option<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +95,8 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
     let outage = app.outage.as_ref().map(|buffered| buffered.shown());
     let projection =
         app.look(|parts| parts.projection.as_ref().map(Projection::shown).transpose()).await.ok().flatten();
+    let told = app.clone();
+    let outcomes = app.look(move |_| told.outcomes()).await.unwrap_or_default();
     #[cfg(feature = "kafka")]
     let kafka = app.kafka.as_ref().map(crate::node::kafka::KafkaFigures::read);
     let board = app.watch.lock();
@@ -113,6 +118,7 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
             removed: app.metrics.retention.removed().into_iter().collect(),
         },
         providers: providers(&app.dispatch),
+        outcomes,
         outage,
         projection,
         partitions: app.view.parts(),

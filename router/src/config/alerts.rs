@@ -18,7 +18,7 @@ pub struct AlertsSection {
     key_file: Option<String>,
 }
 
-/// Where alerts are sent. Its `Debug` hides the key and the address, which may hold another.
+/// Where messages are sent. Its `Debug` hides the key and the address, which may hold another.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
     pub url: String,
@@ -39,18 +39,30 @@ impl AlertsSection {
             (None, Some(_)) => return wrong("key_file", "there is no webhook whose messages it could sign"),
             (None, None) => return Ok(None),
         };
+        Webhook::checked(url, self.key_file.as_deref(), ("alerts", "webhook", "key_file")).map(Some)
+    }
+}
+
+impl Webhook {
+    /// `names`: of the section and of its two keys, for a person.
+    pub(super) fn checked(
+        url: String,
+        key_file: Option<&str>,
+        (section, url_name, key_name): (&str, &str, &str),
+    ) -> Result<Webhook, ConfigError> {
+        let wrong = |key: &str, why: &str| Err(ConfigError::wrong(section, key, why));
         let is_usable = url.parse::<Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.host().is_some_and(|host| !host.is_empty())
         });
         if !is_usable {
-            return wrong("webhook", "it is not an address like https://pager.example/hooks/tocsin");
+            return wrong(url_name, "it is not an address like https://pager.example/hooks/tocsin");
         }
-        let key = self.key_file.as_deref().map(|file| secret_from_file(Path::new(file))).transpose()?;
+        let key = key_file.map(|file| secret_from_file(Path::new(file))).transpose()?;
         if key.as_ref().is_some_and(String::is_empty) {
-            return wrong("key_file", "the file is empty");
+            return wrong(key_name, "the file is empty");
         }
-        Ok(Some(Webhook { url, key }))
+        Ok(Webhook { url, key })
     }
 }
 

@@ -116,6 +116,10 @@ pub struct ServiceSection {
     pub operator: bool,
     /// Topics it may send to; `*` at the end of one stands for anything.
     pub topics: Vec<String>,
+    /// `http://` or `https://`: is told what became of its notifications.
+    pub webhook: Option<String>,
+    /// What these messages are signed with.
+    pub webhook_key_file: Option<String>,
 }
 
 impl std::fmt::Debug for ServiceSection {
@@ -367,6 +371,13 @@ impl Settings {
             Some(_) if self.redis.is_some() => "several routers cannot use [redis] yet".to_owned(),
             Some(_) if self.provider.is_any() => "several routers cannot use [provider] yet".to_owned(),
             Some(_) => {
+                if let Some(told) = self.router.service.iter().find(|service| service.webhook.is_some()) {
+                    let why = format!(
+                        "several routers cannot tell outcomes yet: service {:?} has a webhook",
+                        told.name
+                    );
+                    return Err(ConfigError::wrong("router", "routers", why));
+                }
                 let broadcasts = |service: &ServiceSection| service.broadcast || !service.topics.is_empty();
                 match self.router.service.iter().find(|service| broadcasts(service)) {
                     Some(service) => format!(

@@ -6,6 +6,7 @@ use ring::hmac;
 use wire::message::Priority;
 
 use super::ConfigError;
+use super::alerts::Webhook;
 use super::file::ServiceSection;
 use crate::same::same;
 
@@ -68,6 +69,8 @@ pub struct Service {
     /// May read and cancel every service's notifications, not only its own.
     pub operator: bool,
     pub topics: Vec<String>,
+    /// Who is told what became of its notifications.
+    pub webhook: Option<Webhook>,
 }
 
 impl Service {
@@ -81,6 +84,7 @@ impl Service {
             broadcast: true,
             operator: true,
             topics: vec!["*".to_owned()],
+            webhook: None,
         }
     }
 
@@ -107,6 +111,7 @@ impl Service {
             broadcast: section.broadcast,
             operator: section.operator,
             topics: section.topics.clone(),
+            webhook: webhook(section)?,
         })
     }
 
@@ -119,6 +124,18 @@ impl Service {
             Some(start) => topic.starts_with(start),
             None => topic == allowed,
         })
+    }
+}
+
+/// Never unsigned: whoever finds the address could tell the service anything.
+fn webhook(section: &ServiceSection) -> Result<Option<Webhook>, ConfigError> {
+    let names = ("router.service", "webhook", "webhook_key_file");
+    let wrong = |key, why: &str| ConfigError::wrong(names.0, key, format!("{}: {why}", section.name));
+    match (&section.webhook, &section.webhook_key_file) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(wrong(names.2, "there is no webhook whose messages it could sign")),
+        (Some(_), None) => Err(wrong(names.1, "needs a webhook_key_file: outcomes are told signed")),
+        (Some(url), Some(file)) => Webhook::checked(url.clone(), Some(file), names).map(Some),
     }
 }
 
@@ -162,6 +179,34 @@ mod tests {
         assert!(service.may_send_to_topic("news") && service.may_send_to_topic("team-7"));
         for refused in ["newsletter", "team", "other", "*"] {
             assert!(!service.may_send_to_topic(refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_is_signed_or_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hush\n").unwrap();
+        let path = file.path().display().to_string();
+        let read = |webhook: Option<&str>, key_file: Option<&str>| {
+            let section = ServiceSection {
+                name: "shop".to_owned(),
+                key: Some("k".to_owned()),
+                webhook: webhook.map(str::to_owned),
+                webhook_key_file: key_file.map(str::to_owned),
+                ..ServiceSection::default()
+            };
+            Service::from_section(&section)
+        };
+        assert_eq!(read(None, None).unwrap().webhook, None);
+        let webhook = read(Some("https://shop.example/told"), Some(&path)).unwrap().webhook.unwrap();
+        assert_eq!(webhook.key.as_deref(), Some("hush"));
+        for (url, key_file) in [
+            (Some("https://shop.example/told"), None),
+            (None, Some(path.as_str())),
+            (Some("shop.example"), Some(&path)),
+            (Some("https://shop.example/told"), Some("/no/such/file")),
+        ] {
+            assert!(read(url, key_file).is_err(), "{url:?}, {key_file:?}");
         }
     }
 

@@ -10,6 +10,7 @@ use crate::ledger::state::Kind;
 use crate::ledger::{Counters, Reason, Reconciliation};
 use crate::outage::phase::Phase;
 use crate::outage::{Shown, mirror};
+use crate::outcomes::post;
 use crate::projection::{self, Projection};
 use crate::provider::{dispatch, health};
 use crate::record::Channel;
@@ -91,6 +92,7 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         metrics.provider_waiting.get(),
     );
     app.dispatch.shown().iter().for_each(|provider| self::provider(&mut text, provider));
+    app.outcomes().unwrap_or_default().iter().for_each(|told| outcomes(&mut text, told));
     for channel in Channel::ALL {
         text.histogram(
             "tocsin_router_delivery_seconds",
@@ -157,6 +159,35 @@ fn provider(text: &mut Text, shown: &dispatch::Shown) {
             "What an account was answered, by whose fault it is.",
             &[("provider", shown.provider), ("way", shown.way), ("answer", answer)],
             *count,
+        );
+    }
+}
+
+fn outcomes(text: &mut Text, told: &post::Shown) {
+    let labels = &[("service", told.service.as_str())];
+    text.gauge(
+        "tocsin_router_outcomes_waiting",
+        "Final outcomes that a service's webhook has not taken yet.",
+        labels,
+        told.waiting,
+    );
+    text.gauge(
+        "tocsin_router_outcomes_lag_seconds",
+        "Age of the oldest outcome that a service's webhook has not taken yet.",
+        labels,
+        told.oldest_waiting_s,
+    );
+    for (what, count) in [
+        ("sent", told.sent),
+        ("refused", told.refused),
+        ("dropped", told.dropped),
+        ("failures", told.failures),
+    ] {
+        text.counter(
+            "tocsin_router_outcomes_total",
+            "Outcomes that a webhook took, called wrong, or that found no room (ever); and messages that it did not take.",
+            &[("service", told.service.as_str()), ("what", what)],
+            count,
         );
     }
 }

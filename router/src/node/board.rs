@@ -48,6 +48,8 @@ const PROJECTION_INCOMPLETE: &str = "projection_incomplete";
 /// Who is told of alerts, and the alert that nobody is.
 const WEBHOOK: &str = "webhook";
 pub const WEBHOOK_FAILS: &str = "webhook_fails";
+/// The alert of services whose webhooks take no outcomes.
+const OUTCOMES_FAIL: &str = "outcomes_fail";
 #[cfg(feature = "redis")]
 const REDIS_DOWN: &str = "redis_down";
 
@@ -67,6 +69,8 @@ pub struct Inner {
     damaged: u64,
     /// What is wrong with providers' accounts, by alert and way.
     providers: BTreeMap<(&'static str, Way), String>,
+    /// Services whose webhooks do not take outcomes, and why.
+    outcomes: BTreeMap<String, String>,
 }
 
 /// The journal's two ends fail, and recover, apart.
@@ -274,6 +278,26 @@ impl Watch {
         let all: Vec<&str> =
             providers.iter().filter(|((of, _), _)| *of == alert).map(|(_, why)| why.as_str()).collect();
         set_alert(alerts, alert, (!all.is_empty()).then(|| all.join("; ")), now);
+    }
+
+    /// What a service's webhook made of the last outcomes. `None`: it took them. One alert for all services.
+    pub fn outcomes(&self, service: &str, fault: Option<&str>) {
+        let now = self.clock.wall();
+        let mut inner = self.lock();
+        let Inner { alerts, outcomes, .. } = &mut *inner;
+        let before = match fault {
+            Some(why) => outcomes.insert(service.to_owned(), why.to_owned()),
+            None => outcomes.remove(service),
+        };
+        if before.as_deref() == fault {
+            return;
+        }
+        let all: Vec<String> = outcomes.iter().map(|(service, why)| format!("{service}: {why}")).collect();
+        if all.is_empty() {
+            set_alert(alerts, OUTCOMES_FAIL, None, now);
+        } else if alerts.raise(OUTCOMES_FAIL, Severity::Warning, all.join("; "), now) {
+            tracing::warn!(alert = OUTCOMES_FAIL, "alert");
+        }
     }
 
     fn journal(&self, change: impl FnOnce(&mut JournalFaults)) {

@@ -25,6 +25,7 @@ use crate::inbox::Stamps;
 use crate::journal::Position;
 use crate::ledger::sequences::{self, Sequences};
 use crate::ledger::{Counters, LedgerRow};
+use crate::outcomes::{self, Asked};
 use crate::presence::LinkId;
 use crate::projection::queue::{self, Past, Queue};
 use crate::projection::rows::inbox_kept_there;
@@ -95,6 +96,8 @@ pub(super) struct Desk<S> {
     pub(super) flights: Flights,
     /// What waits for Cassandra, where there is one.
     pub(super) queue: Option<Queue>,
+    /// What services are still to be told.
+    outcomes: outcomes::Log,
     pub(super) config: OwnerConfig,
     /// Counts the starts; calls of an earlier one are provided again.
     pub(super) boot: u64,
@@ -140,6 +143,7 @@ impl<S: Store> Desk<S> {
         retention::complete(&store, now)?;
         let (sweep, held) = Sweep::new(now, reached);
         let unsent = stamps.last.map(|last| Wall(last.0.saturating_sub(UNSENT_US)));
+        let outcomes = outcomes::Log::open(&store, &config.told_of_outcomes)?;
         let mut turn = Turn::new(store);
         sequences::forget(&mut turn, now)?;
         put_meta(&mut turn, BOOTS_KEY, boot);
@@ -166,6 +170,7 @@ impl<S: Store> Desk<S> {
             sequences: Sequences::default(),
             flights: Flights::new(seed, unsent),
             queue,
+            outcomes,
             config,
             boot,
             steady: Wall(i64::MIN),
@@ -241,7 +246,11 @@ impl<S: Store> Desk<S> {
         if let Some(queue) = &mut self.queue {
             queue.stage(&mut self.turn, self.steady);
         }
+        let outcomes = self.stage_outcomes()?;
         self.turn.commit()?;
+        if let Some(outcomes) = outcomes {
+            self.outcomes = outcomes;
+        }
         if let Some(number) = self.queue.as_mut().and_then(Queue::committed) {
             self.ready.push_back(Output::Queued { number });
         }
@@ -256,6 +265,28 @@ impl<S: Store> Desk<S> {
             self.ready.push_back(Output::Committed(Position { priority, partition, offset }));
         }
         Ok(())
+    }
+
+    /// What services are told of this turn. `None`: nobody wants to be.
+    fn stage_outcomes(&mut self) -> Result<Option<outcomes::Log>, StoreError> {
+        if !self.outcomes.is_wanted() || !self.turn.has_changed(Space::Ledger) {
+            return Ok(None);
+        }
+        let asked = |turn: &Turn<S>, id: Uuid| {
+            let Some(row) = turn.get(Space::Notifications, id.as_bytes())? else { return Ok(None) };
+            // One that cannot be read holds up no commit: nobody knows whose it is.
+            Ok(decode_record(row)
+                .ok()
+                .map(|record| Asked { service: record.service, accepted_at: record.accepted_at }))
+        };
+        let (log, dropped) = self.outcomes.stage(&mut self.turn, self.steady, asked)?;
+        for (service, more) in dropped {
+            let detail = format!(
+                "{service}: {more} more outcomes than wait for its webhook; GET /v1/notifications/{{id}} has them"
+            );
+            self.alert("outcomes_dropped", false, detail);
+        }
+        Ok(Some(log))
     }
 
     /// How far the steady clock may have come before this run.

@@ -27,6 +27,7 @@ use super::words::{Answer, DeliveryKey, Output};
 use crate::classify::Recipient;
 use crate::ledger::{Event, LedgerRow, Reason};
 use crate::otp::Otp;
+use crate::outcomes;
 use crate::presence::Presence;
 use crate::projection::queue;
 use crate::provider::kept;
@@ -42,7 +43,7 @@ const STANDS: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Bytes of a name's hash.
 const SUBJECT_BYTES: usize = 16;
 /// What is read, in this order: deliveries end before what they left is looked for.
-const SPACES: [Space; 9] = [
+const SPACES: [Space; 10] = [
     Space::Ledger,
     Space::Notifications,
     Space::Inbox,
@@ -52,6 +53,7 @@ const SPACES: [Space; 9] = [
     Space::DeadLetters,
     Space::Outbox,
     Space::Otp,
+    Space::Outcomes,
 ];
 
 /// The answer to [`Command::Erase`](super::Command::Erase).
@@ -296,6 +298,14 @@ fn goes<S: Store>(
             }
             is_theirs
         })),
+        Space::Outcomes => {
+            // It is still told what became of it, and of whom no more.
+            if let Some(row) = outcomes::without(key, &row, &work.user) {
+                desk.turn.put(Space::Outcomes, key.to_vec(), row);
+                work.count("outcomes", 1);
+            }
+            Ok(false)
+        }
         Space::Otp => Ok(Otp::decode(row).is_ok_and(|otp| otp.user == work.user)),
         _ => Ok(true),
     }

@@ -61,6 +61,8 @@ pub struct OwnerConfig {
     pub projected_bytes_max: Option<u64>,
     /// Its tables were empty at this start: nothing of before is there.
     pub projected_from_nothing: bool,
+    /// Services that are told of outcomes.
+    pub told_of_outcomes: Vec<String>,
     /// False: one of many owners, each of one partition; they are spoken for by `owners`.
     pub alone: bool,
     /// The first number of the overflow log and of the dead letters.
@@ -84,6 +86,7 @@ impl Default for OwnerConfig {
             ways: Ways::default(),
             projected_bytes_max: None,
             projected_from_nothing: false,
+            told_of_outcomes: Vec::new(),
             alone: true,
             log_numbers_from: 1,
         }

@@ -1,0 +1,402 @@
+//! What became of deliveries, for the services that want to be told: one row for each final outcome, written by the commit that
+//! makes it so.
+//!
+//! Pure. Owns the rows, their order and their bound. A commit that is lost with the power is made again from the journal, and its rows
+//! with it; a row goes when its receiver took it. So each outcome is told at least once, in the order of the ledger. Never holds a
+//! text, an address or what a provider said but its code. Written by `owner` (`desk`), read and struck out by [`post`].
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use wire::time::Wall;
+
+use crate::classify::Recipient;
+use crate::ledger::{Delivery, LedgerRow, Reason, State};
+use crate::limits::OUTCOMES_WAITING_MAX;
+use crate::record::Channel;
+use crate::store::codec::{Decoder, Encoder};
+use crate::store::turn::Turn;
+use crate::store::{Batch, Order, Range, Row, Space, Store, StoreError, keys};
+
+pub mod post;
+
+const VERSION: u8 = 1;
+/// The first byte of a key. Persistent.
+const WAITING: u8 = b'w';
+const DROPPED: u8 = b'd';
+/// Stands for a person who was erased.
+const ERASED: &str = "erased";
+
+/// One final outcome, as a service is told it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub id: Uuid,
+    /// `user:…`, `topic:…`, `all`, `erased`.
+    pub recipient: String,
+    pub channel: Channel,
+    /// `delivered`, `handed_over`, `fell_back`, `expired`, `dropped`, `dead_lettered`, `unknown`.
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub attempts: u32,
+    pub accepted_at: Wall,
+    pub ended_at: Wall,
+}
+
+/// What a notification's outcome needs beside its row.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub service: String,
+    pub accepted_at: Wall,
+}
+
+/// The services that want to be told, and how far each one's numbers go.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    by_service: BTreeMap<String, Numbers>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Numbers {
+    /// Nothing waits before.
+    first: u64,
+    next: u64,
+}
+
+fn prefix(kind: u8, service: &str) -> Vec<u8> {
+    [&[kind], keys::user(service).as_slice()].concat()
+}
+
+fn waiting(service: &str, number: u64) -> Vec<u8> {
+    [prefix(WAITING, service).as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// The number at the end of a key.
+fn number(key: &[u8]) -> Result<u64, StoreError> {
+    let damaged =
+        || StoreError::Damaged { space: Space::Outcomes, what: "a key of another layout".to_owned() };
+    key.split_last_chunk::<8>().map(|(_, number)| u64::from_be_bytes(*number)).ok_or_else(damaged)
+}
+
+impl Log {
+    /// `services`: those that want to be told. Empty: nothing is ever written.
+    pub fn open<S: Store>(store: &S, services: &[String]) -> Result<Log, StoreError> {
+        let mut by_service = BTreeMap::new();
+        for service in services {
+            let end =
+                |order| store.scan(Space::Outcomes, &Range::prefix(&prefix(WAITING, service)), order, 1);
+            let number_of = |rows: Vec<Row>| rows.first().map(|(key, _)| number(key)).transpose();
+            let last = number_of(end(Order::Reverse)?)?;
+            let first = number_of(end(Order::Forward)?)?.unwrap_or(1);
+            by_service.insert(service.clone(), Numbers { first, next: last.map_or(1, |last| last + 1) });
+        }
+        Ok(Log { by_service })
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        !self.by_service.is_empty()
+    }
+
+    /// Writes what the staged rows of the ledger bring to an end. `asked`: what is known of a notification.
+    ///
+    /// The log that counts once the turn is committed, and how many found no room; a commit that fails is staged anew from the log
+    /// before.
+    pub fn stage<S: Store>(
+        &self,
+        turn: &mut Turn<S>,
+        now: Wall,
+        asked: impl Fn(&Turn<S>, Uuid) -> Result<Option<Asked>, StoreError>,
+    ) -> Result<(Log, BTreeMap<String, u64>), StoreError> {
+        let mut log = self.clone();
+        let mut dropped = BTreeMap::new();
+        forget_staged(turn);
+        for (service, outcome) in ended(turn, now, asked)? {
+            let Some(numbers) = log.by_service.get_mut(&service) else { continue };
+            if numbers.has_room(turn, &service)? {
+                let row = Encoder::new(VERSION).json(&outcome).finish();
+                turn.put(Space::Outcomes, waiting(&service, numbers.next), row);
+                numbers.next += 1;
+            } else {
+                *dropped.entry(service).or_insert(0) += 1;
+            }
+        }
+        for (service, more) in &dropped {
+            let sum = lost(turn.store(), service).unwrap_or(0) + more;
+            turn.put(Space::Outcomes, prefix(DROPPED, service), Encoder::new(VERSION).u64(sum).finish());
+        }
+        Ok((log, dropped))
+    }
+}
+
+impl Numbers {
+    fn has_room<S: Store>(&mut self, turn: &Turn<S>, service: &str) -> Result<bool, StoreError> {
+        if self.next - self.first < OUTCOMES_WAITING_MAX {
+            return Ok(true);
+        }
+        // Some may have been taken since it was last looked.
+        let range = Range::prefix(&prefix(WAITING, service)).starting(&waiting(service, self.first));
+        let oldest = turn.scan(Space::Outcomes, &range, Order::Forward, 1)?;
+        self.first = oldest.first().map(|(key, _)| number(key)).transpose()?.unwrap_or(self.next);
+        Ok(self.next - self.first < OUTCOMES_WAITING_MAX)
+    }
+}
+
+/// What a commit that failed had staged: it is staged anew, with what came since.
+fn forget_staged<S: Store>(turn: &mut Turn<S>) {
+    let is_row = |key: &&[u8]| key.first() == Some(&WAITING);
+    let puts = turn.changed(Space::Outcomes).filter(|(_, deletes)| !deletes).map(|(key, _)| key);
+    let keys: Vec<Vec<u8>> = puts.filter(is_row).map(<[u8]>::to_vec).collect();
+    for key in keys {
+        if !turn.store().get(Space::Outcomes, &key).is_ok_and(|row| row.is_some()) {
+            turn.delete(Space::Outcomes, key);
+        }
+    }
+}
+
+/// The deliveries that the staged rows bring to an end, or to another one.
+fn ended<S: Store>(
+    turn: &Turn<S>,
+    now: Wall,
+    asked: impl Fn(&Turn<S>, Uuid) -> Result<Option<Asked>, StoreError>,
+) -> Result<Vec<(String, Outcome)>, StoreError> {
+    let mut all = Vec::new();
+    for (key, deletes) in turn.changed(Space::Ledger) {
+        if deletes {
+            continue;
+        }
+        let Some(after) = turn.get(Space::Ledger, key)? else { continue };
+        let (id, to) = keys::ledger_parts(key)?;
+        let after = LedgerRow::decode(after)?;
+        // A row that cannot be read is written anew, and its outcomes are told again.
+        let before = turn.store().get(Space::Ledger, key)?.and_then(|row| LedgerRow::decode(row).ok());
+        let ends: Vec<&Delivery> = new_ends(before.as_ref(), &after, &to).collect();
+        if ends.is_empty() {
+            continue;
+        }
+        let Some(Asked { service, accepted_at }) = asked(turn, id)? else { continue };
+        let outcome = |delivery: &Delivery| (service.clone(), outcome(id, &to, delivery, accepted_at, now));
+        all.extend(ends.into_iter().map(outcome));
+    }
+    Ok(all)
+}
+
+/// A row's deliveries keep their places, and new ones come behind them.
+fn new_ends<'a>(
+    before: Option<&'a LedgerRow>,
+    after: &'a LedgerRow,
+    to: &'a Recipient,
+) -> impl Iterator<Item = &'a Delivery> {
+    let was = move |place: usize| before.and_then(|row| row.deliveries.get(place));
+    // How the others of an erased person ended was told under the name.
+    let is_told = |delivery: &Delivery| {
+        !matches!(to, Recipient::Erased(_)) || delivery.state == State::Dropped(Reason::Erased)
+    };
+    let ends = after.deliveries.iter().enumerate().filter(move |(place, delivery)| {
+        !delivery.state.is_open() && was(*place).is_none_or(|was| was.state.kind() != delivery.state.kind())
+    });
+    ends.map(|(_, delivery)| delivery).filter(move |delivery| is_told(delivery))
+}
+
+fn outcome(id: Uuid, to: &Recipient, delivery: &Delivery, accepted_at: Wall, now: Wall) -> Outcome {
+    let reason = match &delivery.state {
+        State::Dropped(reason) => Some(reason.to_string()),
+        State::DeadLettered(why) => Some(why.clone()),
+        _ => None,
+    };
+    Outcome {
+        id,
+        recipient: if matches!(to, Recipient::Erased(_)) { ERASED.to_owned() } else { to.to_string() },
+        channel: delivery.channel,
+        outcome: delivery.state.kind().name().to_owned(),
+        reason,
+        attempts: delivery.attempts,
+        accepted_at,
+        ended_at: delivery.timeline.last().map_or(now, |moment| moment.at),
+    }
+}
+
+fn decode(row: Bytes) -> Result<Outcome, StoreError> {
+    let mut row = Decoder::new(Space::Outcomes, row, VERSION)?;
+    serde_json::from_slice(&row.rest()).map_err(|error| row.damaged(error.to_string()))
+}
+
+/// The row without the name of this person. `None`: it does not hold it.
+pub fn without(key: &[u8], row: &Bytes, user: &str) -> Option<Bytes> {
+    if key.first() != Some(&WAITING) {
+        return None;
+    }
+    let mut outcome = decode(row.clone()).ok()?;
+    if outcome.recipient != Recipient::User(user.to_owned()).to_string() {
+        return None;
+    }
+    ERASED.clone_into(&mut outcome.recipient);
+    Some(Encoder::new(VERSION).json(&outcome).finish())
+}
+
+/// The oldest that wait, behind this number.
+pub fn oldest<S: Store>(
+    store: &S,
+    service: &str,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Option<Outcome>)>, StoreError> {
+    let range = Range::prefix(&prefix(WAITING, service)).after(&waiting(service, after));
+    let rows = store.scan(Space::Outcomes, &range, Order::Forward, limit)?;
+    // One that cannot be read tells nothing, and holds up nobody.
+    rows.into_iter().map(|(key, row)| Ok((number(&key)?, decode(row).ok()))).collect()
+}
+
+/// The receiver has them.
+pub fn strike_out<S: Store>(store: &S, service: &str, numbers: &[u64]) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    numbers.iter().for_each(|number| batch.delete(Space::Outcomes, waiting(service, *number)));
+    store.commit(&batch)
+}
+
+/// How many found no room, ever.
+pub fn lost<S: Store>(store: &S, service: &str) -> Result<u64, StoreError> {
+    let Some(row) = store.get(Space::Outcomes, &prefix(DROPPED, service))? else { return Ok(0) };
+    Decoder::new(Space::Outcomes, row, VERSION)?.u64()
+}
+
+/// How many wait, and since when the oldest one does.
+pub fn backlog<S: Store>(store: &S, service: &str) -> Result<(u64, Option<Wall>), StoreError> {
+    let range = Range::prefix(&prefix(WAITING, service));
+    let end = |order| store.scan(Space::Outcomes, &range, order, 1);
+    let (first, last) = (end(Order::Forward)?, end(Order::Reverse)?);
+    let (Some((first, row)), Some((last, _))) = (first.first(), last.first()) else { return Ok((0, None)) };
+    let since = decode(row.clone()).ok().map(|outcome| outcome.ended_at);
+    Ok((number(last)? - number(first)? + 1, since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Counters, Event};
+    use crate::store::MemoryStore;
+
+    const NOW: Wall = Wall(50);
+
+    fn log(store: &MemoryStore) -> Log {
+        Log::open(store, &["shop".to_owned()]).expect("memory")
+    }
+
+    fn turn_of(store: &MemoryStore, id: u128, events: &[Event]) -> Turn<MemoryStore> {
+        let mut turn = Turn::new(store.clone());
+        stage(&mut turn, id, events);
+        turn
+    }
+
+    /// One SMS to ann.
+    fn stage(turn: &mut Turn<MemoryStore>, id: u128, events: &[Event]) {
+        let key = keys::ledger(Uuid::from_u128(id), &Recipient::User("ann".to_owned()));
+        let mut counters = Counters::decode(None).expect("none yet");
+        let known = turn.get(Space::Ledger, &key).expect("memory");
+        let mut row = known.map_or_else(LedgerRow::default, |row| LedgerRow::decode(row).expect("a row"));
+        if row.deliveries.is_empty() {
+            row.accept(Channel::Sms, Wall(1), &mut counters);
+        }
+        for event in events {
+            assert!(row.apply(Channel::Sms, event, Wall(7), &mut counters), "{event:?}");
+        }
+        turn.put(Space::Ledger, key, row.encode());
+    }
+
+    fn asked(_: &Turn<MemoryStore>, id: Uuid) -> Result<Option<Asked>, StoreError> {
+        let service = if id.as_u128() == 9 { "other" } else { "shop" };
+        Ok(Some(Asked { service: service.to_owned(), accepted_at: Wall(1) }))
+    }
+
+    fn told(store: &MemoryStore) -> Vec<(u64, u128, String)> {
+        let all = oldest(store, "shop", 0, 99).expect("memory");
+        let shown = |(number, outcome): (u64, Option<Outcome>)| {
+            let outcome = outcome.expect("a row");
+            (number, outcome.id.as_u128(), outcome.outcome)
+        };
+        all.into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn what_ends_is_told_once_to_its_service_and_again_when_it_ends_otherwise() {
+        let store = MemoryStore::new();
+        let mut log = log(&store);
+        let steps: [(u128, &[Event]); 6] = [
+            (1, &[]),
+            (2, &[Event::Taken]),
+            (1, &[Event::Wait(None)]),
+            (1, &[Event::Drop(Reason::Provider("21211".to_owned()))]),
+            (2, &[Event::Receipt]),
+            (9, &[Event::Taken]),
+        ];
+        for (id, events) in steps {
+            let mut turn = turn_of(&store, id, events);
+            (log, _) = log.stage(&mut turn, NOW, asked).expect("memory");
+            turn.commit().expect("memory");
+        }
+        let expected = [(1, 2, "handed_over"), (2, 1, "dropped"), (3, 2, "delivered")];
+        assert_eq!(told(&store), expected.map(|(number, id, outcome)| (number, id, outcome.to_owned())));
+        let dropped = oldest(&store, "shop", 1, 1).expect("memory").remove(0).1.expect("a row");
+        assert_eq!(
+            serde_json::to_value(dropped).expect("JSON"),
+            serde_json::json!({"id": Uuid::from_u128(1), "recipient": "user:ann", "channel": "sms", "outcome": "dropped",
+                "reason": "21211", "attempts": 0, "accepted_at": Wall(1), "ended_at": Wall(7)})
+        );
+        strike_out(&store, "shop", &[1, 2]).expect("memory");
+        assert_eq!((told(&store).len(), backlog(&store, "shop")), (1, Ok((1, Some(Wall(7))))));
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_told_once_with_what_came_since() {
+        let store = MemoryStore::new();
+        let before = log(&store);
+        let mut turn = turn_of(&store, 2, &[Event::Taken]);
+        before.stage(&mut turn, NOW, asked).expect("memory");
+        store.fail_commits(1);
+        assert!(turn.commit().is_err() && told(&store).is_empty());
+        stage(&mut turn, 1, &[Event::Expire]);
+        let (after, _) = before.stage(&mut turn, NOW, asked).expect("memory");
+        turn.commit().expect("memory");
+        let ids: Vec<u128> = told(&store).into_iter().map(|(_, id, _)| id).collect();
+        assert_eq!(ids, [1, 2]);
+        // A start goes on with the next number.
+        assert_eq!(log(&store).by_service, after.by_service);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_what_was_taken_makes_room() {
+        let store = MemoryStore::new();
+        let mut turn = turn_of(&store, 1, &[Event::Taken]);
+        let (mut log, _) = log(&store).stage(&mut turn, NOW, asked).expect("memory");
+        turn.commit().expect("memory");
+        for numbers in log.by_service.values_mut() {
+            numbers.next = OUTCOMES_WAITING_MAX + 1;
+        }
+        for (id, expected) in [(2, 1), (3, 2)] {
+            let mut turn = turn_of(&store, id, &[Event::Taken]);
+            let (after, dropped) = log.stage(&mut turn, NOW, asked).expect("memory");
+            turn.commit().expect("memory");
+            assert_eq!((dropped.get("shop"), lost(&store, "shop")), (Some(&1), Ok(expected)));
+            log = after;
+        }
+        strike_out(&store, "shop", &[1]).expect("memory");
+        let mut turn = turn_of(&store, 4, &[Event::Taken]);
+        let (_, dropped) = log.stage(&mut turn, NOW, asked).expect("memory");
+        turn.commit().expect("memory");
+        assert!(dropped.is_empty());
+        assert_eq!(told(&store), [(OUTCOMES_WAITING_MAX + 1, 4, "handed_over".to_owned())]);
+    }
+
+    #[test]
+    fn one_service_s_rows_are_no_other_s() {
+        let store = MemoryStore::new();
+        let mut log = Log::open(&store, &["shop".to_owned(), "other".to_owned()]).expect("memory");
+        for id in [1, 9] {
+            let mut turn = turn_of(&store, id, &[Event::Taken]);
+            (log, _) = log.stage(&mut turn, NOW, asked).expect("memory");
+            turn.commit().expect("memory");
+        }
+        assert_eq!((told(&store).len(), backlog(&store, "other").map(|(count, _)| count)), (1, Ok(1)));
+        assert_eq!(backlog(&store, "sho"), Ok((0, None)));
+    }
+}

@@ -1,0 +1,189 @@
+//! Tells services what became of their notifications: what waits goes to a service's webhook in batches, signed, in its order.
+//!
+//! One task a service, one message at a time, so that no service waits for another's receiver and none overtakes itself. What was
+//! not taken is tried again, ever more slowly, for as long as it waits; what the receiver calls wrong is left out, alone. A row is
+//! struck out after the answer: what was on its way in a crash goes out again. Started by the router's start.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ops::clock::Clock;
+use ops::metrics::Counter;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use wire::time::Wall;
+
+use super::{Outcome, backlog, lost, oldest, strike_out};
+use crate::config::Webhook;
+use crate::limits::{OUTCOMES_LOOKED_EVERY, OUTCOMES_PER_MESSAGE_MAX, WEBHOOK_RETRY_MAX, WEBHOOK_RETRY_MIN};
+use crate::node::board::Watch;
+use crate::store::{DiskStore, StoreError};
+use crate::webhook::{self, Refusal};
+
+/// One service's receiver, and how it does.
+#[derive(Debug)]
+pub struct Receiver {
+    pub service: String,
+    webhook: Webhook,
+    sent: Counter,
+    refused: Counter,
+    failures: Counter,
+    /// Why the last message was not taken.
+    failing: Mutex<Option<String>>,
+}
+
+/// `outcomes` in `/v1/status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shown {
+    pub service: String,
+    pub waiting: u64,
+    pub oldest_waiting_s: u64,
+    /// Told, called wrong by the receiver, and messages that were not taken, since the start.
+    pub sent: u64,
+    pub refused: u64,
+    pub failures: u64,
+    /// Those that found no room, ever.
+    pub dropped: u64,
+    /// Why the last message was not taken. `None`: it was.
+    pub failing: Option<String>,
+}
+
+impl Receiver {
+    pub fn new(service: String, webhook: Webhook) -> Receiver {
+        let (sent, refused, failures) = (Counter::new(), Counter::new(), Counter::new());
+        Receiver { service, webhook, sent, refused, failures, failing: Mutex::default() }
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<String>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the store.
+    pub fn shown(&self, store: &DiskStore, now: Wall) -> Result<Shown, StoreError> {
+        let (waiting, oldest) = backlog(store, &self.service)?;
+        let age_us = oldest.map_or(0, |oldest| now.0.saturating_sub(oldest.0));
+        Ok(Shown {
+            service: self.service.clone(),
+            waiting,
+            oldest_waiting_s: u64::try_from(age_us / 1_000_000).unwrap_or(0),
+            sent: self.sent.get(),
+            refused: self.refused.get(),
+            failures: self.failures.get(),
+            dropped: lost(store, &self.service)?,
+            failing: self.failing().clone(),
+        })
+    }
+}
+
+/// Sends one service's outcomes.
+#[derive(Debug)]
+pub struct Sender {
+    pub receiver: Arc<Receiver>,
+    pub store: DiskStore,
+    /// Which router says so.
+    pub instance: String,
+    pub watch: Watch,
+    pub clock: Clock,
+}
+
+/// A batch, and up to where it was read.
+type Batch = Vec<(u64, Option<Outcome>)>;
+
+impl Sender {
+    /// Sends until the runtime ends.
+    pub async fn run(self) {
+        let agent = webhook::agent();
+        let (mut wait, mut most, mut after) = (WEBHOOK_RETRY_MIN, OUTCOMES_PER_MESSAGE_MAX, 0);
+        loop {
+            let batch = match self.read(after, most).await {
+                Ok(batch) if batch.is_empty() => {
+                    // What an erasure wrote anew, or a commit that came late, may lie before.
+                    after = 0;
+                    sleep(OUTCOMES_LOOKED_EVERY).await;
+                    continue;
+                }
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::warn!(%error, "outcomes that wait cannot be read");
+                    sleep(rest(&mut wait)).await;
+                    continue;
+                }
+            };
+            let body = message(&self.receiver.service, &self.instance, &batch).to_string();
+            match webhook::post(&agent, &self.receiver.webhook, body, self.clock.wall()).await {
+                Ok(()) => {
+                    self.receiver.sent.add(batch.len() as u64);
+                    self.says(None);
+                    most = OUTCOMES_PER_MESSAGE_MAX;
+                }
+                Err(Refusal::Wrong(why)) if batch.len() == 1 => {
+                    tracing::warn!(
+                        service = self.receiver.service,
+                        why,
+                        "the webhook calls an outcome wrong: it is left out"
+                    );
+                    self.receiver.refused.inc();
+                    self.says(Some(why));
+                }
+                Err(Refusal::Wrong(why)) => {
+                    // One of them is to blame: they go one by one, and it does not hold up the others.
+                    self.says(Some(why));
+                    most = 1;
+                    continue;
+                }
+                Err(Refusal::Failed(why)) => {
+                    self.says(Some(why));
+                    sleep(rest(&mut wait)).await;
+                    continue;
+                }
+            }
+            wait = WEBHOOK_RETRY_MIN;
+            after = self.done(&batch).await.unwrap_or(0);
+        }
+    }
+
+    async fn read(&self, after: u64, most: usize) -> Result<Batch, StoreError> {
+        let (store, service) = (self.store.clone(), self.receiver.service.clone());
+        let read = spawn_blocking(move || oldest(&store, &service, after, most)).await;
+        read.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
+    }
+
+    /// Up to where they are struck out. `None`: they are not, and go out again.
+    async fn done(&self, batch: &Batch) -> Option<u64> {
+        let numbers: Vec<u64> = batch.iter().map(|(number, _)| *number).collect();
+        let last = numbers.last().copied();
+        let (store, service) = (self.store.clone(), self.receiver.service.clone());
+        let struck = spawn_blocking(move || strike_out(&store, &service, &numbers)).await;
+        match struck {
+            Ok(Ok(())) => last,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "outcomes that were told cannot be struck out: they are told again");
+                sleep(WEBHOOK_RETRY_MIN).await;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn says(&self, why: Option<String>) {
+        if why.is_some() {
+            self.receiver.failures.inc();
+        }
+        self.watch.outcomes(&self.receiver.service, why.as_deref());
+        *self.receiver.failing() = why;
+    }
+}
+
+/// How long the next try waits.
+fn rest(wait: &mut Duration) -> Duration {
+    let now = *wait;
+    *wait = (now * 2).min(WEBHOOK_RETRY_MAX);
+    now
+}
+
+fn message(service: &str, instance: &str, batch: &Batch) -> Value {
+    let outcomes: Vec<&Outcome> = batch.iter().filter_map(|(_, outcome)| outcome.as_ref()).collect();
+    json!({ "version": "1", "service": service, "instance": instance, "outcomes": outcomes })
+}
