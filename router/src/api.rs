@@ -36,6 +36,7 @@ use crate::projection::cluster::Away;
 use crate::provider::dispatch::Dispatch;
 use crate::provider::outbox::Outbox;
 use crate::store::StoreError;
+use crate::unsubscribe::Exits;
 use access::Access;
 use callbacks::Callbacks;
 use listener::BoundedListener;
@@ -60,6 +61,7 @@ mod preferences;
 pub mod problem;
 mod query;
 mod suppressions;
+mod unsubscribe;
 
 /// The document at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("api/openapi.json");
@@ -87,6 +89,8 @@ pub struct Parts {
     /// Who is told of outcomes.
     pub receivers: Vec<Arc<Receiver>>,
     pub codes: otp::Codes,
+    /// By which mails are ended, if they say how.
+    pub exits: Option<Arc<Exits>>,
     /// Whose callbacks are believed.
     pub accounts: ProviderConfig,
     #[cfg(feature = "kafka")]
@@ -254,6 +258,8 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("get", "/v1/users/{user}/suppressions", get(suppressions::show)),
         ("post", "/v1/users/{user}/suppressions", post(suppressions::add)),
         ("delete", "/v1/users/{user}/suppressions", delete(suppressions::lift)),
+        ("get", "/v1/unsubscribe", get(unsubscribe::ask)),
+        ("post", "/v1/unsubscribe", post(unsubscribe::leave)),
         ("get", "/v1/outbox", get(operations::outbox)),
         ("get", "/v1/status", get(operations::status)),
         ("get", "/v1/reconcile", get(operations::reconcile)),

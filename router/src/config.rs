@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub mod alerts;
 pub mod cassandra;
+mod email;
 pub mod file;
 mod otp;
 pub mod provider;
@@ -18,6 +19,7 @@ pub mod service;
 
 pub use alerts::Webhook;
 pub use cassandra::{CassandraConfig, CassandraSection, Replication};
+pub use email::UnsubscribeConfig;
 pub use file::{KafkaSection, Limits, RedisSection, SECTIONS, Settings, SourceSection};
 pub use otp::OtpConfig;
 pub use provider::{
@@ -68,6 +70,8 @@ pub struct Config {
     pub providers: ProviderConfig,
     /// One-use codes, and when a provider is thought to be broken.
     pub otp: OtpConfig,
+    /// Where mails say how to have no more of them.
+    pub unsubscribe: Option<UnsubscribeConfig>,
     /// Who is told of alerts.
     pub webhook: Option<Webhook>,
     /// Whether this is the `dev` set-up: a known key, so loopback only.
@@ -178,6 +182,7 @@ impl Config {
             ledger_kept: days(settings.retention.ledger_days),
             providers,
             otp: settings.otp.checked()?,
+            unsubscribe: settings.email.checked()?,
             webhook: settings.alerts.checked()?,
         };
         config.check_exposure()?;
@@ -218,6 +223,7 @@ impl Config {
             ("[provider.*] accounts that came or went", self.providers.names() != other.providers.names()),
             ("whose callbacks are believed", !self.providers.believes_as(&other.providers)),
             ("[otp]", self.otp != other.otp),
+            ("[email]", self.unsubscribe != other.unsubscribe),
             ("[alerts]", self.webhook != other.webhook),
             ("[[router.service]] webhook", self.told_of_outcomes() != other.told_of_outcomes()),
             ("the console's key", self.standalone != other.standalone),
@@ -242,6 +248,11 @@ impl Config {
     /// The key that codes are sealed with, if the settings name none.
     pub fn otp_key(&self) -> PathBuf {
         self.data.join("otp.key")
+    }
+
+    /// The key that links in mails are sealed with, if the settings name none.
+    pub fn unsubscribe_key(&self) -> PathBuf {
+        self.data.join("unsubscribe.key")
     }
 
     pub fn backups_dir(&self) -> PathBuf {

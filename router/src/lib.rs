@@ -46,4 +46,5 @@ pub mod suppression;
 pub mod sync;
 pub mod tenure;
 pub mod tickets;
+pub mod unsubscribe;
 pub mod webhook;

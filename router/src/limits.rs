@@ -39,6 +39,10 @@ pub const READ_IDS_MAX: usize = wire::limits::IDS_PER_MESSAGE_MAX;
 pub const PUSH_REGISTRATIONS_MAX: usize = 20;
 /// Categories that one user's preferences name.
 pub const PREFERENCE_CATEGORIES_MAX: usize = 100;
+/// Bytes of `[email] unsubscribe_url`.
+pub const UNSUBSCRIBE_URL_BYTES_MAX: usize = 256;
+/// Bytes of what a mail program posts there.
+pub const UNSUBSCRIBE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of an e-mail address (RFC 5321).
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Bytes of a registration token of FCM, of a device token of Apple's (not in hex), of a browser's endpoint.

@@ -23,7 +23,7 @@ use crate::api::access::Access;
 use crate::api::otp::Codes;
 use crate::api::{self, App, Spans, WeakApp};
 use crate::backup::Backups;
-use crate::config::Config;
+use crate::config::{Config, UnsubscribeConfig};
 #[cfg(feature = "redis")]
 use crate::config::RedisConfig;
 use crate::ingest::Intake;
@@ -47,12 +47,14 @@ use crate::projection::{self, Projection};
 use crate::provider::carriers::Carriers;
 use crate::provider::dispatch::{self, Account, Dispatch};
 use crate::provider::outbox::Outbox;
+use crate::provider::stationery::Stationery;
 use crate::provider::way::Ways;
 use crate::provider::{Providers, Queues};
 #[cfg(feature = "redis")]
 use crate::redis::{CriticalList, Redis};
 use crate::store::{DiskStore, Store, StoreError};
 use crate::tenure::Tenure;
+use crate::unsubscribe::Exits;
 use board::Watch;
 use control::Control;
 use decider::Decider;
@@ -67,6 +69,7 @@ use views::Views;
 pub mod board;
 pub mod control;
 mod decider;
+mod drawn_key;
 mod epoch;
 pub mod inputs;
 mod instance;
@@ -74,7 +77,6 @@ pub mod journal;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod letters;
-mod otp_key;
 mod persist;
 mod reader;
 mod run;
@@ -214,9 +216,12 @@ fn dispatch(
     inputs: &mpsc::Sender<Input>,
     (clock, watch): (Clock, &Watch),
     metrics: &Arc<Metrics>,
+    exits: Option<Arc<Exits>>,
 ) -> Arc<Dispatch> {
     accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock), &config.providers.budgets));
-    let dispatch = Dispatch::start(accounts, config.otp.breaker, inputs, (clock, watch), metrics);
+    let stationery = Arc::new(Stationery::new(exits));
+    let breaker = config.otp.breaker;
+    let dispatch = Dispatch::start(accounts, breaker, inputs, (clock, watch), metrics, &stationery);
     dispatch.cap(config.providers.caps());
     Arc::new(dispatch)
 }
@@ -237,7 +242,8 @@ fn compose(
     let seed = ops::random::seed();
     let epoch = epoch::next(&store, clock.wall())?;
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
-    let dispatch = dispatch(config, accounts, &inputs, (clock, &watch), &metrics);
+    let exits = exits(config)?;
+    let dispatch = dispatch(config, accounts, &inputs, (clock, &watch), &metrics, exits.clone());
     let owner_config = owner_config(config, epoch, dispatch.ways(), cassandra.as_ref());
     let tenure = tenure(config, clock);
     let view = Views::new(store.clone(), tenure.clone(), config.partitions());
@@ -310,6 +316,7 @@ fn compose(
         accounts: config.providers.clone(),
         receivers: receivers(config),
         codes: Codes::new(config.otp.rules.clone(), seal_key(config)?),
+        exits,
         view,
         outbox,
         dispatch,
@@ -430,9 +437,23 @@ fn owner_config(
 }
 
 fn seal_key(config: &Config) -> Result<SealKey, StartError> {
-    let kept = || otp_key::load_or_draw(&config.otp_key());
+    let kept = || drawn_key::load_or_draw(&config.otp_key()).map(|key| SealKey::new(&key));
     let unusable = |why| StartError::Data { dir: config.data.clone(), why };
     config.otp.seal_key.clone().map_or_else(kept, Ok).map_err(unusable)
+}
+
+/// How mails say how to have no more of them, if they do.
+fn exits(config: &Config) -> Result<Option<Arc<Exits>>, StartError> {
+    let Some(UnsubscribeConfig { url, key }) = &config.unsubscribe else { return Ok(None) };
+    let exits = match key {
+        Some(key) => Exits::new(url.clone(), key.reveal().as_bytes()),
+        None => {
+            let unusable = |why| StartError::Data { dir: config.data.clone(), why };
+            let key = drawn_key::load_or_draw(&config.unsubscribe_key()).map_err(unusable)?;
+            Exits::new(url.clone(), &key)
+        }
+    };
+    Ok(Some(Arc::new(exits)))
 }
 
 fn now(clock: Clock) -> Now {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use wire::message::Priority;
 use wire::time::Wall;
 
+use crate::limits::PREFERENCE_CATEGORIES_MAX;
 use crate::record::Channel;
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
@@ -84,6 +85,10 @@ impl Clock {
     }
 }
 
+/// As many categories are named as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
+
 /// What a user's preferences make of one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
@@ -106,6 +111,24 @@ impl Preferences {
         } else {
             turn.put(Space::People, key(user), Encoder::new(VERSION).json(self).finish());
         }
+    }
+
+    /// Nothing of this category by this channel any more. True: that is new.
+    pub fn turn_off(&mut self, category: &str, channel: Channel) -> Result<bool, NoRoom> {
+        if self.unsubscribed.iter().any(|off| off == category) {
+            return Ok(false);
+        }
+        let named = self.channels.get(category);
+        let allowed = named.or_else(|| self.channels.get(OTHERS)).map_or(&Channel::ALL[..], Vec::as_slice);
+        if !allowed.contains(&channel) {
+            return Ok(false);
+        }
+        if named.is_none() && self.channels.len() >= PREFERENCE_CATEGORIES_MAX {
+            return Err(NoRoom);
+        }
+        let left = allowed.iter().copied().filter(|known| *known != channel).collect();
+        self.channels.insert(category.to_owned(), left);
+        Ok(true)
     }
 
     /// `now` is a date: quiet hours are told by the clock on the wall.
@@ -202,6 +225,30 @@ mod tests {
         assert!(
             Channel::ALL.iter().all(|channel| none.wish(None, *channel, Priority::Low, Wall(0)) == Wish::Go)
         );
+    }
+
+    #[test]
+    fn one_category_is_turned_off_by_one_channel_and_no_other_is() {
+        use Channel::{Email, Push, Sms};
+        let kept = |text: &str| {
+            let mut wishes = preferences(text);
+            let said = wishes.turn_off("news", Email);
+            (said, wishes.channels.get("news").cloned())
+        };
+        let all_others = Channel::ALL.into_iter().filter(|channel| *channel != Email).collect();
+        assert_eq!(kept("{}"), (Ok(true), Some(all_others)));
+        assert_eq!(kept(r#"{"channels":{"news":["email","sms"]}}"#), (Ok(true), Some(vec![Sms])));
+        assert_eq!(kept(r#"{"channels":{"*":["push","email"]}}"#), (Ok(true), Some(vec![Push])));
+        assert_eq!(kept(r#"{"channels":{"*":["push"]}}"#), (Ok(false), None), "it is off already");
+        assert_eq!(kept(r#"{"channels":{"news":[]}}"#), (Ok(false), Some(vec![])));
+        assert_eq!(kept(r#"{"unsubscribed":["news"]}"#), (Ok(false), None));
+        let mut full = Preferences::default();
+        for n in 0..PREFERENCE_CATEGORIES_MAX {
+            full.channels.insert(format!("c{n}"), vec![Email]);
+        }
+        let before = full.clone();
+        assert_eq!((full.turn_off("news", Email), &full), (Err(NoRoom), &before));
+        assert_eq!(full.turn_off("c7", Email), Ok(true));
     }
 
     #[test]

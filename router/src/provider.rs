@@ -46,6 +46,7 @@ pub mod segments;
 pub mod ses;
 mod sigv4;
 pub mod smtp;
+pub mod stationery;
 pub mod twilio;
 pub mod way;
 pub mod webpush;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wire::time::Wall;
 
-use crate::contacts::Contacts;
+use crate::contacts::{Contacts, MARK_BYTES};
 use crate::provider::letter::Address;
 use crate::record::Channel;
 use crate::store::codec::{Decoder, Encoder};
@@ -73,11 +73,23 @@ pub fn keep<S: Store>(
     reason: Why,
     now: Wall,
 ) -> Result<bool, StoreError> {
-    if !has(channel) || load(turn, channel, address)?.is_some() {
+    keep_mark(turn, channel, &address.mark(), reason, now)
+}
+
+/// The same of an address of which the mark alone is known.
+pub fn keep_mark<S: Store>(
+    turn: &mut Turn<S>,
+    channel: Channel,
+    mark: &[u8; MARK_BYTES],
+    reason: Why,
+    now: Wall,
+) -> Result<bool, StoreError> {
+    let key = key_of(channel, mark);
+    if !has(channel) || turn.get(Space::Suppressions, &key)?.is_some() {
         return Ok(false);
     }
     let row = Encoder::new(VERSION).json(&Suppression { reason, since: now }).finish();
-    turn.put(Space::Suppressions, key(channel, address), row);
+    turn.put(Space::Suppressions, key, row);
     Ok(true)
 }
 
@@ -105,7 +117,11 @@ pub fn of<S: Store>(turn: &Turn<S>, contacts: &Contacts) -> Result<Vec<Shown>, S
 }
 
 fn key(channel: Channel, address: &Address) -> Vec<u8> {
-    [&[channel as u8], address.mark().as_slice()].concat()
+    key_of(channel, &address.mark())
+}
+
+fn key_of(channel: Channel, mark: &[u8; MARK_BYTES]) -> Vec<u8> {
+    [&[channel as u8], mark.as_slice()].concat()
 }
 
 fn decode(row: Bytes) -> Result<Suppression, StoreError> {

@@ -35,3 +35,5 @@ mod outages;
 mod providers;
 #[path = "edge/retention.rs"]
 mod retention;
+#[path = "edge/unsubscribe.rs"]
+mod unsubscribe;

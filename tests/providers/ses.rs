@@ -50,6 +50,24 @@ fn a_mail_is_signed_and_names_its_delivery() {
 }
 
 #[test]
+fn a_mail_that_can_be_ended_has_the_headers_for_it() {
+    let (simulators, ses) = start(None);
+    let link = "https://shop.example/bye?t=AAAA";
+    let leaving = Letter { unsubscribe: Some(link.to_owned()), ..mail() };
+    for mail in [&leaving, &mail()] {
+        taken(send(&*ses, mail));
+    }
+    let headers = |at: usize| simulators.received("ses")[at]["content"]["Content"]["Simple"]["Headers"].clone();
+    let automatic = json!({ "Name": "Auto-Submitted", "Value": "auto-generated" });
+    assert_eq!(
+        headers(0),
+        json!([automatic, { "Name": "List-Unsubscribe", "Value": format!("<{link}>") },
+            { "Name": "List-Unsubscribe-Post", "Value": "List-Unsubscribe=One-Click" }])
+    );
+    assert_eq!(headers(1), json!([automatic]));
+}
+
+#[test]
 fn each_error_is_whose_fault_it_is() {
     let (simulators, ses) = start(None);
     for (code, told, class) in [

@@ -174,10 +174,10 @@ impl Setup {
                         .collect::<Table>()
                 };
                 write("gateway.toml", &only(&["gateway", "console"], &gateway));
-                write(
-                    "router.toml",
-                    &only(&["router", "kafka", "cassandra", "retention", "alerts"], &gateway),
-                );
+                let routers = [
+                    "router", "kafka", "cassandra", "retention", "alerts", "provider", "email", "templates",
+                ];
+                write("router.toml", &only(&routers, &gateway));
             }
         }
     }

@@ -193,7 +193,7 @@ impl Endpoint {
 }
 
 /// `https://…`, or `http://…` on this machine. Names and passwords do not belong into it.
-fn web_address(section: &str, key: &str, text: &str) -> Result<Url, ConfigError> {
+pub(super) fn web_address(section: &str, key: &str, text: &str) -> Result<Url, ConfigError> {
     let wrong = |why: String| Err(ConfigError::wrong(section, key, why));
     let Ok(url) = Url::parse(text) else {
         return wrong(format!("{text:?} is not an address like https://provider.example"));

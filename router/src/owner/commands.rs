@@ -52,6 +52,7 @@ pub(super) fn command<S: Store>(
         Command::Suppress { user, channel, why } => {
             people::suppress(desk, *channel, (None, Some(user)), *why, now)
         }
+        Command::Unsubscribe(leaving) => people::unsubscribe(desk, leaving, now),
         Command::LiftSuppressions { user, channel } => people::lift(desk, user, *channel),
         Command::Bury(letter) => intake::bury(desk, letter, now.wall),
         Command::Erase { .. } => unreachable!("`Owner` begins it, and answers when it is done"),

@@ -7,11 +7,12 @@ use super::words::Answer;
 use crate::classify::Recipient;
 use crate::contacts::Contacts;
 use crate::contacts::asked::Asked;
-use crate::preferences::Preferences;
+use crate::preferences::{NoRoom, Preferences};
 use crate::provider::letter::Address;
 use crate::record::Channel;
 use crate::store::{Order, Range, Space, Store, StoreError};
 use crate::suppression::{self, Why};
+use crate::unsubscribe::Leaving;
 
 /// Whether anything is known of anybody: while nothing is, no record costs a look into the store.
 pub(super) fn any<S: Store>(store: &S) -> Result<bool, StoreError> {
@@ -107,6 +108,32 @@ pub(super) fn suppress<S: Store>(
     }
     // A power cut must not undo that somebody said no.
     desk.must_persist = true;
+    Ok(Answer::Done)
+}
+
+/// No more mails of this category to the user; or none at all to the address, where there is no category, or nobody is known
+/// (any more) whose wishes these would be: who said no is not written to again.
+pub(super) fn unsubscribe<S: Store>(
+    desk: &mut Desk<S>,
+    leaving: &Leaving,
+    now: Tick,
+) -> Result<Answer, StoreError> {
+    let Leaving { user, category, mark } = leaving;
+    let has_mail = !Contacts::load(&desk.turn, user)?.addresses(Channel::Email).is_empty();
+    if let Some(category) = category.as_ref().filter(|_| has_mail) {
+        let mut preferences = Preferences::load(&desk.turn, user)?;
+        match preferences.turn_off(category, Channel::Email) {
+            Ok(false) => return Ok(Answer::Done),
+            Ok(true) => {
+                put_preferences(desk, user, &preferences);
+                return Ok(Answer::Done);
+            }
+            Err(NoRoom) => {}
+        }
+    }
+    // A power cut must not undo that somebody said no.
+    desk.must_persist |=
+        suppression::keep_mark(&mut desk.turn, Channel::Email, mark, Why::Unsubscribe, now.wall)?;
     Ok(Answer::Done)
 }
 

@@ -22,6 +22,7 @@ use crate::provider::way::Ways;
 use crate::record::Channel;
 use crate::suppression::Why;
 use crate::tenure::Claim;
+use crate::unsubscribe::Leaving;
 
 pub use crate::presence::LinkId;
 
@@ -358,6 +359,8 @@ pub enum Command {
         channel: Channel,
         why: Why,
     },
+    /// Somebody wants no more mails of one kind. Said again, it changes nothing.
+    Unsubscribe(Leaving),
     /// The user's addresses of this channel, or of all, may be written to again.
     LiftSuppressions {
         user: String,

@@ -19,6 +19,7 @@ use super::health::{self, Health};
 use super::lane::{Back, Budget, FULL_MIN, Lane};
 use super::letter::{Address, Answer, Carrier, Class, Letter, Refusal};
 use super::policy;
+use super::stationery::Stationery;
 use super::way::{Way, Ways};
 use crate::breaker::{self, Change, Rules};
 use crate::metrics::Metrics;
@@ -132,6 +133,7 @@ impl Dispatch {
         inputs: &mpsc::Sender<Input>,
         (clock, watch): (Clock, &Watch),
         metrics: &Arc<Metrics>,
+        stationery: &Arc<Stationery>,
     ) -> Dispatch {
         let mut posts = [const { None }; Way::ALL.len()];
         let caps = Arc::new(Mutex::new(Caps::default()));
@@ -145,7 +147,8 @@ impl Dispatch {
             posts[way as usize] = Some(Arc::clone(&post));
             let metrics = Arc::clone(metrics);
             let (inputs, caps, watch) = (inputs.clone(), Arc::clone(&caps), watch.clone());
-            let worker = Worker { post, inputs, caps, clock, watch, metrics };
+            let stationery = Arc::clone(stationery);
+            let worker = Worker { post, inputs, caps, stationery, clock, watch, metrics };
             tokio::spawn(worker.run(woken));
         }
         Dispatch { posts, caps, clock }
@@ -262,6 +265,7 @@ impl Item {
             data: call.data.clone(),
             collapse_key: call.collapse_key.clone(),
             ttl,
+            unsubscribe: None,
         })
     }
 }
@@ -309,6 +313,7 @@ struct Worker {
     post: Arc<Post>,
     inputs: mpsc::Sender<Input>,
     caps: Arc<Mutex<Caps>>,
+    stationery: Arc<Stationery>,
     clock: Clock,
     watch: Watch,
     metrics: Arc<Metrics>,
@@ -344,7 +349,7 @@ impl Worker {
             let said = Said::Held { after: FULL_MIN, why: Held::Full };
             return self.pass(item, is_probe, said).await;
         };
-        let answer = self.post.carrier().send(&letter).await;
+        let answer = self.post.carrier().send(&self.stationery.dress(letter)).await;
         let now = self.clock.mono();
         self.post.health().handle_answer(&answer, now, self.clock.wall());
         let (change, back) = {
@@ -473,7 +478,8 @@ mod tests {
         let (inputs, answers) = mpsc::channel(8);
         let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
         let watch = Watch::new(clock);
-        let dispatch = Dispatch::start(vec![account(name)], rules, &inputs, (clock, &watch), &metrics);
+        let (accounts, plain) = (vec![account(name)], Arc::default());
+        let dispatch = Dispatch::start(accounts, rules, &inputs, (clock, &watch), &metrics, &plain);
         Started { dispatch, answers, clock, watch }
     }
 

@@ -24,7 +24,12 @@ pub struct Mail {
     pub text: String,
     /// The same at every try, so that a second copy can be known as one.
     pub message_id: String,
+    /// Beside those that every mail has.
+    pub headers: Vec<Header>,
 }
+
+/// A header's name and its text, in ASCII.
+pub type Header = (&'static str, String);
 
 /// Why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +58,18 @@ pub fn mail(letter: &Letter, sender: &Mailbox) -> Result<Mail, NoMail> {
         subject: subject.chars().take(SUBJECT_CHARS_MAX).collect(),
         text,
         message_id: format!("<{name}@{}>", sender.email.domain()),
+        headers: headers(letter),
     })
+}
+
+/// No program answers it, and mail programs offer to have no more of them (RFC 2369, RFC 8058).
+fn headers(letter: &Letter) -> Vec<Header> {
+    let mut headers = vec![("Auto-Submitted", "auto-generated".to_owned())];
+    if let Some(link) = &letter.unsubscribe {
+        headers.push(("List-Unsubscribe", format!("<{link}>")));
+        headers.push(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+    }
+    headers
 }
 
 /// An address whose domain is in the form that servers know (IDNA).
@@ -78,15 +94,16 @@ pub fn sender(from: &Mailbox) -> String {
 
 /// As it goes over SMTP.
 pub fn message(mail: &Mail, from: &Mailbox) -> Result<Message, lettre::error::Error> {
-    let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
-    Message::builder()
+    let mut builder = Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, mail.to.clone()))
         .subject(&mail.subject)
-        .message_id(Some(mail.message_id.clone()))
-        .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()))
-        .header(ContentType::TEXT_PLAIN)
-        .body(mail.text.clone())
+        .message_id(Some(mail.message_id.clone()));
+    for (name, text) in &mail.headers {
+        builder =
+            builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), text.clone()));
+    }
+    builder.header(ContentType::TEXT_PLAIN).body(mail.text.clone())
 }
 
 #[cfg(test)]
@@ -136,6 +153,23 @@ mod tests {
         assert_eq!(far.to.to_string(), "ada@xn--bcher-kva.example");
         let named: Mailbox = "Bücher <alerts@shop.example>".parse().unwrap();
         assert_eq!(super::sender(&named), "=?UTF-8?B?QsO8Y2hlcg==?= <alerts@shop.example>");
+    }
+
+    #[test]
+    fn a_mail_that_can_be_ended_says_so_in_one_line_and_another_does_not() {
+        let plain = to("ada@x.example", Some("T"), None);
+        let link = format!("https://shop.example/bye?t={}", "x".repeat(700));
+        let leaving = Letter { unsubscribe: Some(link.clone()), ..plain.clone() };
+        let head = |letter: &Letter| {
+            let mail = mail(letter, &sender()).unwrap();
+            String::from_utf8(message(&mail, &sender()).unwrap().formatted()).unwrap()
+        };
+        let told = head(&leaving).replace("\r\n ", " ");
+        let line = told.lines().find(|line| line.starts_with("List-Unsubscribe:")).unwrap();
+        assert_eq!(line.split_once(':').unwrap().1.trim(), format!("<{link}>"));
+        assert!(told.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"), "{told}");
+        assert!(head(&leaving).lines().all(|line| line.len() <= 998));
+        assert!(!head(&plain).contains("Unsubscribe") && head(&plain).contains("Auto-Submitted"));
     }
 
     #[test]

@@ -72,6 +72,8 @@ impl Ses {
         let tags: Vec<Value> = parts
             .map(|(number, part)| json!({ "Name": format!("{TAG}{number}"), "Value": String::from_utf8_lossy(part) }))
             .collect();
+        let headers: Vec<Value> =
+            mail.headers.iter().map(|(name, text)| json!({ "Name": name, "Value": text })).collect();
         let utf8 = |text: &str| json!({ "Data": text, "Charset": "UTF-8" });
         let mut document = json!({
             "FromEmailAddress": sender(&self.config.from),
@@ -79,7 +81,7 @@ impl Ses {
             "Content": { "Simple": {
                 "Subject": utf8(&mail.subject),
                 "Body": { "Text": utf8(&mail.text) },
-                "Headers": [{ "Name": "Auto-Submitted", "Value": "auto-generated" }],
+                "Headers": headers,
             } },
             "EmailTags": tags,
         });

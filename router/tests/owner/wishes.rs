@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use router::owner::{Answer, Command, Outcome};
 use router::preferences::Preferences;
+use router::provider::letter::Address;
 use router::record::Channel;
+use router::suppression::Why;
+use router::unsubscribe::Leaving;
 use serde_json::{Value, json};
 use wire::time::Wall;
 
@@ -132,4 +135,59 @@ fn what_is_held_longer_than_it_lives_expires() {
     world.pass(12 * HOUR);
     assert_eq!((called(&world), world.state(id, Channel::Push)), (vec![], "expired"));
     world.balanced();
+}
+
+#[test]
+fn a_link_ends_the_mails_of_its_category_and_no_others_also_over_a_crash() {
+    let mut world = World::new();
+    world.contacts("ann", &json!({"email": "ann@example.org"}));
+    let leaving = |category: Option<&str>| {
+        let mark = Address::Email("ann@example.org".to_owned()).mark();
+        Command::Unsubscribe(Leaving {
+            user: "ann".to_owned(),
+            category: category.map(str::to_owned),
+            mark,
+        })
+    };
+    for _ in 0..2 {
+        assert_eq!(world.command(leaving(Some("news"))), Answer::Done);
+    }
+    world.crash();
+    let mail = |category: &str, priority: &str| {
+        json!({"to": {"user": "ann"}, "category": category, "priority": priority,
+            "channels": ["inapp", "email", "push"]})
+    };
+    let news = world.send(mail("news", "high"));
+    assert_eq!(world.delivery(news, Channel::Email).reason.as_deref(), Some("unsubscribed"));
+    assert_eq!(called(&world), [Channel::Push], "by other channels it goes on");
+    let urgent = world.send(mail("news", "critical"));
+    let other = world.send(mail("bills", "low"));
+    for id in [urgent, other] {
+        assert_eq!(world.state(id, Channel::Email), "open");
+    }
+    assert!(world.view().suppressions("ann").expect("readable").is_empty());
+    world.balanced();
+}
+
+#[test]
+fn without_a_category_or_anybody_who_is_known_the_address_is_suppressed() {
+    let mut world = World::new();
+    let leaving = |user: &str, category: Option<&str>, address: &str| {
+        let mark = Address::Email(address.to_owned()).mark();
+        let category = category.map(str::to_owned);
+        Command::Unsubscribe(Leaving { user: user.to_owned(), category, mark })
+    };
+    world.contacts("ann", &json!({"email": "ann@example.org"}));
+    assert_eq!(world.command(leaving("ann", None, "ann@example.org")), Answer::Done);
+    // Erased since: nothing is kept under the name, and the address is left alone.
+    assert_eq!(world.command(leaving("bob", Some("news"), "bob@example.org")), Answer::Done);
+    assert_eq!(world.view().preferences("bob"), Ok(Preferences::default()));
+    for user in ["ann", "bob"] {
+        world.contacts(user, &json!({"email": format!("{user}@example.org")}));
+        let kept = world.view().suppressions(user).expect("readable");
+        assert_eq!(kept.iter().map(|one| one.suppression.reason).collect::<Vec<_>>(), [Why::Unsubscribe]);
+    }
+    world.contacts("ann", &json!({"email": "another@example.org"}));
+    assert_eq!(world.view().suppressions("ann"), Ok(Vec::new()), "the one that the mail went to");
+    assert_eq!(world.view().preferences("ann"), Ok(Preferences::default()));
 }

@@ -1,20 +1,20 @@
-//! The key that one-use codes are sealed with, where the settings name none: drawn at the first start, kept in the data
-//! folder for its owner alone. It is in no backup: codes live for minutes.
+//! A key that something is sealed with, where the settings name none: drawn at the first start, kept in the data folder for
+//! its owner alone. It is in no backup, like every secret. Called by `node` for one-use codes and for links in mails.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::otp::SealKey;
-
-const KEY_BYTES: usize = 32;
+pub const KEY_BYTES: usize = 32;
 
 /// Written beside its place first: half a key is none.
-pub fn load_or_draw(file: &Path) -> io::Result<SealKey> {
+pub fn load_or_draw(file: &Path) -> io::Result<[u8; KEY_BYTES]> {
     match fs::read(file) {
-        Ok(key) if key.len() == KEY_BYTES => return Ok(SealKey::new(&key)),
         Ok(key) => {
+            if let Ok(key) = <[u8; KEY_BYTES]>::try_from(key.as_slice()) {
+                return Ok(key);
+            }
             let why = format!("{} has {} bytes and not {KEY_BYTES}", file.display(), key.len());
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
@@ -28,7 +28,7 @@ pub fn load_or_draw(file: &Path) -> io::Result<SealKey> {
     made.write_all(&key)?;
     made.sync_all()?;
     fs::rename(&making, file)?;
-    Ok(SealKey::new(&key))
+    Ok(key)
 }
 
 #[cfg(test)]

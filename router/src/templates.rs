@@ -1,0 +1,338 @@
+//! An operator's own words for what goes out: a template for each part of a mail, a message, a push or a call, by category.
+//!
+//! Pure. Owns which template a letter gets, what one may use, and their bounds. What a service hands in is only ever a value in
+//! one, never read as one. A template that fails for a letter leaves it with its plain words: no notification is lost by a
+//! bad one. What is made here still goes through `provider::words`, as any text does: that is the last gate of each
+//! channel. Read by `config::templates`, used by `provider::stationery`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
+use wire::time::Wall;
+
+use crate::limits::{TEMPLATE_DEPTH_MAX, TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX};
+use crate::otp;
+use crate::provider::letter::Letter;
+use crate::record::Channel;
+
+/// Stands for every category that has no template of its own, and for none.
+const OTHERS: &str = "default";
+
+/// What a template can be of: the end of its file's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    EmailSubject,
+    EmailText,
+    EmailHtml,
+    Sms,
+    PushTitle,
+    PushText,
+    Voice,
+}
+
+impl Part {
+    pub const ALL: [Part; 7] = [
+        Part::EmailSubject,
+        Part::EmailText,
+        Part::EmailHtml,
+        Part::Sms,
+        Part::PushTitle,
+        Part::PushText,
+        Part::Voice,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::EmailSubject => "email.subject",
+            Part::EmailText => "email.txt",
+            Part::EmailHtml => "email.html",
+            Part::Sms => "sms.txt",
+            Part::PushTitle => "push.title",
+            Part::PushText => "push.txt",
+            Part::Voice => "voice.txt",
+        }
+    }
+
+    /// Of which a file is, and for which category.
+    pub fn of(file: &str) -> Option<(&str, Part)> {
+        let split = |part: Part| Some((file.strip_suffix(part.name())?.strip_suffix('.')?, part));
+        Part::ALL.into_iter().find_map(split).filter(|(category, _)| !category.is_empty())
+    }
+}
+
+/// A template that failed for a letter. Says nothing of the letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub template: String,
+    pub line: Option<usize>,
+    pub why: String,
+    /// It had not failed before.
+    pub is_first: bool,
+}
+
+/// Every template, checked.
+#[derive(Debug)]
+pub struct Templates {
+    environment: Environment<'static>,
+    /// Whether one has failed, by its file's name.
+    failed: BTreeMap<String, AtomicBool>,
+}
+
+impl Templates {
+    /// Of files by their names, each of which is one that [`Part::of`] knows. Or the first one that cannot be used, and why.
+    pub fn new(files: Vec<(String, String)>) -> Result<Templates, (String, String)> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(TEMPLATE_FUEL));
+        environment.set_recursion_limit(TEMPLATE_DEPTH_MAX);
+        let mut failed = BTreeMap::new();
+        for (name, source) in files {
+            let added = environment.add_template_owned(name.clone(), source);
+            added.map_err(|error| (name.clone(), error.to_string()))?;
+            failed.insert(name, AtomicBool::new(false));
+        }
+        let templates = Templates { environment, failed };
+        templates.failed.keys().try_for_each(|name| templates.try_out(name))?;
+        Ok(templates)
+    }
+
+    /// What is not there for any letter is found at the start: what is missing from this one may be in others.
+    fn try_out(&self, name: &str) -> Result<(), (String, String)> {
+        use ErrorKind::{UnknownFilter, UnknownFunction, UnknownMethod, UnknownTest};
+        let text = "text";
+        let sample = context! {
+            title => text, body => text, category => text, priority => text, id => text, created_at => text,
+            user => text, unsubscribe_url => text, data => BTreeMap::<String, Value>::new(),
+        };
+        match self.environment.get_template(name).and_then(|template| template.render(sample)) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    UnknownFilter | UnknownFunction | UnknownMethod | UnknownTest
+                ) =>
+            {
+                Err((name.to_owned(), error.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the operator's words in place of the letter's own, where there are any. What failed, for people to know.
+    pub fn dress(&self, letter: &mut Letter, accepted_at: Wall) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        let words = words(letter, accepted_at);
+        let category = letter.category.clone();
+        let mut made = |part: Part| {
+            let made = self.render(category.as_deref(), part, &words);
+            made.map_err(|failure| failures.push(failure)).ok().flatten()
+        };
+        match letter.delivery.channel {
+            Channel::Inapp => {}
+            Channel::Email => {
+                letter.html = made(Part::EmailHtml);
+                letter.title = made(Part::EmailSubject).or(letter.title.take());
+                letter.body = made(Part::EmailText).or(letter.body.take());
+            }
+            Channel::Push => {
+                letter.title = made(Part::PushTitle).or(letter.title.take());
+                letter.body = made(Part::PushText).or(letter.body.take());
+            }
+            // All that is sent or said.
+            Channel::Sms => whole(letter, made(Part::Sms)),
+            Channel::Voice => whole(letter, made(Part::Voice)),
+        }
+        failures
+    }
+
+    /// `None`: there is no template, or it has nothing to say.
+    fn render(&self, category: Option<&str>, part: Part, words: &Value) -> Result<Option<String>, Failure> {
+        let Some(name) = self.name(category, part) else { return Ok(None) };
+        let failure = |line, why: &str| {
+            let is_first = self.failed.get(&name).is_some_and(|told| !told.swap(true, Ordering::Relaxed));
+            Failure { template: name.clone(), line, why: why.to_owned(), is_first }
+        };
+        let template = self.environment.get_template(&name);
+        // An error's details may quote the letter; its kind does not.
+        let made = template.and_then(|template| template.render(words.clone()));
+        let made = made.map_err(|error| failure(error.line(), &error.kind().to_string()))?;
+        if made.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+            return Err(failure(None, &format!("it makes more than {TEMPLATE_OUTPUT_BYTES_MAX} bytes")));
+        }
+        Ok(Some(made).filter(|made| !made.trim().is_empty()))
+    }
+
+    /// Which template this is: the category's own, or that of all others. A one-use code is only ever put into words that
+    /// were written for it: others would leave it out.
+    fn name(&self, category: Option<&str>, part: Part) -> Option<String> {
+        let name = |category: &str| format!("{category}.{}", part.name());
+        let own = category.map(name).filter(|name| self.failed.contains_key(name));
+        let others = || Some(name(OTHERS)).filter(|name| self.failed.contains_key(name));
+        own.or_else(|| if category == Some(otp::CATEGORY) { None } else { others() })
+    }
+}
+
+fn whole(letter: &mut Letter, text: Option<String>) {
+    if let Some(text) = text {
+        (letter.title, letter.body) = (None, Some(text));
+    }
+}
+
+/// What a template may use. What a letter does not have is empty, and no `data` are none.
+fn words(letter: &Letter, accepted_at: Wall) -> Value {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let data = letter.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
+    let data: serde_json::Value = data.unwrap_or_default();
+    context! {
+        title => text(&letter.title),
+        body => text(&letter.body),
+        data => Value::from(Serde(data)),
+        category => text(&letter.category),
+        priority => letter.priority.name(),
+        id => letter.delivery.id.to_string(),
+        created_at => accepted_at.to_string(),
+        user => letter.delivery.user.clone(),
+        unsubscribe_url => text(&letter.unsubscribe),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::provider::letter::Address;
+    use crate::provider::words::{self, tests::letter};
+
+    fn templates(files: &[(&str, &str)]) -> Templates {
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        Templates::new(files.collect()).expect("templates")
+    }
+
+    fn saying(channel: Channel, title: &str, body: &str) -> Letter {
+        let to = match channel {
+            Channel::Email => Address::Email("ada@x.example".to_owned()),
+            Channel::Push => Address::Fcm("t".to_owned()),
+            _ => Address::Phone("+4930123456".to_owned()),
+        };
+        Letter {
+            title: Some(title.to_owned()),
+            body: Some(body.to_owned()),
+            category: Some("alert".to_owned()),
+            ..letter(channel, to)
+        }
+    }
+
+    fn dressed(templates: &Templates, mut letter: Letter) -> (Letter, Vec<Failure>) {
+        let failures = templates.dress(&mut letter, Wall(0));
+        (letter, failures)
+    }
+
+    #[test]
+    fn each_part_has_the_category_s_words_or_those_of_all_others_or_its_own() {
+        let all = templates(&[
+            ("alert.email.subject", "[{{ priority }}] {{ title }}"),
+            ("default.email.subject", "other"),
+            ("default.email.html", "<p>{{ body }}</p>"),
+            ("a.b.sms.txt", "of a.b: {{ body }}"),
+            ("default.push.title", "{{ category }}|{{ user }}|{{ id }}|{{ created_at }}|{{ unsubscribe_url }}"),
+        ]);
+        let (mail, failures) = dressed(&all, saying(Channel::Email, "T", "B"));
+        assert_eq!(
+            (mail.title.as_deref(), mail.body.as_deref(), mail.html.as_deref()),
+            (Some("[critical] T"), Some("B"), Some("<p>B</p>"))
+        );
+        assert!(failures.is_empty());
+        let other = Letter { category: None, ..saying(Channel::Email, "T", "B") };
+        assert_eq!(dressed(&all, other).0.title.as_deref(), Some("other"));
+        let sms = |category: &str| {
+            let sms = Letter { category: Some(category.to_owned()), ..saying(Channel::Sms, "T", "B") };
+            let sms = dressed(&all, sms).0;
+            (sms.title, sms.body.expect("a body"))
+        };
+        assert_eq!(sms("a.b"), (None, "of a.b: B".to_owned()));
+        assert_eq!(sms("alert"), (Some("T".to_owned()), "B".to_owned()));
+        let push = dressed(&all, saying(Channel::Push, "T", "B")).0;
+        let id = "00000000-0000-0000-0000-000000000007";
+        assert_eq!(push.title, Some(format!("alert|ada|{id}|{}|", Wall(0))));
+    }
+
+    #[test]
+    fn a_one_use_code_is_only_put_into_words_that_were_written_for_it() {
+        let code = || Letter { category: Some("otp".to_owned()), ..saying(Channel::Sms, "Code", "123456") };
+        let others = templates(&[("default.sms.txt", "look into the app")]);
+        assert_eq!(dressed(&others, code()).0.body.as_deref(), Some("123456"));
+        let own = templates(&[("otp.sms.txt", "{{ body }} @shop.example")]);
+        assert_eq!(dressed(&own, code()).0.body.as_deref(), Some("123456 @shop.example"));
+    }
+
+    #[test]
+    fn what_a_service_says_is_never_a_template_nor_markup() {
+        let evil = "</p><script>alert(1)</script>{{ user }}{% raw %}\" onload='x'&";
+        let all = templates(&[
+            ("alert.email.html", "<p title=\"{{ title }}\">{{ body }} {{ data.x }}</p>"),
+            ("alert.email.subject", "{{ title }}"),
+            ("alert.sms.txt", "{{ title }}: {{ body }}"),
+            ("alert.voice.txt", "{{ body }}"),
+            ("alert.push.title", "{{ title }}"),
+        ]);
+        let data = serde_json::json!({ "x": evil }).to_string();
+        let mail = Letter {
+            data: Some(RawValue::from_string(data).expect("JSON")),
+            ..saying(Channel::Email, &format!("Hi\r\nBcc: eve@x.example{evil}"), evil)
+        };
+        let (mail, failures) = dressed(&all, mail);
+        assert!(failures.is_empty(), "{failures:?}");
+        let html = mail.html.expect("HTML");
+        assert_eq!(html.matches('<').count(), 2, "only the template's own: {html}");
+        assert!(!html.contains("alert(1)</script>") && !html.contains("='x'"), "{html}");
+        assert_eq!(html.matches("{{ user }}").count(), 3, "not read as a template: {html}");
+        let title = mail.title.expect("a subject");
+        assert_eq!(words::one_line(&title).lines().count(), 1);
+        let odd = "one\u{0}\u{1b}[2J\r\ntwo\u{202e}";
+        let sms = dressed(&all, saying(Channel::Sms, "a\r\nb", odd)).0;
+        assert_eq!(words::sms(&sms).as_deref(), Some("a\nb: one[2J\ntwo"));
+        let call = dressed(&all, saying(Channel::Voice, "", "</Say><Dial>+1</Dial>")).0;
+        let twiml = words::twiml(&call).expect("words");
+        assert!(twiml.contains("&lt;/Say&gt;&lt;Dial&gt;") && !twiml.contains("<Dial>"), "{twiml}");
+    }
+
+    #[test]
+    fn a_template_that_fails_leaves_the_plain_words_and_is_told_once() {
+        let all = templates(&[
+            ("alert.email.subject", "{{ title }}\n{{ data.missing }}"),
+            ("alert.email.html", "{{ data.missing.deeper }}"),
+            ("alert.email.txt", "  \n"),
+            ("alert.sms.txt", "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}"),
+            ("alert.push.txt", "{{ body|replace('a', 'aaaaaaaaaaaaaaaaaaaa') }}"),
+        ]);
+        let (mail, failures) = dressed(&all, saying(Channel::Email, "T", "B"));
+        assert_eq!((mail.title.as_deref(), mail.body.as_deref(), mail.html), (Some("T"), Some("B"), None));
+        let told: Vec<_> = failures.iter().map(|one| (one.template.as_str(), one.line)).collect();
+        assert_eq!(told, [("alert.email.html", Some(1)), ("alert.email.subject", Some(2))]);
+        assert!(failures.iter().all(|one| one.is_first && one.why.contains("undefined")), "{failures:?}");
+        let (_, again) = dressed(&all, saying(Channel::Email, "T", "B"));
+        assert!(again.len() == 2 && again.iter().all(|one| !one.is_first));
+        let (sms, endless) = dressed(&all, saying(Channel::Sms, "T", "B"));
+        assert_eq!((sms.title.as_deref(), endless.len()), (Some("T"), 1), "{endless:?}");
+        let (push, large) = dressed(&all, saying(Channel::Push, "T", &"a".repeat(16 * 1_024)));
+        assert_eq!((push.body.map(|body| body.len()), large.len()), (Some(16 * 1_024), 1), "{large:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_template_is_found_at_the_start() {
+        let wrong = |text: &str| {
+            let file = ("alert.sms.txt".to_owned(), text.to_owned());
+            Templates::new(vec![file]).expect_err(text)
+        };
+        for text in ["{{ title", "{% if title %}", "{{ title|nothing }}", "{{ nothing() }}", "{% include 'x' %}"] {
+            let (file, why) = wrong(text);
+            assert!(file == "alert.sms.txt" && !why.is_empty() && !why.contains('\n'), "{text}: {why}");
+        }
+        assert_eq!(Part::of("a.b.email.html"), Some(("a.b", Part::EmailHtml)));
+        for name in ["email.html", ".email.html", "alert.html", "alert.fax.txt", "alert.email.html.swp", ""] {
+            assert_eq!(Part::of(name), None, "{name}");
+        }
+    }
+}
