@@ -12,6 +12,7 @@ use wire::message::Priority;
 
 use crate::contacts::MARK_BYTES;
 use crate::limits::{CATEGORY_BYTES_MAX, UNSUBSCRIBE_URL_BYTES_MAX};
+use crate::otp;
 use crate::preferences::OTHERS;
 use crate::provider::letter::{Address, Letter};
 use crate::same::same;
@@ -56,7 +57,8 @@ impl Exits {
     /// `None`: there is no way out of this one. What is critical passes over preferences, and so do one-use codes.
     pub fn of(&self, letter: &Letter) -> Option<String> {
         let is_mail = matches!(letter.to, Address::Email(_));
-        if !is_mail || letter.priority == Priority::Critical {
+        let is_code = letter.category.as_deref() == Some(otp::CATEGORY);
+        if !is_mail || is_code || letter.priority == Priority::Critical {
             return None;
         }
         let category = letter.category.clone().filter(|category| category != OTHERS);
@@ -162,8 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_way_out_of_what_is_critical_or_no_mail() {
+    fn there_is_no_way_out_of_what_is_critical_a_code_or_no_mail() {
         let exits = exits(b"key");
+        assert_eq!(exits.of(&mail("ada", Some(otp::CATEGORY), Priority::High)), None);
         assert_eq!(exits.of(&mail("ada", Some("news"), Priority::Critical)), None);
         let phone = Letter {
             priority: Priority::Low,

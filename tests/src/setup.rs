@@ -174,9 +174,8 @@ impl Setup {
                         .collect::<Table>()
                 };
                 write("gateway.toml", &only(&["gateway", "console"], &gateway));
-                let routers = [
-                    "router", "kafka", "cassandra", "retention", "alerts", "provider", "email", "templates",
-                ];
+                let routers =
+                    ["router", "kafka", "cassandra", "retention", "alerts", "provider", "email", "templates"];
                 write("router.toml", &only(&routers, &gateway));
             }
         }

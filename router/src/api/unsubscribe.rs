@@ -130,9 +130,7 @@ mod tests {
     #[test]
     fn only_who_means_it_is_believed_by_a_form_or_in_parts() {
         let parts = |name: &str, value: &str| {
-            format!(
-                "--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--x--\r\n"
-            )
+            format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--x--\r\n")
         };
         let taken = ["List-Unsubscribe=One-Click", "a=b&List-Unsubscribe=One%2DClick", &parts(NAME, VALUE)];
         for body in taken {

@@ -143,11 +143,7 @@ fn a_link_ends_the_mails_of_its_category_and_no_others_also_over_a_crash() {
     world.contacts("ann", &json!({"email": "ann@example.org"}));
     let leaving = |category: Option<&str>| {
         let mark = Address::Email("ann@example.org".to_owned()).mark();
-        Command::Unsubscribe(Leaving {
-            user: "ann".to_owned(),
-            category: category.map(str::to_owned),
-            mark,
-        })
+        Command::Unsubscribe(Leaving { user: "ann".to_owned(), category: category.map(str::to_owned), mark })
     };
     for _ in 0..2 {
         assert_eq!(world.command(leaving(Some("news"))), Answer::Done);
