@@ -1,8 +1,7 @@
 //! The router's settings: read once, checked once, and then real types.
 //!
-//! Owns every section that the contract gives the router, with units, bounds and defaults. What the contract has
-//! and this build does not is refused by name: nothing is silently ignored. Keys and secrets come in from files or
-//! the file itself and never appear in `Debug` or a log. Called by `main.rs` and, in standalone, by the gateway's.
+//! Owns every section that the contract gives the router, with units, bounds and defaults. Nothing is silently ignored. Keys
+//! and secrets come in from files or the file itself and never appear in `Debug` or a log. Called by `main.rs` and, in standalone, by the gateway's.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ pub mod file;
 mod otp;
 pub mod provider;
 pub mod service;
+mod templates;
 
 pub use alerts::Webhook;
 pub use cassandra::{CassandraConfig, CassandraSection, Replication};
@@ -31,6 +31,7 @@ pub use service::{Secret, Service};
 use file::{Buffer, ServiceSection};
 
 use crate::limits::REDIS_LIST_DEFAULT;
+use crate::templates::Templates;
 
 /// Where a router listens when nothing else is said.
 pub const API_DEFAULT: &str = "127.0.0.1:8090";
@@ -72,6 +73,8 @@ pub struct Config {
     pub otp: OtpConfig,
     /// Where mails say how to have no more of them.
     pub unsubscribe: Option<UnsubscribeConfig>,
+    /// The operator's own words for what goes out.
+    pub templates: Option<Arc<Templates>>,
     /// Who is told of alerts.
     pub webhook: Option<Webhook>,
     /// Whether this is the `dev` set-up: a known key, so loopback only.
@@ -115,14 +118,14 @@ pub enum ConfigError {
     Settings(#[from] ops::settings::SettingsError),
     #[error("[{section}] {key}: {why}")]
     Wrong { section: String, key: String, why: String },
-    #[error("[{0}] is in the contract but not built yet: leave it out")]
-    NotBuiltYet(String),
     #[error("{0}")]
     Kafka(String),
     #[error("{0}")]
     Redis(String),
     #[error("{}: {why}", file.display())]
     Secret { file: PathBuf, why: String },
+    #[error("[templates] {}: {why}", file.display())]
+    Template { file: PathBuf, why: String },
 }
 
 impl ConfigError {
@@ -154,7 +157,6 @@ impl Config {
         data: Option<&Path>,
         standalone: bool,
     ) -> Result<Config, ConfigError> {
-        settings.refuse_what_is_not_built()?;
         settings.check_bounds()?;
         settings.check_several(standalone)?;
         let router = &settings.router;
@@ -183,6 +185,7 @@ impl Config {
             providers,
             otp: settings.otp.checked()?,
             unsubscribe: settings.email.checked()?,
+            templates: settings.templates.checked()?,
             webhook: settings.alerts.checked()?,
         };
         config.check_exposure()?;

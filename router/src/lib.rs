@@ -44,6 +44,7 @@ pub mod status;
 pub mod store;
 pub mod suppression;
 pub mod sync;
+pub mod templates;
 pub mod tenure;
 pub mod tickets;
 pub mod unsubscribe;

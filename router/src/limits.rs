@@ -43,6 +43,15 @@ pub const PREFERENCE_CATEGORIES_MAX: usize = 100;
 pub const UNSUBSCRIBE_URL_BYTES_MAX: usize = 256;
 /// Bytes of what a mail program posts there.
 pub const UNSUBSCRIBE_BYTES_MAX: usize = 8 * 1024;
+/// Templates of `[templates] dir`, and bytes of each.
+pub const TEMPLATE_FILES_MAX: usize = 512;
+pub const TEMPLATE_BYTES_MAX: u64 = 64 * 1024;
+/// Steps of a template's engine for one letter: a thousand loops of a long template.
+pub const TEMPLATE_FUEL: u64 = 20_000;
+/// How deep one may nest.
+pub const TEMPLATE_DEPTH_MAX: usize = 64;
+/// Bytes that one makes: mail programs cut HTML that is longer than a tenth of a megabyte.
+pub const TEMPLATE_OUTPUT_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of an e-mail address (RFC 5321).
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Bytes of a registration token of FCM, of a device token of Apple's (not in hex), of a browser's endpoint.

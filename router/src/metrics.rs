@@ -125,6 +125,8 @@ pub struct Metrics {
     pub turn_seconds: Histogram,
     pub store_failures: Counter,
     pub provider_waiting: Gauge,
+    /// Parts of letters that went out in plain words.
+    pub template_failures: Counter,
     pub retention: Retention,
     /// From acceptance to the provider's answer; in-app, to a shard's word that its sockets are sent it.
     pub delivery_seconds: [Histogram; Channel::ALL.len()],
@@ -146,6 +148,7 @@ impl Metrics {
             turn_seconds: Histogram::new(),
             store_failures: Counter::new(),
             provider_waiting: Gauge::new(),
+            template_failures: Counter::new(),
             retention: Retention::default(),
             delivery_seconds: [const { Histogram::new() }; Channel::ALL.len()],
         }

@@ -23,9 +23,9 @@ use crate::api::access::Access;
 use crate::api::otp::Codes;
 use crate::api::{self, App, Spans, WeakApp};
 use crate::backup::Backups;
-use crate::config::{Config, UnsubscribeConfig};
 #[cfg(feature = "redis")]
 use crate::config::RedisConfig;
+use crate::config::{Config, UnsubscribeConfig};
 use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
 use crate::ingest::recent::Recent;
@@ -219,9 +219,9 @@ fn dispatch(
     exits: Option<Arc<Exits>>,
 ) -> Arc<Dispatch> {
     accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock), &config.providers.budgets));
-    let stationery = Arc::new(Stationery::new(exits));
+    let stationery = Stationery::new(exits, config.templates.clone());
     let breaker = config.otp.breaker;
-    let dispatch = Dispatch::start(accounts, breaker, inputs, (clock, watch), metrics, &stationery);
+    let dispatch = Dispatch::start(accounts, breaker, inputs, (clock, watch), metrics, stationery);
     dispatch.cap(config.providers.caps());
     Arc::new(dispatch)
 }

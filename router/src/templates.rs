@@ -6,6 +6,8 @@
 //! channel. Read by `config::templates`, used by `provider::stationery`.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use minijinja::value::Serde;
@@ -55,6 +57,25 @@ impl Part {
         }
     }
 
+    fn channel(self) -> Channel {
+        match self {
+            Part::EmailSubject | Part::EmailText | Part::EmailHtml => Channel::Email,
+            Part::Sms => Channel::Sms,
+            Part::PushTitle | Part::PushText => Channel::Push,
+            Part::Voice => Channel::Voice,
+        }
+    }
+
+    fn put(self, letter: &mut Letter, text: String) {
+        match self {
+            Part::EmailSubject | Part::PushTitle => letter.title = Some(text),
+            Part::EmailText | Part::PushText => letter.body = Some(text),
+            Part::EmailHtml => letter.html = Some(text),
+            // It is all that is sent or said.
+            Part::Sms | Part::Voice => (letter.title, letter.body) = (None, Some(text)),
+        }
+    }
+
     /// Of which a file is, and for which category.
     pub fn of(file: &str) -> Option<(&str, Part)> {
         let split = |part: Part| Some((file.strip_suffix(part.name())?.strip_suffix('.')?, part));
@@ -70,6 +91,16 @@ pub struct Failure {
     pub why: String,
     /// It had not failed before.
     pub is_first: bool,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the template {}", self.template)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ", fails: {}", self.why)
+    }
 }
 
 /// Every template, checked.
@@ -108,10 +139,7 @@ impl Templates {
         };
         match self.environment.get_template(name).and_then(|template| template.render(sample)) {
             Err(error)
-                if matches!(
-                    error.kind(),
-                    UnknownFilter | UnknownFunction | UnknownMethod | UnknownTest
-                ) =>
+                if matches!(error.kind(), UnknownFilter | UnknownFunction | UnknownMethod | UnknownTest) =>
             {
                 Err((name.to_owned(), error.to_string()))
             }
@@ -121,45 +149,41 @@ impl Templates {
 
     /// Puts the operator's words in place of the letter's own, where there are any. What failed, for people to know.
     pub fn dress(&self, letter: &mut Letter, accepted_at: Wall) -> Vec<Failure> {
-        let mut failures = Vec::new();
+        let mut chosen = Vec::new();
+        for part in Part::ALL.into_iter().filter(|part| part.channel() == letter.delivery.channel) {
+            chosen.extend(self.name(letter.category.as_deref(), part).map(|name| (part, name)));
+        }
+        if chosen.is_empty() {
+            return Vec::new();
+        }
         let words = words(letter, accepted_at);
-        let category = letter.category.clone();
-        let mut made = |part: Part| {
-            let made = self.render(category.as_deref(), part, &words);
-            made.map_err(|failure| failures.push(failure)).ok().flatten()
-        };
-        match letter.delivery.channel {
-            Channel::Inapp => {}
-            Channel::Email => {
-                letter.html = made(Part::EmailHtml);
-                letter.title = made(Part::EmailSubject).or(letter.title.take());
-                letter.body = made(Part::EmailText).or(letter.body.take());
+        let mut failures = Vec::new();
+        for (part, name) in chosen {
+            match self.render(&name, &words) {
+                Ok(Some(text)) => part.put(letter, text),
+                Ok(None) => {}
+                Err(failure) => failures.push(failure),
             }
-            Channel::Push => {
-                letter.title = made(Part::PushTitle).or(letter.title.take());
-                letter.body = made(Part::PushText).or(letter.body.take());
-            }
-            // All that is sent or said.
-            Channel::Sms => whole(letter, made(Part::Sms)),
-            Channel::Voice => whole(letter, made(Part::Voice)),
         }
         failures
     }
 
-    /// `None`: there is no template, or it has nothing to say.
-    fn render(&self, category: Option<&str>, part: Part, words: &Value) -> Result<Option<String>, Failure> {
-        let Some(name) = self.name(category, part) else { return Ok(None) };
+    /// `None`: it has nothing to say.
+    fn render(&self, name: &str, words: &Value) -> Result<Option<String>, Failure> {
         let failure = |line, why: &str| {
-            let is_first = self.failed.get(&name).is_some_and(|told| !told.swap(true, Ordering::Relaxed));
-            Failure { template: name.clone(), line, why: why.to_owned(), is_first }
+            let is_first = self.failed.get(name).is_some_and(|told| !told.swap(true, Ordering::Relaxed));
+            Failure { template: name.to_owned(), line, why: why.to_owned(), is_first }
         };
-        let template = self.environment.get_template(&name);
-        // An error's details may quote the letter; its kind does not.
-        let made = template.and_then(|template| template.render(words.clone()));
-        let made = made.map_err(|error| failure(error.line(), &error.kind().to_string()))?;
-        if made.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+        let template = self.environment.get_template(name);
+        let mut paper = Paper::default();
+        let written =
+            template.and_then(|template| template.render_captured_to(words.clone(), &mut paper).map(drop));
+        if paper.is_full {
             return Err(failure(None, &format!("it makes more than {TEMPLATE_OUTPUT_BYTES_MAX} bytes")));
         }
+        // An error's details may quote the letter; its kind does not.
+        written.map_err(|error| failure(error.line(), &error.kind().to_string()))?;
+        let made = String::from_utf8(paper.text).map_err(|_| failure(None, "it makes no text"))?;
         Ok(Some(made).filter(|made| !made.trim().is_empty()))
     }
 
@@ -173,17 +197,33 @@ impl Templates {
     }
 }
 
-fn whole(letter: &mut Letter, text: Option<String>) {
-    if let Some(text) = text {
-        (letter.title, letter.body) = (None, Some(text));
+/// What a template writes on: it is full before a loop can fill the memory.
+#[derive(Debug, Default)]
+struct Paper {
+    text: Vec<u8>,
+    is_full: bool,
+}
+
+impl Write for Paper {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if self.text.len() + text.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+            self.is_full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// What a template may use. What a letter does not have is empty, and no `data` are none.
+/// What a template may use. What a letter does not have is empty.
 fn words(letter: &Letter, accepted_at: Wall) -> Value {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let data = letter.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
-    let data: serde_json::Value = data.unwrap_or_default();
+    let data: serde_json::Map<String, serde_json::Value> = data.unwrap_or_default();
     context! {
         title => text(&letter.title),
         body => text(&letter.body),
@@ -236,7 +276,10 @@ mod tests {
             ("default.email.subject", "other"),
             ("default.email.html", "<p>{{ body }}</p>"),
             ("a.b.sms.txt", "of a.b: {{ body }}"),
-            ("default.push.title", "{{ category }}|{{ user }}|{{ id }}|{{ created_at }}|{{ unsubscribe_url }}"),
+            (
+                "default.push.title",
+                "{{ category }}|{{ user }}|{{ id }}|{{ created_at }}|{{ unsubscribe_url }}",
+            ),
         ]);
         let (mail, failures) = dressed(&all, saying(Channel::Email, "T", "B"));
         assert_eq!(
@@ -304,14 +347,19 @@ mod tests {
             ("alert.email.subject", "{{ title }}\n{{ data.missing }}"),
             ("alert.email.html", "{{ data.missing.deeper }}"),
             ("alert.email.txt", "  \n"),
-            ("alert.sms.txt", "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}"),
+            (
+                "alert.sms.txt",
+                "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}",
+            ),
             ("alert.push.txt", "{{ body|replace('a', 'aaaaaaaaaaaaaaaaaaaa') }}"),
         ]);
         let (mail, failures) = dressed(&all, saying(Channel::Email, "T", "B"));
         assert_eq!((mail.title.as_deref(), mail.body.as_deref(), mail.html), (Some("T"), Some("B"), None));
         let told: Vec<_> = failures.iter().map(|one| (one.template.as_str(), one.line)).collect();
-        assert_eq!(told, [("alert.email.html", Some(1)), ("alert.email.subject", Some(2))]);
+        assert_eq!(told, [("alert.email.subject", Some(2)), ("alert.email.html", Some(1))]);
         assert!(failures.iter().all(|one| one.is_first && one.why.contains("undefined")), "{failures:?}");
+        let line = "the template alert.email.subject, line 2, fails: undefined value";
+        assert_eq!(failures[0].to_string(), line);
         let (_, again) = dressed(&all, saying(Channel::Email, "T", "B"));
         assert!(again.len() == 2 && again.iter().all(|one| !one.is_first));
         let (sms, endless) = dressed(&all, saying(Channel::Sms, "T", "B"));
@@ -321,12 +369,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_letter_may_lack_can_be_asked_for() {
+        let all = templates(&[(
+            "alert.sms.txt",
+            "{{ title }}{% if data.order is defined %} {{ data.order.id }}{% endif %} {{ data.by|default('us') }}",
+        )]);
+        let said = |data: Option<&str>| {
+            let data = data.map(|data| RawValue::from_string(data.to_owned()).expect("JSON"));
+            let (sms, failures) = dressed(&all, Letter { data, ..saying(Channel::Sms, "T", "B") });
+            assert!(failures.is_empty(), "{failures:?}");
+            sms.body.expect("a body")
+        };
+        assert_eq!(said(None), "T us");
+        assert_eq!(said(Some(r#"{"order":{"id":7},"by":"mail"}"#)), "T 7 mail");
+    }
+
+    #[test]
     fn what_cannot_be_a_template_is_found_at_the_start() {
         let wrong = |text: &str| {
             let file = ("alert.sms.txt".to_owned(), text.to_owned());
             Templates::new(vec![file]).expect_err(text)
         };
-        for text in ["{{ title", "{% if title %}", "{{ title|nothing }}", "{{ nothing() }}", "{% include 'x' %}"] {
+        for text in
+            ["{{ title", "{% if title %}", "{{ title|nothing }}", "{{ nothing() }}", "{% include 'x' %}"]
+        {
             let (file, why) = wrong(text);
             assert!(file == "alert.sms.txt" && !why.is_empty() && !why.contains('\n'), "{text}: {why}");
         }

@@ -38,7 +38,10 @@ fn keys_quotas_and_limits_change(setup: Setup, user: &str) {
         setup.service("ops", "new-key", plain).service("shop", "shop-key", shop(3))
     });
     "new-key".clone_into(&mut tocsin.setup.service_key);
-    reload(&mut tocsin, "service keys, rights, quotas, limits, origins and providers' accounts reloaded");
+    reload(
+        &mut tocsin,
+        "service keys, rights, quotas, limits, origins, providers' accounts and templates reloaded",
+    );
     assert_eq!([status_of(&tocsin, "old-key", "u"), status_of(&tocsin, "new-key", "u")], [401, 202]);
     let answers = [(); 3].map(|()| status_of(&tocsin, "shop-key", "u"));
     assert_eq!(answers, [202, 202, 429], "what was taken before still counts");

@@ -95,6 +95,7 @@ const PURE: &[&str] = &[
     "router/src/suppression.rs",
     "router/src/sync.rs",
     "router/src/sync/**",
+    "router/src/templates.rs",
     "router/src/unsubscribe.rs",
     "tuning/src/model.rs",
     "tuning/src/plan.rs",

@@ -1,6 +1,6 @@
 //! The router's carriers against the simulated providers of `loadtest providers`, each in its own process: what goes out, what is
-//! known after each fault, and that nothing secret shows. The carriers are linked from the router's library; `codes`, `outages` and
-//! `unsubscribe` have whole systems.
+//! known after each fault, and that nothing secret shows. The carriers are linked from the router's library; `codes`, `outages`,
+//! `templates` and `unsubscribe` have whole systems.
 #![forbid(unsafe_code)]
 
 mod apns;
@@ -13,6 +13,7 @@ mod outages;
 mod ses;
 mod smtp;
 mod support;
+mod templates;
 mod twilio;
 mod unsubscribe;
 mod webpush;

@@ -57,7 +57,8 @@ fn a_mail_that_can_be_ended_has_the_headers_for_it() {
     for mail in [&leaving, &mail()] {
         taken(send(&*ses, mail));
     }
-    let headers = |at: usize| simulators.received("ses")[at]["content"]["Content"]["Simple"]["Headers"].clone();
+    let headers =
+        |at: usize| simulators.received("ses")[at]["content"]["Content"]["Simple"]["Headers"].clone();
     let automatic = json!({ "Name": "Auto-Submitted", "Value": "auto-generated" });
     assert_eq!(
         headers(0),
@@ -65,6 +66,19 @@ fn a_mail_that_can_be_ended_has_the_headers_for_it() {
             { "Name": "List-Unsubscribe-Post", "Value": "List-Unsubscribe=One-Click" }])
     );
     assert_eq!(headers(1), json!([automatic]));
+}
+
+#[test]
+fn html_goes_beside_the_text() {
+    let (simulators, ses) = start(None);
+    let dressed = Letter { html: Some("<p>Disk</p>\u{0}".to_owned()), ..mail() };
+    for mail in [&dressed, &mail()] {
+        taken(send(&*ses, mail));
+    }
+    let body = |at: usize| simulators.received("ses")[at]["content"]["Content"]["Simple"]["Body"].clone();
+    assert_eq!(body(0)["Html"], json!({ "Data": "<p>Disk</p>", "Charset": "UTF-8" }));
+    assert_eq!(body(0)["Text"], body(1)["Text"]);
+    assert_eq!(body(1)["Html"], json!(null));
 }
 
 #[test]

@@ -52,6 +52,7 @@ pub(crate) fn letter(channel: Channel, to: Address) -> Letter {
         data: None,
         collapse_key: None,
         ttl: None,
+        html: None,
         unsubscribe: None,
     }
 }

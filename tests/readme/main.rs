@@ -240,6 +240,7 @@ fn the_settings_that_the_readme_shows_are_accepted() {
     // The files that the settings name are here, not where an operator has them.
     let Certificate { cert, key } = Certificate::mint(folder.path(), "chain");
     std::fs::rename(key, cert.with_file_name("key.pem")).expect("a key");
+    std::fs::create_dir(folder.path().join("templates")).expect("a folder");
     let place = format!("{}/", folder.path().display());
     for block in blocks {
         let file = folder.path().join("tocsin.toml");

@@ -17,6 +17,7 @@ use super::cassandra::CassandraSection;
 use super::email::EmailSection;
 use super::otp::OtpSection;
 use super::provider::ProviderSection;
+use super::templates::TemplatesSection;
 use super::{ADMIN_DEFAULT, API_DEFAULT, ConfigError, LINKS_DEFAULT};
 
 /// Routers that a gateway's shard can be linked to.
@@ -45,7 +46,6 @@ pub const SECTIONS: [&str; 21] = [
     "provider.smtp",
     "provider.twilio",
     "email",
-    // Known and not built yet: a variable is answered with that, too.
     "templates",
     "console",
 ];
@@ -65,7 +65,7 @@ pub struct Settings {
     pub(super) alerts: AlertsSection,
     pub(super) otp: OtpSection,
     pub(super) email: EmailSection,
-    templates: Option<toml::Table>,
+    pub(super) templates: TemplatesSection,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -342,13 +342,6 @@ impl KafkaSection {
 }
 
 impl Settings {
-    pub(super) fn refuse_what_is_not_built(&self) -> Result<(), ConfigError> {
-        if self.templates.is_some() {
-            return Err(ConfigError::NotBuiltYet("templates".to_owned()));
-        }
-        Ok(())
-    }
-
     /// What several routers on one consumer group need, and what they cannot do yet.
     pub(super) fn check_several(&self, standalone: bool) -> Result<(), ConfigError> {
         let routers = self.router.routers;
@@ -369,6 +362,7 @@ impl Settings {
             Some(_) if self.redis.is_some() => "several routers cannot use [redis] yet".to_owned(),
             Some(_) if self.provider.is_any() => "several routers cannot use [provider] yet".to_owned(),
             Some(_) if self.email.is_any() => "several routers cannot use [email] yet".to_owned(),
+            Some(_) if self.templates.is_any() => "several routers cannot use [templates] yet".to_owned(),
             Some(_) => {
                 if let Some(told) = self.router.service.iter().find(|service| service.webhook.is_some()) {
                     let why = format!(
@@ -521,11 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_refused_by_name() {
-        for section in ["templates"] {
-            let error = config(&format!("[{section}]\n"), true).unwrap_err();
-            assert_eq!(error, format!("[{section}] is in the contract but not built yet: leave it out"));
-        }
+    fn a_variable_of_any_section_is_read() {
         let by_variable = |variable: &str| {
             let environment = [(variable.to_owned(), "x".to_owned())].into_iter();
             let settings = ops::settings::parse("", "router.toml", &SECTIONS, environment);
@@ -533,7 +523,7 @@ mod tests {
             Config::from_settings(&settings, None, true).unwrap_err().to_string()
         };
         let error = by_variable("TOCSIN_TEMPLATES_DIR");
-        assert_eq!(error, "[templates] is in the contract but not built yet: leave it out");
+        assert!(error.starts_with("[templates] x: "), "{error}");
         let error = by_variable("TOCSIN_PROVIDER_TWILIO_ACCOUNT");
         assert!(error.starts_with("[provider.twilio] account:"), "{error}");
     }
@@ -547,10 +537,8 @@ mod tests {
             (format!("{base}topics = [\"t\"]\n{kafka}"), "service \"a\" has that right"),
             (format!("{base}broadcast = true\n{kafka}"), "service \"a\" has that right"),
             (format!("{base}{kafka}[redis]\nurl = \"redis://h\"\n"), "[redis] yet"),
-            (
-                format!("{base}{kafka}[email]\nunsubscribe_url = \"https://h/bye\"\n"),
-                "[email] yet",
-            ),
+            (format!("{base}{kafka}[email]\nunsubscribe_url = \"https://h/bye\"\n"), "[email] yet"),
+            (format!("{base}{kafka}[templates]\ndir = \"words\"\n"), "[templates] yet"),
             (format!("{base}{kafka}[cassandra]\nnodes = [\"h:1\"]\n"), "[cassandra] yet"),
         ];
         for (text, says) in cases {

@@ -27,7 +27,8 @@ impl TemplatesSection {
     pub(super) fn checked(&self) -> Result<Option<Arc<Templates>>, ConfigError> {
         let Some(dir) = self.dir.as_ref().map(PathBuf::from) else { return Ok(None) };
         let templates = Templates::new(files(&dir)?);
-        let templates = templates.map_err(|(file, why)| ConfigError::Template { file: dir.join(file), why })?;
+        let templates =
+            templates.map_err(|(file, why)| ConfigError::Template { file: dir.join(file), why })?;
         Ok(Some(Arc::new(templates)))
     }
 }
@@ -50,8 +51,11 @@ fn files(dir: &Path) -> Result<Vec<(String, String)>, ConfigError> {
         if files.len() == TEMPLATE_FILES_MAX {
             return Err(wrong(dir, format!("at most {TEMPLATE_FILES_MAX} templates")));
         }
-        let size = fs::metadata(&path).map_err(|error| wrong(&path, error.to_string()))?.len();
-        if size > TEMPLATE_BYTES_MAX {
+        let about = fs::metadata(&path).map_err(|error| wrong(&path, error.to_string()))?;
+        if !about.is_file() {
+            return Err(wrong(&path, "it is not a file".to_owned()));
+        }
+        if about.len() > TEMPLATE_BYTES_MAX {
             return Err(wrong(&path, format!("a template has at most {TEMPLATE_BYTES_MAX} bytes")));
         }
         let text = fs::read_to_string(&path).map_err(|error| wrong(&path, error.to_string()))?;
@@ -84,7 +88,7 @@ mod tests {
             ("alert.fax.txt", b"x".as_slice(), "PART one of email.subject"),
             ("alert.push.txt", b"{{ title".as_slice(), "alert.push.txt: syntax error"),
             ("alert.push.title", b"\xff".as_slice(), "UTF-8"),
-            ("alert.voice.txt", &large, "at most 65536 bytes"),
+            ("alert.voice.txt", large.as_slice(), "at most 65536 bytes"),
         ] {
             write(name, text);
             let error = read(dir.path()).expect_err(name);

@@ -91,6 +91,12 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         &[],
         metrics.provider_waiting.get(),
     );
+    text.counter(
+        "tocsin_router_template_failures_total",
+        "Parts of letters that went out in plain words, as their template failed.",
+        &[],
+        metrics.template_failures.get(),
+    );
     app.dispatch.shown().iter().for_each(|provider| self::provider(&mut text, provider));
     app.outcomes().unwrap_or_default().iter().for_each(|told| outcomes(&mut text, told));
     for channel in Channel::ALL {

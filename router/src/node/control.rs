@@ -1,5 +1,5 @@
-//! What a running router takes over from settings that changed: who may call, their quotas and rights, the limits, and the
-//! keys of providers' accounts.
+//! What a running router takes over from settings that changed: who may call, their quotas and rights, the limits, the
+//! keys of providers' accounts, and templates.
 //!
 //! Everything else (where it listens, what it keeps and where, Kafka) is read at a start; that it changed is said, not
 //! passed over. Called by the signals' thread of a program, with settings that were checked as a whole.
@@ -35,6 +35,7 @@ impl Control {
             app.access.change(config);
             let _inside = self.runtime.enter();
             app.dispatch.cap(config.providers.caps());
+            app.dispatch.word(config.templates.clone());
             app.dispatch.change(dispatch::accounts(
                 &Carriers::new(&config.providers, app.clock),
                 &config.providers.budgets,
@@ -48,7 +49,9 @@ impl Control {
     /// The same, with one line in the log of what was taken over, and one of what was not.
     pub fn say_reloaded(&self, config: &Config) {
         let waiting = self.reload(config);
-        tracing::info!("service keys, rights, quotas, limits, origins and providers' accounts reloaded");
+        tracing::info!(
+            "service keys, rights, quotas, limits, origins, providers' accounts and templates reloaded"
+        );
         if !waiting.is_empty() {
             tracing::warn!("changed, and read at the next start only: {}", waiting.join(", "));
         }

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
 use crate::owner::{Answered, DeliveryKey, Held, Outcome, ProviderCall, Said};
+use crate::templates::{Failure, Templates};
 
 /// How long a worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
@@ -115,6 +116,7 @@ pub struct Absent {
 pub struct Dispatch {
     posts: [Option<Arc<Post>>; Way::ALL.len()],
     caps: Arc<Mutex<Caps>>,
+    stationery: Arc<Stationery>,
     clock: Clock,
 }
 
@@ -133,10 +135,11 @@ impl Dispatch {
         inputs: &mpsc::Sender<Input>,
         (clock, watch): (Clock, &Watch),
         metrics: &Arc<Metrics>,
-        stationery: &Arc<Stationery>,
+        stationery: Stationery,
     ) -> Dispatch {
         let mut posts = [const { None }; Way::ALL.len()];
         let caps = Arc::new(Mutex::new(Caps::default()));
+        let stationery = Arc::new(stationery);
         for account in accounts {
             let (wake, woken) = mpsc::channel(1);
             let lane = Mutex::new(Lane::new(account.budget, rules));
@@ -147,11 +150,11 @@ impl Dispatch {
             posts[way as usize] = Some(Arc::clone(&post));
             let metrics = Arc::clone(metrics);
             let (inputs, caps, watch) = (inputs.clone(), Arc::clone(&caps), watch.clone());
-            let stationery = Arc::clone(stationery);
+            let stationery = Arc::clone(&stationery);
             let worker = Worker { post, inputs, caps, stationery, clock, watch, metrics };
             tokio::spawn(worker.run(woken));
         }
-        Dispatch { posts, caps, clock }
+        Dispatch { posts, caps, stationery, clock }
     }
 
     pub fn ways(&self) -> Ways {
@@ -167,6 +170,11 @@ impl Dispatch {
                 post.lane().allow(account.budget);
             }
         }
+    }
+
+    /// Other words from here on, also for what waits.
+    pub fn word(&self, templates: Option<Arc<Templates>>) {
+        self.stationery.change(templates);
     }
 
     /// How much phone numbers may get from here on.
@@ -265,6 +273,7 @@ impl Item {
             data: call.data.clone(),
             collapse_key: call.collapse_key.clone(),
             ttl,
+            html: None,
             unsubscribe: None,
         })
     }
@@ -349,7 +358,9 @@ impl Worker {
             let said = Said::Held { after: FULL_MIN, why: Held::Full };
             return self.pass(item, is_probe, said).await;
         };
-        let answer = self.post.carrier().send(&self.stationery.dress(letter)).await;
+        let (letter, failures) = self.stationery.dress(letter, item.open.call.accepted_at);
+        failures.iter().for_each(|failure| self.plain(failure));
+        let answer = self.post.carrier().send(&letter).await;
         let now = self.clock.mono();
         self.post.health().handle_answer(&answer, now, self.clock.wall());
         let (change, back) = {
@@ -364,6 +375,14 @@ impl Worker {
         self.done(item.answered(Said::Answer(answer))).await;
         for back in back {
             self.done(back.item.answered(held(&back))).await;
+        }
+    }
+
+    /// Part of a letter goes out in its plain words. Each template says so once.
+    fn plain(&self, failure: &Failure) {
+        self.metrics.template_failures.inc();
+        if failure.is_first {
+            tracing::warn!("{failure}; letters keep their plain words there");
         }
     }
 
@@ -478,8 +497,8 @@ mod tests {
         let (inputs, answers) = mpsc::channel(8);
         let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
         let watch = Watch::new(clock);
-        let (accounts, plain) = (vec![account(name)], Arc::default());
-        let dispatch = Dispatch::start(accounts, rules, &inputs, (clock, &watch), &metrics, &plain);
+        let (accounts, plain) = (vec![account(name)], Stationery::default());
+        let dispatch = Dispatch::start(accounts, rules, &inputs, (clock, &watch), &metrics, plain);
         Started { dispatch, answers, clock, watch }
     }
 

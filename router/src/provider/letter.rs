@@ -61,6 +61,8 @@ pub struct Letter {
     pub collapse_key: Option<String>,
     /// How long it is still worth anything. `None`: as long as the provider keeps it.
     pub ttl: Option<Duration>,
+    /// A mail in HTML, beside its body; made by a template alone.
+    pub html: Option<String>,
     /// A mail's link for who wants no more of its kind; `None`: there is none.
     pub unsubscribe: Option<String>,
 }

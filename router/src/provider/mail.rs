@@ -1,12 +1,12 @@
-//! A letter as an e-mail: subject, text and names, for SES and SMTP alike.
+//! A letter as an e-mail: subject, text, HTML and names, for SES and SMTP alike.
 //!
 //! Nothing of a letter can add a header: the subject is one line, the text is encoded, and addresses are parsed.
 
 use data_encoding::BASE64;
 use lettre::Address as MailAddress;
 use lettre::Message;
-use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
 use url::Host;
 use uuid::Uuid;
 
@@ -22,6 +22,8 @@ pub struct Mail {
     pub to: MailAddress,
     pub subject: String,
     pub text: String,
+    /// The same for programs that show it, beside the text.
+    pub html: Option<String>,
     /// The same at every try, so that a second copy can be known as one.
     pub message_id: String,
     /// Beside those that every mail has.
@@ -57,6 +59,7 @@ pub fn mail(letter: &Letter, sender: &Mailbox) -> Result<Mail, NoMail> {
         to,
         subject: subject.chars().take(SUBJECT_CHARS_MAX).collect(),
         text,
+        html: letter.html.as_deref().map(words::plain).filter(|html| !html.is_empty()),
         message_id: format!("<{name}@{}>", sender.email.domain()),
         headers: headers(letter),
     })
@@ -100,10 +103,12 @@ pub fn message(mail: &Mail, from: &Mailbox) -> Result<Message, lettre::error::Er
         .subject(&mail.subject)
         .message_id(Some(mail.message_id.clone()));
     for (name, text) in &mail.headers {
-        builder =
-            builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), text.clone()));
+        builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), text.clone()));
     }
-    builder.header(ContentType::TEXT_PLAIN).body(mail.text.clone())
+    match &mail.html {
+        Some(html) => builder.multipart(MultiPart::alternative_plain_html(mail.text.clone(), html.clone())),
+        None => builder.header(ContentType::TEXT_PLAIN).body(mail.text.clone()),
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +175,20 @@ mod tests {
         assert!(told.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"), "{told}");
         assert!(head(&leaving).lines().all(|line| line.len() <= 998));
         assert!(!head(&plain).contains("Unsubscribe") && head(&plain).contains("Auto-Submitted"));
+    }
+
+    #[test]
+    fn html_goes_beside_the_text_and_becomes_no_header() {
+        let mut letter = to("ada@x.example", Some("T"), Some("plain words"));
+        letter.html = Some("<p>ün\r\n.\r\nBcc: eve@x.example\u{0}\u{202e}</p>".to_owned());
+        let mail = mail(&letter, &sender()).unwrap();
+        assert_eq!(mail.html.as_deref(), Some("<p>ün\n.\nBcc: eve@x.example</p>"));
+        let formatted = String::from_utf8(message(&mail, &sender()).unwrap().formatted()).unwrap();
+        let (head, body) = formatted.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("multipart/alternative") && head.contains("Auto-Submitted"), "{head}");
+        assert!(!head.contains("Bcc"), "{head}");
+        let place = |text: &str| body.find(text).unwrap_or_else(|| panic!("no {text} in {body}"));
+        assert!(place("plain words") < place("text/html"), "the best form is the last (RFC 2046, 5.1.4)");
     }
 
     #[test]

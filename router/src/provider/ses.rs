@@ -75,12 +75,16 @@ impl Ses {
         let headers: Vec<Value> =
             mail.headers.iter().map(|(name, text)| json!({ "Name": name, "Value": text })).collect();
         let utf8 = |text: &str| json!({ "Data": text, "Charset": "UTF-8" });
+        let mut body = json!({ "Text": utf8(&mail.text) });
+        if let Some(html) = &mail.html {
+            body["Html"] = utf8(html);
+        }
         let mut document = json!({
             "FromEmailAddress": sender(&self.config.from),
             "Destination": { "ToAddresses": [mail.to.to_string()] },
             "Content": { "Simple": {
                 "Subject": utf8(&mail.subject),
-                "Body": { "Text": utf8(&mail.text) },
+                "Body": body,
                 "Headers": headers,
             } },
             "EmailTags": tags,

@@ -122,6 +122,7 @@ pub(crate) mod tests {
             data: None,
             collapse_key: None,
             ttl: None,
+            html: None,
             unsubscribe: None,
         }
     }
