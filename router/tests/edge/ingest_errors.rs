@@ -67,6 +67,7 @@ fn rights_are_kept() {
         broadcast: false,
         operator: false,
         topics: vec!["offers".to_owned()],
+        webhook: None,
     };
     let node = Node::start_with(|config| config.services = vec![Arc::new(shop)]);
     let post = |body: serde_json::Value| {

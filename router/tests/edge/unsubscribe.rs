@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use router::config::{Config, UnsubscribeConfig};
 use router::node;
-use router::provider::dispatch::{Account, budget};
+use router::provider::dispatch::Account;
+use router::provider::lane::Budget;
 use router::provider::letter::{Answer, Carrier, Letter};
 use router::provider::way::Way;
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ fn start(folder: tempfile::TempDir, mails: &Arc<Mails>) -> Node {
     let url = Url::parse("https://shop.example/v1/unsubscribe").expect("an address");
     config.unsubscribe = Some(UnsubscribeConfig { url, key: None });
     let carrier = Arc::clone(mails) as Arc<dyn Carrier>;
-    let account = Account { way: Way::Email, carrier, budget: budget(Way::Email) };
+    let account = Account { way: Way::Email, carrier, budget: Budget::usual(Way::Email) };
     Node { router: node::start_with(&config, vec![account]).expect("it starts"), data: folder }
 }
 

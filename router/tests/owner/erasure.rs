@@ -238,7 +238,7 @@ fn a_second_time_nothing_was_there() {
     world.balanced();
 }
 
-fn again(entry: &Entry) -> Entry {
+pub(crate) fn again(entry: &Entry) -> Entry {
     Entry { position: entry.position, record: Ok(entry.record.as_ref().expect("a record").clone()) }
 }
 

@@ -9,6 +9,7 @@ use router::store::{Order, Range, Space, Store};
 use serde_json::json;
 use wire::time::Wall;
 
+use crate::erasure::again;
 use crate::world::{PARTITIONS, World};
 
 fn world(services: &[&str]) -> World {
@@ -53,7 +54,7 @@ fn what_a_crash_takes_with_it_is_told_when_it_is_made_again_and_what_was_told_is
     let mut world = world(&["svc"]);
     let entry = world.record(json!({"to": {"user": "ann"}, "title": "t", "channels": ["sms"]}));
     let id = entry.record.as_ref().expect("a record").id;
-    world.owner.handle_entry(entry.clone(), world.now());
+    world.owner.handle_entry(again(&entry), world.now());
     world.turn();
     let key = DeliveryKey { id, channel: Channel::Sms, user: "ann".to_owned() };
     // The answer came, and its turn was never committed.
