@@ -294,6 +294,7 @@ mod tests {
         let mut counters = Counters::decode(None).expect("none yet");
         let known = turn.get(Space::Ledger, &key).expect("memory");
         let mut row = known.map_or_else(LedgerRow::default, |row| LedgerRow::decode(row).expect("a row"));
+        counters.add_row(&row);
         if row.deliveries.is_empty() {
             row.accept(Channel::Sms, Wall(1), &mut counters);
         }
