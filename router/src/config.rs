@@ -31,6 +31,7 @@ pub use service::{Secret, Service};
 use file::{Buffer, ServiceSection};
 
 use crate::limits::REDIS_LIST_DEFAULT;
+use crate::outcomes::Hearer;
 use crate::templates::Templates;
 
 /// Where a router listens when nothing else is said.
@@ -238,6 +239,17 @@ impl Config {
     pub fn told_of_outcomes(&self) -> Vec<(&str, &Webhook)> {
         let services = self.services.iter();
         services.filter_map(|service| Some((service.name.as_str(), service.webhook.as_ref()?))).collect()
+    }
+
+    /// Who is told of outcomes.
+    pub fn hearers(&self) -> Vec<Hearer> {
+        let services = self.told_of_outcomes().into_iter();
+        let services = services.map(|(service, _)| Hearer::Service(service.to_owned()));
+        let topic = match &self.journal {
+            JournalConfig::Kafka { kafka, .. } if kafka.outcomes => Some(Hearer::Topic),
+            _ => None,
+        };
+        services.chain(topic).collect()
     }
 
     pub fn journal_dir(&self) -> PathBuf {

@@ -211,10 +211,11 @@ pub const WEBHOOK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the next attempt waits after one that failed: twice as long each time, up to the second.
 pub const WEBHOOK_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const WEBHOOK_RETRY_MAX: Duration = Duration::from_secs(60);
-/// Final outcomes that wait for one service's webhook; beyond, they are told by the API alone.
+/// Final outcomes that wait for one webhook or for the topic; beyond, they are told by the API alone.
 pub const OUTCOMES_WAITING_MAX: u64 = 1_000_000;
-/// Outcomes in one message, and how often it is looked for new ones.
+/// Outcomes in one message, outcomes that are produced to the topic at once, and how often it is looked for new ones.
 pub const OUTCOMES_PER_MESSAGE_MAX: usize = 256;
+pub const OUTCOMES_PRODUCED_MAX: usize = 2_048;
 pub const OUTCOMES_LOOKED_EVERY: Duration = Duration::from_millis(200);
 /// Alerts in one message.
 pub const WEBHOOK_ALERTS_MAX: usize = 64;

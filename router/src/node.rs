@@ -25,7 +25,7 @@ use crate::api::{self, App, Spans, WeakApp};
 use crate::backup::Backups;
 #[cfg(feature = "redis")]
 use crate::config::RedisConfig;
-use crate::config::{Config, UnsubscribeConfig};
+use crate::config::{Config, UnsubscribeConfig, Webhook};
 use crate::ingest::Intake;
 use crate::ingest::idempotency::Idempotency;
 use crate::ingest::recent::Recent;
@@ -39,7 +39,8 @@ use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::otp::SealKey;
 use crate::outage;
-use crate::outcomes::post::{Receiver, Sender};
+use crate::outcomes::Hearer;
+use crate::outcomes::post::{Receiver, Sender, Target};
 use crate::owner::{Now, Owner, OwnerConfig};
 #[cfg(feature = "kafka")]
 use crate::owners::Owners;
@@ -281,9 +282,14 @@ fn compose(
     };
     tokio::spawn(persist.run());
     let (reader, reader_ended) = spawn_reader(parts.reader, entries, safe_out, watch.clone());
+    let receivers = receivers(config);
     #[cfg(feature = "kafka")]
-    let kafka = parts.kafka.map(|kafka| {
+    let mut receivers = receivers;
+    #[cfg(feature = "kafka")]
+    let kafka = parts.kafka.map(|mut kafka| {
         let figures = kafka.figures.clone();
+        let topic = kafka.outcomes.take().map(|topic| Receiver::new(Hearer::Topic, Target::Topic(topic)));
+        receivers.extend(topic.map(Arc::new));
         kafka.start(config.partitions(), epoch, inputs.clone(), reader.subscribe(), watch.clone());
         figures
     });
@@ -314,7 +320,7 @@ fn compose(
         kept: Spans::of(config),
         backups: Backups::new(config.backups_dir()),
         accounts: config.providers.clone(),
-        receivers: receivers(config),
+        receivers,
         codes: Codes::new(config.otp.rules.clone(), seal_key(config)?),
         exits,
         view,
@@ -425,11 +431,7 @@ fn owner_config(
         inbox_kept: config.inbox_kept,
         ledger_kept: config.ledger_kept,
         ways,
-        told_of_outcomes: config
-            .told_of_outcomes()
-            .into_iter()
-            .map(|(service, _)| service.to_owned())
-            .collect(),
+        told_of_outcomes: config.hearers(),
         projected_from_nothing: cassandra.is_some_and(projection::Opened::is_empty),
         projected_bytes_max: config.cassandra.as_ref().map(|cassandra| cassandra.queue_bytes_max),
         ..OwnerConfig::default()
@@ -561,10 +563,13 @@ fn spawn_webhook(config: &Config, watch: &Watch, clock: Clock) {
     }
 }
 
-/// Who is told of outcomes.
+/// Who is told of outcomes by a webhook.
 fn receivers(config: &Config) -> Vec<Arc<Receiver>> {
     let told = config.told_of_outcomes().into_iter();
-    told.map(|(service, webhook)| Arc::new(Receiver::new(service.to_owned(), webhook.clone()))).collect()
+    let receiver = |(service, webhook): (&str, &Webhook)| {
+        Arc::new(Receiver::new(Hearer::Service(service.to_owned()), Target::Webhook(webhook.clone())))
+    };
+    told.map(receiver).collect()
 }
 
 fn spawn_outcomes(config: &Config, app: &App) {

@@ -1,4 +1,4 @@
-//! What became of deliveries, for the services that want to be told: one row for each final outcome, written by the commit that
+//! What became of deliveries, for whoever wants to be told: one row for each final outcome and hearer, written by the commit that
 //! makes it so.
 //!
 //! Pure. Owns the rows, their order and their bound. A commit that is lost with the power is made again from the journal, and its rows
@@ -26,13 +26,67 @@ const VERSION: u8 = 1;
 /// The first byte of a key. Persistent.
 const WAITING: u8 = b'w';
 const DROPPED: u8 = b'd';
+/// The topic's second byte; services' is a user's.
+const TOPIC: u8 = b'k';
 /// Stands for a person who was erased.
 const ERASED: &str = "erased";
 
-/// One final outcome, as a service is told it.
+/// Whom outcomes are told to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hearer {
+    /// A service's webhook: what became of its own notifications.
+    Service(String),
+    /// The topic of outcomes: what became of all.
+    Topic,
+}
+
+impl Hearer {
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Hearer::Service(service) => keys::user(service),
+            Hearer::Topic => vec![TOPIC],
+        }
+    }
+
+    fn hears_of(&self, service: &str) -> bool {
+        match self {
+            Hearer::Service(own) => own == service,
+            Hearer::Topic => true,
+        }
+    }
+
+    /// How it is told.
+    pub fn by(&self) -> &'static str {
+        match self {
+            Hearer::Service(_) => "webhook",
+            Hearer::Topic => "kafka",
+        }
+    }
+
+    /// The service whose it is; of the topic, none.
+    pub fn service(&self) -> &str {
+        match self {
+            Hearer::Service(service) => service,
+            Hearer::Topic => "",
+        }
+    }
+}
+
+/// For people.
+impl std::fmt::Display for Hearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Hearer::Service(service) => write!(f, "the webhook of {service}"),
+            Hearer::Topic => f.write_str("the topic of outcomes"),
+        }
+    }
+}
+
+/// One final outcome, as it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub id: Uuid,
+    pub service: String,
     /// `user:…`, `topic:…`, `all`, `erased`.
     pub recipient: String,
     pub channel: Channel,
@@ -51,10 +105,10 @@ pub struct Asked {
     pub accepted_at: Wall,
 }
 
-/// The services that want to be told, and how far each one's numbers go.
+/// Who wants to be told, and how far each one's numbers go.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
-    by_service: BTreeMap<String, Numbers>,
+    by_hearer: BTreeMap<Hearer, Numbers>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +118,12 @@ struct Numbers {
     next: u64,
 }
 
-fn prefix(kind: u8, service: &str) -> Vec<u8> {
-    [&[kind], keys::user(service).as_slice()].concat()
+fn prefix(kind: u8, hearer: &Hearer) -> Vec<u8> {
+    [&[kind], hearer.key().as_slice()].concat()
 }
 
-fn waiting(service: &str, number: u64) -> Vec<u8> {
-    [prefix(WAITING, service).as_slice(), &number.to_be_bytes()].concat()
+fn waiting(hearer: &Hearer, number: u64) -> Vec<u8> {
+    [prefix(WAITING, hearer).as_slice(), &number.to_be_bytes()].concat()
 }
 
 /// The number at the end of a key.
@@ -80,22 +134,21 @@ fn number(key: &[u8]) -> Result<u64, StoreError> {
 }
 
 impl Log {
-    /// `services`: those that want to be told. Empty: nothing is ever written.
-    pub fn open<S: Store>(store: &S, services: &[String]) -> Result<Log, StoreError> {
-        let mut by_service = BTreeMap::new();
-        for service in services {
-            let end =
-                |order| store.scan(Space::Outcomes, &Range::prefix(&prefix(WAITING, service)), order, 1);
+    /// `hearers`: who wants to be told. Nobody: nothing is ever written.
+    pub fn open<S: Store>(store: &S, hearers: &[Hearer]) -> Result<Log, StoreError> {
+        let mut by_hearer = BTreeMap::new();
+        for hearer in hearers {
+            let end = |order| store.scan(Space::Outcomes, &Range::prefix(&prefix(WAITING, hearer)), order, 1);
             let number_of = |rows: Vec<Row>| rows.first().map(|(key, _)| number(key)).transpose();
             let last = number_of(end(Order::Reverse)?)?;
             let first = number_of(end(Order::Forward)?)?.unwrap_or(1);
-            by_service.insert(service.clone(), Numbers { first, next: last.map_or(1, |last| last + 1) });
+            by_hearer.insert(hearer.clone(), Numbers { first, next: last.map_or(1, |last| last + 1) });
         }
-        Ok(Log { by_service })
+        Ok(Log { by_hearer })
     }
 
     pub fn is_wanted(&self) -> bool {
-        !self.by_service.is_empty()
+        !self.by_hearer.is_empty()
     }
 
     /// Writes what the staged rows of the ledger bring to an end. `asked`: what is known of a notification.
@@ -107,35 +160,37 @@ impl Log {
         turn: &mut Turn<S>,
         now: Wall,
         asked: impl Fn(&Turn<S>, Uuid) -> Result<Option<Asked>, StoreError>,
-    ) -> Result<(Log, BTreeMap<String, u64>), StoreError> {
+    ) -> Result<(Log, BTreeMap<Hearer, u64>), StoreError> {
         let mut log = self.clone();
         let mut dropped = BTreeMap::new();
         forget_staged(turn);
-        for (service, outcome) in ended(turn, now, asked)? {
-            let Some(numbers) = log.by_service.get_mut(&service) else { continue };
-            if numbers.has_room(turn, &service)? {
-                let row = Encoder::new(VERSION).json(&outcome).finish();
-                turn.put(Space::Outcomes, waiting(&service, numbers.next), row);
-                numbers.next += 1;
-            } else {
-                *dropped.entry(service).or_insert(0) += 1;
+        for outcome in ended(turn, now, asked)? {
+            let hearers = log.by_hearer.iter_mut().filter(|(hearer, _)| hearer.hears_of(&outcome.service));
+            for (hearer, numbers) in hearers {
+                if numbers.has_room(turn, hearer)? {
+                    let row = Encoder::new(VERSION).json(&outcome).finish();
+                    turn.put(Space::Outcomes, waiting(hearer, numbers.next), row);
+                    numbers.next += 1;
+                } else {
+                    *dropped.entry(hearer.clone()).or_insert(0) += 1;
+                }
             }
         }
-        for (service, more) in &dropped {
-            let sum = lost(turn.store(), service).unwrap_or(0) + more;
-            turn.put(Space::Outcomes, prefix(DROPPED, service), Encoder::new(VERSION).u64(sum).finish());
+        for (hearer, more) in &dropped {
+            let sum = lost(turn.store(), hearer).unwrap_or(0) + more;
+            turn.put(Space::Outcomes, prefix(DROPPED, hearer), Encoder::new(VERSION).u64(sum).finish());
         }
         Ok((log, dropped))
     }
 }
 
 impl Numbers {
-    fn has_room<S: Store>(&mut self, turn: &Turn<S>, service: &str) -> Result<bool, StoreError> {
+    fn has_room<S: Store>(&mut self, turn: &Turn<S>, hearer: &Hearer) -> Result<bool, StoreError> {
         if self.next - self.first < OUTCOMES_WAITING_MAX {
             return Ok(true);
         }
         // Some may have been taken since it was last looked.
-        let range = Range::prefix(&prefix(WAITING, service)).starting(&waiting(service, self.first));
+        let range = Range::prefix(&prefix(WAITING, hearer)).starting(&waiting(hearer, self.first));
         let oldest = turn.scan(Space::Outcomes, &range, Order::Forward, 1)?;
         self.first = oldest.first().map(|(key, _)| number(key)).transpose()?.unwrap_or(self.next);
         Ok(self.next - self.first < OUTCOMES_WAITING_MAX)
@@ -159,7 +214,7 @@ fn ended<S: Store>(
     turn: &Turn<S>,
     now: Wall,
     asked: impl Fn(&Turn<S>, Uuid) -> Result<Option<Asked>, StoreError>,
-) -> Result<Vec<(String, Outcome)>, StoreError> {
+) -> Result<Vec<Outcome>, StoreError> {
     let mut all = Vec::new();
     for (key, deletes) in turn.changed(Space::Ledger) {
         if deletes {
@@ -174,9 +229,8 @@ fn ended<S: Store>(
         if ends.is_empty() {
             continue;
         }
-        let Some(Asked { service, accepted_at }) = asked(turn, id)? else { continue };
-        let outcome = |delivery: &Delivery| (service.clone(), outcome(id, &to, delivery, accepted_at, now));
-        all.extend(ends.into_iter().map(outcome));
+        let Some(asked) = asked(turn, id)? else { continue };
+        all.extend(ends.into_iter().map(|delivery| outcome(id, &to, delivery, &asked, now)));
     }
     Ok(all)
 }
@@ -198,7 +252,7 @@ fn new_ends<'a>(
     ends.map(|(_, delivery)| delivery).filter(move |delivery| is_told(delivery))
 }
 
-fn outcome(id: Uuid, to: &Recipient, delivery: &Delivery, accepted_at: Wall, now: Wall) -> Outcome {
+fn outcome(id: Uuid, to: &Recipient, delivery: &Delivery, asked: &Asked, now: Wall) -> Outcome {
     let reason = match &delivery.state {
         State::Dropped(reason) => Some(reason.to_string()),
         State::DeadLettered(why) => Some(why.clone()),
@@ -206,12 +260,13 @@ fn outcome(id: Uuid, to: &Recipient, delivery: &Delivery, accepted_at: Wall, now
     };
     Outcome {
         id,
+        service: asked.service.clone(),
         recipient: if matches!(to, Recipient::Erased(_)) { ERASED.to_owned() } else { to.to_string() },
         channel: delivery.channel,
         outcome: delivery.state.kind().name().to_owned(),
         reason,
         attempts: delivery.attempts,
-        accepted_at,
+        accepted_at: asked.accepted_at,
         ended_at: delivery.timeline.last().map_or(now, |moment| moment.at),
     }
 }
@@ -237,32 +292,32 @@ pub fn without(key: &[u8], row: &Bytes, user: &str) -> Option<Bytes> {
 /// The oldest that wait, behind this number.
 pub fn oldest<S: Store>(
     store: &S,
-    service: &str,
+    hearer: &Hearer,
     after: u64,
     limit: usize,
 ) -> Result<Vec<(u64, Option<Outcome>)>, StoreError> {
-    let range = Range::prefix(&prefix(WAITING, service)).after(&waiting(service, after));
+    let range = Range::prefix(&prefix(WAITING, hearer)).after(&waiting(hearer, after));
     let rows = store.scan(Space::Outcomes, &range, Order::Forward, limit)?;
     // One that cannot be read tells nothing, and holds up nobody.
     rows.into_iter().map(|(key, row)| Ok((number(&key)?, decode(row).ok()))).collect()
 }
 
 /// The receiver has them.
-pub fn strike_out<S: Store>(store: &S, service: &str, numbers: &[u64]) -> Result<(), StoreError> {
+pub fn strike_out<S: Store>(store: &S, hearer: &Hearer, numbers: &[u64]) -> Result<(), StoreError> {
     let mut batch = Batch::default();
-    numbers.iter().for_each(|number| batch.delete(Space::Outcomes, waiting(service, *number)));
+    numbers.iter().for_each(|number| batch.delete(Space::Outcomes, waiting(hearer, *number)));
     store.commit(&batch)
 }
 
 /// How many found no room, ever.
-pub fn lost<S: Store>(store: &S, service: &str) -> Result<u64, StoreError> {
-    let Some(row) = store.get(Space::Outcomes, &prefix(DROPPED, service))? else { return Ok(0) };
+pub fn lost<S: Store>(store: &S, hearer: &Hearer) -> Result<u64, StoreError> {
+    let Some(row) = store.get(Space::Outcomes, &prefix(DROPPED, hearer))? else { return Ok(0) };
     Decoder::new(Space::Outcomes, row, VERSION)?.u64()
 }
 
 /// How many wait, and since when the oldest one does.
-pub fn backlog<S: Store>(store: &S, service: &str) -> Result<(u64, Option<Wall>), StoreError> {
-    let range = Range::prefix(&prefix(WAITING, service));
+pub fn backlog<S: Store>(store: &S, hearer: &Hearer) -> Result<(u64, Option<Wall>), StoreError> {
+    let range = Range::prefix(&prefix(WAITING, hearer));
     let end = |order| store.scan(Space::Outcomes, &range, order, 1);
     let (first, last) = (end(Order::Forward)?, end(Order::Reverse)?);
     let (Some((first, row)), Some((last, _))) = (first.first(), last.first()) else { return Ok((0, None)) };
@@ -278,8 +333,12 @@ mod tests {
 
     const NOW: Wall = Wall(50);
 
+    fn shop() -> Hearer {
+        Hearer::Service("shop".to_owned())
+    }
+
     fn log(store: &MemoryStore) -> Log {
-        Log::open(store, &["shop".to_owned()]).expect("memory")
+        Log::open(store, &[shop()]).expect("memory")
     }
 
     fn turn_of(store: &MemoryStore, id: u128, events: &[Event]) -> Turn<MemoryStore> {
@@ -310,7 +369,7 @@ mod tests {
     }
 
     fn told(store: &MemoryStore) -> Vec<(u64, u128, String)> {
-        let all = oldest(store, "shop", 0, 99).expect("memory");
+        let all = oldest(store, &shop(), 0, 99).expect("memory");
         let shown = |(number, outcome): (u64, Option<Outcome>)| {
             let outcome = outcome.expect("a row");
             (number, outcome.id.as_u128(), outcome.outcome)
@@ -337,14 +396,14 @@ mod tests {
         }
         let expected = [(1, 2, "handed_over"), (2, 1, "dropped"), (3, 2, "delivered")];
         assert_eq!(told(&store), expected.map(|(number, id, outcome)| (number, id, outcome.to_owned())));
-        let dropped = oldest(&store, "shop", 1, 1).expect("memory").remove(0).1.expect("a row");
+        let dropped = oldest(&store, &shop(), 1, 1).expect("memory").remove(0).1.expect("a row");
         assert_eq!(
             serde_json::to_value(dropped).expect("JSON"),
-            serde_json::json!({"id": Uuid::from_u128(1), "recipient": "user:ann", "channel": "sms", "outcome": "dropped",
+            serde_json::json!({"id": Uuid::from_u128(1), "service": "shop", "recipient": "user:ann", "channel": "sms", "outcome": "dropped",
                 "reason": "21211", "attempts": 0, "accepted_at": Wall(1), "ended_at": Wall(7)})
         );
-        strike_out(&store, "shop", &[1, 2]).expect("memory");
-        assert_eq!((told(&store).len(), backlog(&store, "shop")), (1, Ok((1, Some(Wall(7))))));
+        strike_out(&store, &shop(), &[1, 2]).expect("memory");
+        assert_eq!((told(&store).len(), backlog(&store, &shop())), (1, Ok((1, Some(Wall(7))))));
     }
 
     #[test]
@@ -361,7 +420,7 @@ mod tests {
         let ids: Vec<u128> = told(&store).into_iter().map(|(_, id, _)| id).collect();
         assert_eq!(ids, [1, 2]);
         // A start goes on with the next number.
-        assert_eq!(log(&store).by_service, after.by_service);
+        assert_eq!(log(&store).by_hearer, after.by_hearer);
     }
 
     #[test]
@@ -370,17 +429,17 @@ mod tests {
         let mut turn = turn_of(&store, 1, &[Event::Taken]);
         let (mut log, _) = log(&store).stage(&mut turn, NOW, asked).expect("memory");
         turn.commit().expect("memory");
-        for numbers in log.by_service.values_mut() {
+        for numbers in log.by_hearer.values_mut() {
             numbers.next = OUTCOMES_WAITING_MAX + 1;
         }
         for (id, expected) in [(2, 1), (3, 2)] {
             let mut turn = turn_of(&store, id, &[Event::Taken]);
             let (after, dropped) = log.stage(&mut turn, NOW, asked).expect("memory");
             turn.commit().expect("memory");
-            assert_eq!((dropped.get("shop"), lost(&store, "shop")), (Some(&1), Ok(expected)));
+            assert_eq!((dropped.get(&shop()), lost(&store, &shop())), (Some(&1), Ok(expected)));
             log = after;
         }
-        strike_out(&store, "shop", &[1]).expect("memory");
+        strike_out(&store, &shop(), &[1]).expect("memory");
         let mut turn = turn_of(&store, 4, &[Event::Taken]);
         let (_, dropped) = log.stage(&mut turn, NOW, asked).expect("memory");
         turn.commit().expect("memory");
@@ -389,15 +448,17 @@ mod tests {
     }
 
     #[test]
-    fn one_service_s_rows_are_no_other_s() {
+    fn a_service_hears_of_its_own_and_the_topic_of_all() {
         let store = MemoryStore::new();
-        let mut log = Log::open(&store, &["shop".to_owned(), "other".to_owned()]).expect("memory");
+        let mut log =
+            Log::open(&store, &[shop(), Hearer::Service("other".to_owned()), Hearer::Topic]).expect("memory");
         for id in [1, 9] {
             let mut turn = turn_of(&store, id, &[Event::Taken]);
             (log, _) = log.stage(&mut turn, NOW, asked).expect("memory");
             turn.commit().expect("memory");
         }
-        assert_eq!((told(&store).len(), backlog(&store, "other").map(|(count, _)| count)), (1, Ok(1)));
-        assert_eq!(backlog(&store, "sho"), Ok((0, None)));
+        let waiting = |hearer: Hearer| backlog(&store, &hearer).map(|(count, _)| count);
+        assert_eq!((waiting(shop()), waiting(Hearer::Service("other".to_owned()))), (Ok(1), Ok(1)));
+        assert_eq!((waiting(Hearer::Topic), waiting(Hearer::Service("sho".to_owned()))), (Ok(2), Ok(0)));
     }
 }

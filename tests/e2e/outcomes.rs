@@ -68,7 +68,7 @@ fn outcomes_reach_a_receiver_that_fails_at_first_and_each_is_told_once() {
         "{done}"
     );
     let page = tocsin.router_admin().get("/metrics").expect(200).text;
-    let row = "tocsin_router_outcomes_total{service=\"shop\",what=\"sent\"} 40";
+    let row = "tocsin_router_outcomes_total{by=\"webhook\",service=\"shop\",what=\"sent\"} 40";
     assert!(page.contains(row), "{row} in {page}");
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Status {
     retention: Retention,
     /// Accounts that carry what goes out, and the ways that have none.
     providers: Vec<Line>,
-    /// Services that are told what became of their notifications.
+    /// Who is told what became of notifications.
     outcomes: Vec<post::Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outage: Option<Shown>,

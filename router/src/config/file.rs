@@ -188,6 +188,8 @@ pub struct KafkaSection {
     pub partitions: u32,
     /// Our topics' names, where they are not the default ones.
     pub topics: BTreeMap<String, String>,
+    /// Whether each final outcome goes to the topic `status`. Not by itself: it costs the store a look for each row of the ledger.
+    pub outcomes: bool,
     /// Passed through to librdkafka.
     pub properties: BTreeMap<String, String>,
     pub source: Vec<SourceSection>,
@@ -209,6 +211,7 @@ impl Default for KafkaSection {
             brokers: Vec::new(),
             partitions: 16,
             topics: BTreeMap::new(),
+            outcomes: false,
             properties: BTreeMap::new(),
             source: Vec::new(),
         }
@@ -357,6 +360,9 @@ impl Settings {
             }
             Some(kafka) if kafka.partitions < routers => {
                 format!("{routers} routers share {} partitions: some would have none", kafka.partitions)
+            }
+            Some(kafka) if kafka.outcomes => {
+                "several routers cannot tell outcomes yet: leave [kafka] outcomes out".to_owned()
             }
             Some(_) if self.cassandra.is_some() => "several routers cannot use [cassandra] yet".to_owned(),
             Some(_) if self.redis.is_some() => "several routers cannot use [redis] yet".to_owned(),

@@ -36,6 +36,7 @@ mod dead_letters;
 mod health;
 mod lag;
 mod numbers;
+mod outcomes;
 mod reader;
 mod restore;
 mod topics;
@@ -45,6 +46,7 @@ pub use assignment::{Assignment, Group, GroupEvent, Ownership};
 pub use config::{GROUP, KafkaConfig, KafkaConfigError, PARTITIONS_DEFAULT, Topics};
 pub use dead_letters::{DeadLetter, DeadLetters, KEPT_BYTES_MAX};
 pub use lag::LaneLag;
+pub use outcomes::{OutcomeRecord, Outcomes, Unwritten};
 pub use reader::KafkaReader;
 pub use restore::{RestoreError, Restored, Restorer, Step, name_row};
 pub use transaction::{LedgerWriter, Refused};
@@ -145,6 +147,11 @@ impl KafkaJournal {
 
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.producer.clone(), self.config.topics().dead_letters(), self.config.partitions())
+    }
+
+    /// Writes to the topic of outcomes.
+    pub fn outcomes(&self) -> Result<Outcomes, KafkaOpenError> {
+        Ok(Outcomes::open(&self.config)?)
     }
 
     /// Asks the brokers every so often whether they are there, so that an outage shows without an append. Runs until

@@ -170,16 +170,16 @@ fn provider(text: &mut Text, shown: &dispatch::Shown) {
 }
 
 fn outcomes(text: &mut Text, told: &post::Shown) {
-    let labels = &[("service", told.service.as_str())];
+    let labels = &[("by", told.by), ("service", told.service.as_str())];
     text.gauge(
         "tocsin_router_outcomes_waiting",
-        "Final outcomes that a service's webhook has not taken yet.",
+        "Final outcomes that a webhook, or the topic, has not taken yet.",
         labels,
         told.waiting,
     );
     text.gauge(
         "tocsin_router_outcomes_lag_seconds",
-        "Age of the oldest outcome that a service's webhook has not taken yet.",
+        "Age of the oldest outcome that a webhook, or the topic, has not taken yet.",
         labels,
         told.oldest_waiting_s,
     );
@@ -191,8 +191,8 @@ fn outcomes(text: &mut Text, told: &post::Shown) {
     ] {
         text.counter(
             "tocsin_router_outcomes_total",
-            "Outcomes that a webhook took, called wrong, or that found no room (ever); and messages that it did not take.",
-            &[("service", told.service.as_str()), ("what", what)],
+            "Outcomes that were taken, called wrong, or found no room (ever); and messages that were not taken.",
+            &[("by", told.by), ("service", told.service.as_str()), ("what", what)],
             count,
         );
     }

@@ -16,7 +16,7 @@ use crate::config::{KafkaSection, SourceSection};
 use crate::journal::Journal;
 use crate::journal::import::{Import, ImportStatus, Source};
 use crate::journal::kafka::{
-    Group, GroupEvent, KafkaConfig, KafkaJournal, KafkaOpenError, LaneLag, Ownership as Assigned,
+    Group, GroupEvent, KafkaConfig, KafkaJournal, KafkaOpenError, LaneLag, Outcomes, Ownership as Assigned,
 };
 use crate::limits::BROKERS_ASKED_EVERY;
 use crate::owner::Ownership;
@@ -33,6 +33,8 @@ pub struct KafkaParts {
     pub(super) unchecked: Option<KafkaConfig>,
     pub(super) assigned: watch::Receiver<Assigned>,
     pub(super) figures: KafkaFigures,
+    /// Where outcomes go, if they do.
+    pub(super) outcomes: Option<Outcomes>,
     pub(super) several: Option<SeveralParts>,
 }
 
@@ -106,11 +108,13 @@ pub(super) fn open(
         [] => None,
         sources => Some(import(sources, &config, &journal)?),
     };
+    let outcomes = section.outcomes.then(|| journal.outcomes()).transpose();
+    let outcomes = outcomes.map_err(|error| fault(&error))?;
     let figures = KafkaFigures {
         journal: Arc::clone(&journal),
         import: import.as_ref().map(|import| Arc::new(import.watch()) as _),
     };
-    let kafka = Some(KafkaParts { import, unchecked, assigned, figures, several });
+    let kafka = Some(KafkaParts { import, unchecked, assigned, figures, outcomes, several });
     Ok(JournalParts { journal, reader: Box::new(reader), buffer: None, kafka })
 }
 

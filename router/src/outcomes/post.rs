@@ -1,6 +1,7 @@
-//! Tells services what became of their notifications: what waits goes to a service's webhook in batches, signed, in its order.
+//! Tells what became of notifications: what waits goes to a service's webhook, signed, or to the topic in Kafka, in batches and in its
+//! order.
 //!
-//! One task a service, one message at a time, so that no service waits for another's receiver and none overtakes itself. What was
+//! One task a hearer, one batch at a time, so that nobody waits for another's receiver and none overtakes itself. What was
 //! not taken is tried again, ever more slowly, for as long as it waits; what the receiver calls wrong is left out, alone. A row is
 //! struck out after the answer: what was on its way in a crash goes out again. Started by the router's start.
 
@@ -15,18 +16,34 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use wire::time::Wall;
 
-use super::{Outcome, backlog, lost, oldest, strike_out};
+use super::{Hearer, Outcome, backlog, lost, oldest, strike_out};
 use crate::config::Webhook;
+#[cfg(feature = "kafka")]
+use crate::journal::kafka::{OutcomeRecord, Outcomes};
+#[cfg(feature = "kafka")]
+use crate::limits::OUTCOMES_PRODUCED_MAX;
 use crate::limits::{OUTCOMES_LOOKED_EVERY, OUTCOMES_PER_MESSAGE_MAX, WEBHOOK_RETRY_MAX, WEBHOOK_RETRY_MIN};
 use crate::node::board::Watch;
 use crate::store::{DiskStore, StoreError};
 use crate::webhook::{self, Refusal};
 
-/// One service's receiver, and how it does.
+/// After so many looks in vain it is read from the beginning, where an erasure may have written a row anew. Not each time: what was
+/// struck out still lies there for the store to pass over.
+const LOOKS_ONWARD: u64 = 300;
+
+/// Where outcomes go.
+#[derive(Debug)]
+pub enum Target {
+    Webhook(Webhook),
+    #[cfg(feature = "kafka")]
+    Topic(Outcomes),
+}
+
+/// Who is told, and how it does.
 #[derive(Debug)]
 pub struct Receiver {
-    pub service: String,
-    webhook: Webhook,
+    pub hearer: Hearer,
+    target: Target,
     sent: Counter,
     refused: Counter,
     failures: Counter,
@@ -37,6 +54,9 @@ pub struct Receiver {
 /// `outcomes` in `/v1/status`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Shown {
+    /// `webhook` or `kafka`.
+    pub by: &'static str,
+    /// Whose webhook; empty for the topic.
     pub service: String,
     pub waiting: u64,
     pub oldest_waiting_s: u64,
@@ -51,9 +71,9 @@ pub struct Shown {
 }
 
 impl Receiver {
-    pub fn new(service: String, webhook: Webhook) -> Receiver {
+    pub fn new(hearer: Hearer, target: Target) -> Receiver {
         let (sent, refused, failures) = (Counter::new(), Counter::new(), Counter::new());
-        Receiver { service, webhook, sent, refused, failures, failing: Mutex::default() }
+        Receiver { hearer, target, sent, refused, failures, failing: Mutex::default() }
     }
 
     fn failing(&self) -> MutexGuard<'_, Option<String>> {
@@ -62,22 +82,23 @@ impl Receiver {
 
     /// Reads the store.
     pub fn shown(&self, store: &DiskStore, now: Wall) -> Result<Shown, StoreError> {
-        let (waiting, oldest) = backlog(store, &self.service)?;
+        let (waiting, oldest) = backlog(store, &self.hearer)?;
         let age_us = oldest.map_or(0, |oldest| now.0.saturating_sub(oldest.0));
         Ok(Shown {
-            service: self.service.clone(),
+            by: self.hearer.by(),
+            service: self.hearer.service().to_owned(),
             waiting,
             oldest_waiting_s: u64::try_from(age_us / 1_000_000).unwrap_or(0),
             sent: self.sent.get(),
             refused: self.refused.get(),
             failures: self.failures.get(),
-            dropped: lost(store, &self.service)?,
+            dropped: lost(store, &self.hearer)?,
             failing: self.failing().clone(),
         })
     }
 }
 
-/// Sends one service's outcomes.
+/// Tells one hearer.
 #[derive(Debug)]
 pub struct Sender {
     pub receiver: Arc<Receiver>,
@@ -95,12 +116,15 @@ impl Sender {
     /// Sends until the runtime ends.
     pub async fn run(self) {
         let agent = webhook::agent();
-        let (mut wait, mut most, mut after) = (WEBHOOK_RETRY_MIN, OUTCOMES_PER_MESSAGE_MAX, 0);
+        let all = self.receiver.target.batch_max();
+        let (mut wait, mut most, mut after, mut looks) = (WEBHOOK_RETRY_MIN, all, 0, 0_u64);
         loop {
             let batch = match self.read(after, most).await {
                 Ok(batch) if batch.is_empty() => {
-                    // What an erasure wrote anew, or a commit that came late, may lie before.
-                    after = 0;
+                    looks += 1;
+                    if looks % LOOKS_ONWARD == 0 {
+                        after = 0;
+                    }
                     sleep(OUTCOMES_LOOKED_EVERY).await;
                     continue;
                 }
@@ -111,18 +135,17 @@ impl Sender {
                     continue;
                 }
             };
-            let body = message(&self.receiver.service, &self.instance, &batch).to_string();
-            match webhook::post(&agent, &self.receiver.webhook, body, self.clock.wall()).await {
+            match self.tell(&agent, &batch).await {
                 Ok(()) => {
                     self.receiver.sent.add(batch.len() as u64);
                     self.says(None);
-                    most = OUTCOMES_PER_MESSAGE_MAX;
+                    most = all;
                 }
                 Err(Refusal::Wrong(why)) if batch.len() == 1 => {
                     tracing::warn!(
-                        service = self.receiver.service,
+                        hearer = %self.receiver.hearer,
                         why,
-                        "the webhook calls an outcome wrong: it is left out"
+                        "the receiver calls an outcome wrong: it is left out"
                     );
                     self.receiver.refused.inc();
                     self.says(Some(why));
@@ -144,9 +167,26 @@ impl Sender {
         }
     }
 
+    async fn tell(&self, agent: &ureq::Agent, batch: &Batch) -> Result<(), Refusal> {
+        match &self.receiver.target {
+            Target::Webhook(to) => {
+                let body = message(self.receiver.hearer.service(), &self.instance, batch).to_string();
+                webhook::post(agent, to, body, self.clock.wall()).await
+            }
+            #[cfg(feature = "kafka")]
+            Target::Topic(topic) => topic.put(&records(batch)).await.map_err(|unwritten| {
+                if unwritten.is_too_long {
+                    Refusal::Wrong(unwritten.why)
+                } else {
+                    Refusal::Failed(unwritten.why)
+                }
+            }),
+        }
+    }
+
     async fn read(&self, after: u64, most: usize) -> Result<Batch, StoreError> {
-        let (store, service) = (self.store.clone(), self.receiver.service.clone());
-        let read = spawn_blocking(move || oldest(&store, &service, after, most)).await;
+        let (store, hearer) = (self.store.clone(), self.receiver.hearer.clone());
+        let read = spawn_blocking(move || oldest(&store, &hearer, after, most)).await;
         read.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
     }
 
@@ -154,8 +194,8 @@ impl Sender {
     async fn done(&self, batch: &Batch) -> Option<u64> {
         let numbers: Vec<u64> = batch.iter().map(|(number, _)| *number).collect();
         let last = numbers.last().copied();
-        let (store, service) = (self.store.clone(), self.receiver.service.clone());
-        let struck = spawn_blocking(move || strike_out(&store, &service, &numbers)).await;
+        let (store, hearer) = (self.store.clone(), self.receiver.hearer.clone());
+        let struck = spawn_blocking(move || strike_out(&store, &hearer, &numbers)).await;
         match struck {
             Ok(Ok(())) => last,
             Ok(Err(error)) => {
@@ -171,9 +211,30 @@ impl Sender {
         if why.is_some() {
             self.receiver.failures.inc();
         }
-        self.watch.outcomes(&self.receiver.service, why.as_deref());
+        self.watch.outcomes(&self.receiver.hearer.to_string(), why.as_deref());
         *self.receiver.failing() = why;
     }
+}
+
+impl Target {
+    fn batch_max(&self) -> usize {
+        match self {
+            Target::Webhook(_) => OUTCOMES_PER_MESSAGE_MAX,
+            #[cfg(feature = "kafka")]
+            Target::Topic(_) => OUTCOMES_PRODUCED_MAX,
+        }
+    }
+}
+
+/// One record for each.
+#[cfg(feature = "kafka")]
+fn records(batch: &Batch) -> Vec<OutcomeRecord> {
+    let record = |outcome: &Outcome| OutcomeRecord {
+        id: outcome.id.to_string(),
+        recipient: outcome.recipient.clone(),
+        json: json!(outcome).to_string(),
+    };
+    batch.iter().filter_map(|(_, outcome)| outcome.as_ref()).map(record).collect()
 }
 
 /// How long the next try waits.

@@ -280,9 +280,9 @@ impl<S: Store> Desk<S> {
                 .map(|record| Asked { service: record.service, accepted_at: record.accepted_at }))
         };
         let (log, dropped) = self.outcomes.stage(&mut self.turn, self.steady, asked)?;
-        for (service, more) in dropped {
+        for (hearer, more) in dropped {
             let detail = format!(
-                "{service}: {more} more outcomes than wait for its webhook; GET /v1/notifications/{{id}} has them"
+                "{hearer}: {more} more outcomes than may wait; GET /v1/notifications/{{id}} has them"
             );
             self.alert("outcomes_dropped", false, detail);
         }

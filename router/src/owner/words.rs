@@ -15,6 +15,7 @@ use crate::inbox::Mark;
 use crate::journal::Position;
 use crate::journal::import::ForeignLetter;
 use crate::otp::{Guess, Seal};
+use crate::outcomes::Hearer;
 use crate::preferences::Preferences;
 use crate::projection;
 use crate::provider::letter::{self, Address};
@@ -62,8 +63,8 @@ pub struct OwnerConfig {
     pub projected_bytes_max: Option<u64>,
     /// Its tables were empty at this start: nothing of before is there.
     pub projected_from_nothing: bool,
-    /// Services that are told of outcomes.
-    pub told_of_outcomes: Vec<String>,
+    /// Who is told of outcomes.
+    pub told_of_outcomes: Vec<Hearer>,
     /// False: one of many owners, each of one partition; they are spoken for by `owners`.
     pub alone: bool,
     /// The first number of the overflow log and of the dead letters.

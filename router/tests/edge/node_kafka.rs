@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use router::config::{BufferConfig, Config, JournalConfig, KafkaSection, SourceSection};
 use router::node;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Node, http};
 
@@ -45,6 +47,7 @@ fn on(cluster: &Cluster, config: &mut Config) {
         brokers: vec![cluster.bootstrap_servers()],
         partitions: PARTITIONS,
         topics: BTreeMap::new(),
+        outcomes: true,
         properties: BTreeMap::new(),
         source: Vec::new(),
     };
@@ -166,4 +169,59 @@ fn brokers_that_go_away_and_come_back_show_without_an_append() {
     cluster.broker_up(1).expect("there is one");
     assert!(kafka_becomes(&node, "up"), "nobody said that they are back");
     assert_eq!(ready(), 200);
+}
+
+/// What the topic of outcomes holds once it has so many records, by key.
+fn told(cluster: &Cluster, many: usize) -> Vec<(String, Value)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("group.id", "a reader of outcomes")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer");
+    consumer.subscribe(&["notifications.status"]).expect("it subscribes");
+    let mut told = Vec::new();
+    for _ in 0..600 {
+        if told.len() >= many {
+            break;
+        }
+        let Some(record) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let record = record.expect("a record");
+        let key = String::from_utf8(record.key().expect("a key").to_vec()).expect("text");
+        told.push((key, serde_json::from_slice(record.payload().expect("a value")).expect("JSON")));
+    }
+    told
+}
+
+#[test]
+fn each_final_outcome_goes_to_the_topic_and_not_again_over_a_restart() {
+    let cluster = cluster();
+    let node = Node::start_with(|config| on(&cluster, config));
+    let by_sms = |user: &str| json!({"to": {"user": user}, "title": "private words", "channels": ["sms"]});
+    let first = node.send_with_key("k1", &by_sms("ada")).id();
+    assert_eq!(told(&cluster, 1).len(), 1);
+    node.eventually("/v1/status", |status| {
+        let topic = &status["outcomes"][0];
+        topic["by"] == "kafka" && topic["sent"] == 1 && topic["waiting"] == 0
+    });
+    let Node { router, data } = node;
+    router.shutdown();
+    let mut config = Config::on_free_ports(data.path());
+    on(&cluster, &mut config);
+    let node = Node { router: node::start(&config).expect("it starts again"), data };
+    let second = node.send_with_key("k2", &by_sms("bob")).id();
+    let told = told(&cluster, 2);
+    let shown = |(key, outcome): &(String, Value)| {
+        assert!(outcome["ended_at"].is_string() && outcome["accepted_at"].is_string(), "{outcome}");
+        let word = |name: &str| outcome[name].as_str().unwrap_or_default().to_owned();
+        (key.clone(), word("id"), word("recipient"), word("channel"), word("outcome"))
+    };
+    let mut shown: Vec<_> = told.iter().map(shown).collect();
+    shown.sort();
+    let expected = |user: &str, id: String| {
+        (user.to_owned(), id, format!("user:{user}"), "sms".to_owned(), "handed_over".to_owned())
+    };
+    assert_eq!(shown, [expected("ada", first), expected("bob", second)]);
+    assert!(!format!("{told:?}").contains("private"));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use router::outcomes::{self, Outcome as Told};
+use router::outcomes::{self, Hearer, Outcome as Told};
 use router::owner::{Command, DeliveryKey, Outcome, OwnerConfig};
 use router::record::Channel;
 use router::store::{Order, Range, Space, Store};
@@ -12,13 +12,17 @@ use wire::time::Wall;
 use crate::erasure::again;
 use crate::world::{PARTITIONS, World};
 
+fn service_of(name: &str) -> Hearer {
+    Hearer::Service(name.to_owned())
+}
+
 fn world(services: &[&str]) -> World {
-    let told_of_outcomes = services.iter().map(|service| (*service).to_owned()).collect();
+    let told_of_outcomes = services.iter().map(|service| service_of(service)).collect();
     World::with(OwnerConfig { partitions: PARTITIONS, told_of_outcomes, ..OwnerConfig::default() })
 }
 
 fn told(world: &World) -> Vec<Told> {
-    let all = outcomes::oldest(&world.store, "svc", 0, 100).expect("memory");
+    let all = outcomes::oldest(&world.store, &service_of("svc"), 0, 100).expect("memory");
     all.into_iter().map(|(_, outcome)| outcome.expect("a row")).collect()
 }
 
@@ -63,7 +67,7 @@ fn what_a_crash_takes_with_it_is_told_when_it_is_made_again_and_what_was_told_is
     assert_eq!(words(&world), []);
     world.outcome(id, Channel::Sms, "ann", Outcome::HandedOver);
     assert_eq!(words(&world), [(Channel::Sms, "handed_over".to_owned())]);
-    outcomes::strike_out(&world.store, "svc", &[1]).expect("memory");
+    outcomes::strike_out(&world.store, &service_of("svc"), &[1]).expect("memory");
     world.crash();
     world.owner.handle_entry(entry, world.now());
     world.turn();

@@ -124,6 +124,10 @@ impl Topics {
         self.named("dlq")
     }
 
+    pub fn outcomes(&self) -> &str {
+        self.named("status")
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }

@@ -49,7 +49,11 @@ impl Outcomes {
     /// On a producer of its own: no 202 waits behind what is merely told.
     pub(super) fn open(config: &KafkaConfig) -> Result<Outcomes, KafkaError> {
         let producer = config.producer().create_with_context(Logged)?;
-        Ok(Outcomes { producer, topic: config.topics().outcomes().to_owned(), partitions: config.partitions() })
+        Ok(Outcomes {
+            producer,
+            topic: config.topics().outcomes().to_owned(),
+            partitions: config.partitions(),
+        })
     }
 
     /// Returns when the brokers have all of them. They are handed over in their order.
