@@ -131,7 +131,7 @@ pub const LANE_WAITING_MAX: usize = 4_096;
 /// Letters a second of one account: `[provider.*] per_s`.
 pub const LANE_PER_S_MAX: u32 = 100_000;
 /// Letters that one account is asked to take at once.
-pub const LANE_AT_ONCE_MAX: usize = 4_096;
+pub const LANE_AT_ONCE_MAX: usize = 1_024;
 /// One-use codes that operators are shown, the last ones.
 pub const LADDERS_SHOWN_MAX: usize = 50;
 /// How long a provider's errors are shown by their class, and characters of its code.

@@ -285,16 +285,26 @@ mod tests {
 
     #[test]
     fn a_budget_is_what_the_account_may_be_asked() {
-        let checked = |per_s: &str| {
-            let text = format!("[smtp]\nurl = \"smtps://a.example\"\nfrom = \"a@b.example\"\n{per_s}");
-            let section: ProviderSection = toml::from_str(&text).unwrap();
-            section.checked().map(|config| config.budgets.get(&Way::Email).copied())
+        let budgets = |text: &str| {
+            let section: ProviderSection = toml::from_str(text).unwrap();
+            section.budgets().map(|budgets| budgets.into_iter().collect::<Vec<_>>())
         };
-        assert_eq!(checked("").unwrap(), None);
-        assert_eq!(checked("per_s = 500").unwrap(), Some(Budget::of(Way::Email, 500)));
-        for wrong in ["per_s = 0", "per_s = 100001"] {
-            let why = checked(wrong).unwrap_err().to_string();
-            assert!(why.starts_with("[provider.smtp] per_s: "), "{why}");
+        for (section, key, way) in [
+            ("fcm", "per_s", Way::Fcm),
+            ("apns", "per_s", Way::Apns),
+            ("webpush", "per_s", Way::WebPush),
+            ("ses", "per_s", Way::Email),
+            ("smtp", "per_s", Way::Email),
+            ("twilio", "per_s", Way::Sms),
+            ("twilio", "calls_per_s", Way::Voice),
+        ] {
+            assert_eq!(budgets(&format!("[{section}]")).unwrap(), [], "the usual one");
+            let said = budgets(&format!("[{section}]\n{key} = 500")).unwrap();
+            assert_eq!(said, [(way, Budget::of(way, 500))], "{section} {key}");
+            for wrong in [0, LANE_PER_S_MAX + 1] {
+                let why = budgets(&format!("[{section}]\n{key} = {wrong}")).unwrap_err().to_string();
+                assert!(why.starts_with(&format!("[provider.{section}] {key}: ")), "{why}");
+            }
         }
     }
 

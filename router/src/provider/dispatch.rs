@@ -581,7 +581,8 @@ mod tests {
             let phone = Address::Phone("+4930123456".to_owned());
             assert!(dispatch.take(call(std::slice::from_ref(&phone))).is_empty());
             assert_eq!(said(&mut answers).await, [taken("old")]);
-            dispatch.change(vec![account("new")]);
+            let budget = Budget { per_s: 7, at_once: 3 };
+            dispatch.change(vec![Account { budget, ..account("new") }]);
             let two = [phone, Address::Email("ann@example.org".to_owned())];
             assert!(dispatch.take(call(&two)).is_empty(), "one of two is not asked, and the other is");
             let both = said(&mut answers).await;
@@ -589,6 +590,7 @@ mod tests {
             assert!(both.iter().any(|said| matches!(said, Said::Held { why: Held::Broken, .. })), "{both:?}");
             let shown = dispatch.shown();
             assert_eq!((shown[0].provider, shown[0].answers["taken"]), ("new", 2), "counts go on");
+            assert_eq!((shown[0].budget.per_s, shown[0].budget.at_once), (7, 3));
             assert_eq!(
                 (shown[0].state, shown[0].breaker_since, shown[0].under_way),
                 (health::State::Ok, None, 0)

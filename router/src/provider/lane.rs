@@ -40,11 +40,15 @@ impl Budget {
         Budget { per_s, at_once }
     }
 
-    /// An account that may be asked more often is asked as much more at once: it takes its time over each.
+    /// What is asked by requests of their own is asked as much more at once as it may be asked more often. Where few connections
+    /// carry all (HTTP/2, a mail server) more at once would only wait there, and its time run out.
     pub fn of(way: Way, per_s: u32) -> Budget {
         let usual = Budget::usual(way);
         let at_once = usual.at_once * per_s as usize / usual.per_s as usize;
-        Budget { per_s, at_once: at_once.clamp(usual.at_once, LANE_AT_ONCE_MAX) }
+        match way {
+            Way::Fcm | Way::Apns | Way::Email => Budget { per_s, ..usual },
+            _ => Budget { per_s, at_once: at_once.clamp(usual.at_once, LANE_AT_ONCE_MAX) },
+        }
     }
 }
 
@@ -124,9 +128,12 @@ impl<T> Lane<T> {
         left.min(self.budget.at_once.saturating_sub(self.under_way)).min(one_at_a_time)
     }
 
-    /// From here on.
+    /// From here on. What was given back under the old one keeps its time; nothing new stands behind it.
     pub fn allow(&mut self, budget: Budget) {
-        self.budget = budget;
+        if self.budget != budget {
+            self.budget = budget;
+            self.promised_until = Mono::ZERO;
+        }
     }
 
     /// Takes one more. What has no room, this one or a less urgent one, comes back.
@@ -299,7 +306,8 @@ mod tests {
     fn who_may_be_asked_more_often_is_asked_more_at_once() {
         assert_eq!(Budget::of(Way::Sms, 1_000), Budget { per_s: 1_000, at_once: 320 });
         assert_eq!(Budget::of(Way::Sms, 10), Budget { per_s: 10, at_once: 32 });
-        assert_eq!(Budget::of(Way::Fcm, 100_000).at_once, LANE_AT_ONCE_MAX);
+        assert_eq!(Budget::of(Way::WebPush, 100_000).at_once, LANE_AT_ONCE_MAX);
+        assert_eq!(Budget::of(Way::Fcm, 100_000).at_once, Budget::usual(Way::Fcm).at_once);
         for way in Way::ALL {
             assert_eq!(Budget::of(way, Budget::usual(way).per_s), Budget::usual(way));
         }

@@ -191,13 +191,11 @@ impl Carrier for Smtp {
             return no_mail(super::mail::NoMail::Address);
         };
         let patience = CARRIER_PATIENCE;
-        let announced = within(patience, async {
-            // Never closed, so this is always a permit.
-            let permit = self.room.acquire().await;
-            self.announced(message.envelope()).await.map(|connection| (permit, connection))
-        });
-        let (permit, mut connection) = match announced.await {
-            Ok(both) => both,
+        // Never closed, so this is always a permit. The wait for it is not the server's fault.
+        let permit = self.room.acquire().await;
+        let announced = within(patience, self.announced(message.envelope()));
+        let mut connection = match announced.await {
+            Ok(connection) => connection,
             Err(trouble) => return refused(trouble, letter),
         };
         let text = message.formatted();
