@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod brokers;
+mod codes;
 mod foreign;
 mod hostile;
 mod journal;
