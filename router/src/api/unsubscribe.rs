@@ -92,7 +92,7 @@ fn says_in_parts(body: &[u8]) -> bool {
 
 fn what(leaving: &Leaving) -> String {
     leaving.category.as_deref().map_or_else(
-        || "mails from us".to_owned(),
+        || "mails like this one".to_owned(),
         |category| format!("mails of the kind “{}”", html(category)),
     )
 }

@@ -7,7 +7,7 @@ use super::words::Answer;
 use crate::classify::Recipient;
 use crate::contacts::Contacts;
 use crate::contacts::asked::Asked;
-use crate::preferences::{NoRoom, Preferences};
+use crate::preferences::{OTHERS, Preferences};
 use crate::provider::letter::Address;
 use crate::record::Channel;
 use crate::store::{Order, Range, Space, Store, StoreError};
@@ -111,30 +111,41 @@ pub(super) fn suppress<S: Store>(
     Ok(Answer::Done)
 }
 
-/// No more mails of this category to the user; or none at all to the address, where there is no category, or nobody is known
-/// (any more) whose wishes these would be: who said no is not written to again.
+/// No more mails of this category to the user, or of those that are of none and of none that is named; or none at all to the address,
+/// where nobody is known (any more) whose wishes these would be: who said no is not written to again.
 pub(super) fn unsubscribe<S: Store>(
     desk: &mut Desk<S>,
     leaving: &Leaving,
     now: Tick,
 ) -> Result<Answer, StoreError> {
     let Leaving { user, category, mark } = leaving;
-    let has_mail = !Contacts::load(&desk.turn, user)?.addresses(Channel::Email).is_empty();
-    if let Some(category) = category.as_ref().filter(|_| has_mail) {
-        let mut preferences = Preferences::load(&desk.turn, user)?;
-        match preferences.turn_off(category, Channel::Email) {
-            Ok(false) => return Ok(Answer::Done),
-            Ok(true) => {
-                put_preferences(desk, user, &preferences);
-                return Ok(Answer::Done);
-            }
-            Err(NoRoom) => {}
+    let category = category.as_deref().unwrap_or(OTHERS);
+    if let Some(mut preferences) = wishes_of_somebody_known(desk, user)?
+        && let Ok(is_new) = preferences.turn_off(category, Channel::Email)
+    {
+        if is_new {
+            put_preferences(desk, user, &preferences);
         }
+        return Ok(Answer::Done);
     }
     // A power cut must not undo that somebody said no.
     desk.must_persist |=
         suppression::keep_mark(&mut desk.turn, Channel::Email, mark, Why::Unsubscribe, now.wall)?;
     Ok(Answer::Done)
+}
+
+/// `None`: nothing is known of the user, or it cannot be read.
+fn wishes_of_somebody_known<S: Store>(desk: &Desk<S>, user: &str) -> Result<Option<Preferences>, StoreError> {
+    let contacts = Contacts::load(&desk.turn, user);
+    let both = contacts.and_then(|contacts| Ok((contacts, Preferences::load(&desk.turn, user)?)));
+    match both {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        both => {
+            let (contacts, preferences) = both?;
+            let is_known = contacts != Contacts::default() || preferences != Preferences::default();
+            Ok(is_known.then_some(preferences))
+        }
+    }
 }
 
 /// The user's addresses may be written to again.

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use router::owner::{Answer, Command, Outcome};
+use router::owner::{Answer, Command, Outcome, OwnerConfig};
 use router::preferences::Preferences;
 use router::provider::letter::Address;
+use router::provider::way::{Way, Ways};
 use router::record::Channel;
 use router::suppression::Why;
 use router::unsubscribe::Leaving;
 use serde_json::{Value, json};
 use wire::time::Wall;
 
-use crate::world::{START, World, whats};
+use crate::world::{PARTITIONS, START, World, whats};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -165,25 +166,48 @@ fn a_link_ends_the_mails_of_its_category_and_no_others_also_over_a_crash() {
     world.balanced();
 }
 
+fn leave(world: &mut World, user: &str, category: Option<&str>) {
+    let mark = Address::Email(format!("{user}@example.org")).mark();
+    let category = category.map(str::to_owned);
+    let leaving = Command::Unsubscribe(Leaving { user: user.to_owned(), category, mark });
+    assert_eq!(world.command(leaving), Answer::Done);
+}
+
 #[test]
-fn without_a_category_or_anybody_who_is_known_the_address_is_suppressed() {
-    let mut world = World::new();
-    let leaving = |user: &str, category: Option<&str>, address: &str| {
-        let mark = Address::Email(address.to_owned()).mark();
-        let category = category.map(str::to_owned);
-        Command::Unsubscribe(Leaving { user: user.to_owned(), category, mark })
-    };
+fn a_link_of_no_category_ends_what_is_not_named_and_neither_codes_nor_what_is_critical() {
+    let ways = Ways::of([Way::Email]);
+    let mut world = World::with(OwnerConfig { partitions: PARTITIONS, ways, ..OwnerConfig::default() });
     world.contacts("ann", &json!({"email": "ann@example.org"}));
-    assert_eq!(world.command(leaving("ann", None, "ann@example.org")), Answer::Done);
+    wants(&mut world, &json!({"channels": {"bills": ["email"]}}));
+    leave(&mut world, "ann", None);
+    let mut sent = |category: &str, priority: &str| {
+        let mail = json!({"to": {"user": "ann"}, "priority": priority, "category": category, "title": "t",
+            "channels": ["email"]});
+        let id = world.send(mail);
+        world.state(id, Channel::Email)
+    };
+    assert_eq!([sent("news", "high"), sent("other", "low")], ["dropped", "dropped"]);
+    let still = [sent("bills", "normal"), sent("news", "critical"), sent("otp", "critical")];
+    assert_eq!(still, ["open", "open", "open"]);
+    assert_eq!(world.view().suppressions("ann"), Ok(Vec::new()));
+}
+
+#[test]
+fn the_address_is_suppressed_where_nobody_is_known_and_nowhere_else() {
+    let mut world = World::new();
     // Erased since: nothing is kept under the name, and the address is left alone.
-    assert_eq!(world.command(leaving("bob", Some("news"), "bob@example.org")), Answer::Done);
+    leave(&mut world, "bob", Some("news"));
     assert_eq!(world.view().preferences("bob"), Ok(Preferences::default()));
-    for user in ["ann", "bob"] {
+    // Reached elsewhere for the moment.
+    world.contacts("ann", &json!({"phone": "+4930123456"}));
+    leave(&mut world, "ann", Some("news"));
+    for (user, reasons) in [("bob", &[Why::Unsubscribe][..]), ("ann", &[])] {
         world.contacts(user, &json!({"email": format!("{user}@example.org")}));
         let kept = world.view().suppressions(user).expect("readable");
-        assert_eq!(kept.iter().map(|one| one.suppression.reason).collect::<Vec<_>>(), [Why::Unsubscribe]);
+        assert_eq!(kept.iter().map(|one| one.suppression.reason).collect::<Vec<_>>(), reasons, "{user}");
     }
-    world.contacts("ann", &json!({"email": "another@example.org"}));
-    assert_eq!(world.view().suppressions("ann"), Ok(Vec::new()), "the one that the mail went to");
-    assert_eq!(world.view().preferences("ann"), Ok(Preferences::default()));
+    let mail = world.send(json!({"to": {"user": "ann"}, "category": "news", "channels": ["email"]}));
+    assert_eq!(world.delivery(mail, Channel::Email).reason.as_deref(), Some("unsubscribed"));
+    world.contacts("bob", &json!({"email": "another@example.org"}));
+    assert_eq!(world.view().suppressions("bob"), Ok(Vec::new()), "the one that the mail went to");
 }
