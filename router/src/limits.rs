@@ -46,7 +46,7 @@ pub const UNSUBSCRIBE_BYTES_MAX: usize = 8 * 1024;
 /// Templates of `[templates] dir`, and bytes of each.
 pub const TEMPLATE_FILES_MAX: usize = 512;
 pub const TEMPLATE_BYTES_MAX: u64 = 64 * 1024;
-/// Steps of a template's engine for one letter: a thousand loops of a long template.
+/// Steps of a template's engine for one part of a letter: a thousand rounds of a loop with twenty.
 pub const TEMPLATE_FUEL: u64 = 20_000;
 /// How deep one may nest.
 pub const TEMPLATE_DEPTH_MAX: usize = 64;

@@ -9,6 +9,7 @@ use super::ConfigError;
 use super::provider::{Hidden, web_address};
 use super::service::secret_from_file;
 use crate::limits::UNSUBSCRIBE_URL_BYTES_MAX;
+use crate::unsubscribe::TOKEN_PARAMETER;
 
 /// Bytes of a key that links are sealed with: fewer can be guessed.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=1_024;
@@ -46,6 +47,10 @@ impl EmailSection {
         let url = web_address("email", "unsubscribe_url", text)?;
         if url.as_str().len() > UNSUBSCRIBE_URL_BYTES_MAX {
             let why = format!("it is longer than {UNSUBSCRIBE_URL_BYTES_MAX} bytes");
+            return wrong("unsubscribe_url", &why);
+        }
+        if url.query_pairs().any(|(name, _)| name == TOKEN_PARAMETER) {
+            let why = format!("the parameter `{TOKEN_PARAMETER}` is the token's");
             return wrong("unsubscribe_url", &why);
         }
         let key = self.key_file.as_deref().map(key).transpose()?;
@@ -90,6 +95,7 @@ mod tests {
             ("unsubscribe_url = \"http://shop.example/bye\"".to_owned(), "[email] unsubscribe_url"),
             ("unsubscribe_url = \"https://shop.example/#bye\"".to_owned(), "[email] unsubscribe_url"),
             (format!("unsubscribe_url = \"https://shop.example/{}\"", "x".repeat(250)), "256 bytes"),
+            ("unsubscribe_url = \"https://shop.example/?l=de&t=1\"".to_owned(), "`t` is the token's"),
             ("key_file = \"/nowhere/at/all\"".to_owned(), "no unsubscribe_url"),
         ] {
             let error = read(&text).expect_err(&text);

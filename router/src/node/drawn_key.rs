@@ -1,7 +1,7 @@
 //! A key that something is sealed with, where the settings name none: drawn at the first start, kept in the data folder for
 //! its owner alone. It is in no backup, like every secret. Called by `node` for one-use codes and for links in mails.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -28,6 +28,9 @@ pub fn load_or_draw(file: &Path) -> io::Result<[u8; KEY_BYTES]> {
     made.write_all(&key)?;
     made.sync_all()?;
     fs::rename(&making, file)?;
+    // What is sealed with it must not outlive it.
+    let folder = file.parent().expect("a key lies in the data folder");
+    File::open(folder)?.sync_all()?;
     Ok(key)
 }
 

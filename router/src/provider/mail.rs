@@ -59,10 +59,15 @@ pub fn mail(letter: &Letter, sender: &Mailbox) -> Result<Mail, NoMail> {
         to,
         subject: subject.chars().take(SUBJECT_CHARS_MAX).collect(),
         text,
-        html: letter.html.as_deref().map(words::plain).filter(|html| !html.is_empty()),
+        html: letter.html.as_deref().map(html).filter(|html| !html.is_empty()),
         message_id: format!("<{name}@{}>", sender.email.domain()),
         headers: headers(letter),
     })
+}
+
+/// A tab parts the words of a tag.
+fn html(text: &str) -> String {
+    words::plain(&text.replace('\t', " "))
 }
 
 /// No program answers it, and mail programs offer to have no more of them (RFC 2369, RFC 8058).
@@ -180,9 +185,9 @@ mod tests {
     #[test]
     fn html_goes_beside_the_text_and_becomes_no_header() {
         let mut letter = to("ada@x.example", Some("T"), Some("plain words"));
-        letter.html = Some("<p>ün\r\n.\r\nBcc: eve@x.example\u{0}\u{202e}</p>".to_owned());
+        letter.html = Some("<p\tid=a>ün\r\n.\r\nBcc: eve@x.example\u{0}\u{202e}</p>".to_owned());
         let mail = mail(&letter, &sender()).unwrap();
-        assert_eq!(mail.html.as_deref(), Some("<p>ün\n.\nBcc: eve@x.example</p>"));
+        assert_eq!(mail.html.as_deref(), Some("<p id=a>ün\n.\nBcc: eve@x.example</p>"));
         let formatted = String::from_utf8(message(&mail, &sender()).unwrap().formatted()).unwrap();
         let (head, body) = formatted.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("multipart/alternative") && head.contains("Auto-Submitted"), "{head}");

@@ -78,7 +78,8 @@ fn xml(text: &str) -> String {
 /// A provider's words for people: cut, on one line, without the address and without text of ours.
 pub fn detail(said: &str, letter: &Letter) -> String {
     let mut said = one_line(&said.chars().take(4 * CARRIER_DETAIL_CHARS).collect::<String>());
-    let ours = [letter.title.as_deref(), letter.body.as_deref(), Some(letter.delivery.user.as_str())];
+    let user = Some(letter.delivery.user.as_str());
+    let ours = [letter.unsubscribe.as_deref(), letter.title.as_deref(), letter.body.as_deref(), user];
     for text in ours.into_iter().flatten().map(one_line).chain(address(&letter.to)) {
         if text.len() > 2 {
             said = said.replace(&text, "…");
@@ -168,6 +169,9 @@ pub(crate) mod tests {
         for secret in ["15112345678", "ada", "123456"] {
             assert!(!told.contains(secret), "{told}");
         }
+        let link = "https://shop.example/bye?lang=de&t=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let leaving = Letter { unsubscribe: Some(link.to_owned()), ..letter.clone() };
+        assert_eq!(detail(&format!("550 spam: <{link}>"), &leaving), "550 spam: <…>");
         assert_eq!(detail(&"x ".repeat(5_000), &letter).chars().count(), CARRIER_DETAIL_CHARS);
     }
 }
