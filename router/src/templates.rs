@@ -22,6 +22,10 @@ use crate::record::Channel;
 /// Stands for every category that has no template of its own, and for none.
 const OTHERS: &str = "default";
 
+/// What a template may use.
+const WORDS: [&str; 9] =
+    ["title", "body", "data", "category", "priority", "id", "created_at", "user", "unsubscribe_url"];
+
 /// What a template can be of: the end of its file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -115,7 +119,6 @@ impl Templates {
     /// Of files by their names, each of which is one that [`Part::of`] knows. Or the first one that cannot be used, and why.
     pub fn new(files: Vec<(String, String)>) -> Result<Templates, (String, String)> {
         let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(TEMPLATE_FUEL));
         environment.set_recursion_limit(TEMPLATE_DEPTH_MAX);
         let mut failed = BTreeMap::new();
@@ -124,24 +127,51 @@ impl Templates {
             added.map_err(|error| (name.clone(), error.to_string()))?;
             failed.insert(name, AtomicBool::new(false));
         }
-        let templates = Templates { environment, failed };
+        let mut templates = Templates { environment, failed };
+        // Tried to their ends: what is missing from a sample may be in letters.
+        templates.environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         templates.failed.keys().try_for_each(|name| templates.try_out(name))?;
+        templates.failed.keys().try_for_each(|name| templates.check_text(name))?;
+        templates.environment.set_undefined_behavior(UndefinedBehavior::Strict);
         Ok(templates)
     }
 
-    /// What is not there for any letter is found at the start: what is missing from this one may be in others.
+    /// HTML alone says nothing to programs that show none, and is no mail where a letter has no words of its own.
+    fn check_text(&self, name: &str) -> Result<(), (String, String)> {
+        let Some((category, Part::EmailHtml)) = Part::of(name) else { return Ok(()) };
+        let has = |part| self.name(Some(category), part).is_some();
+        if has(Part::EmailText) || has(Part::EmailSubject) {
+            return Ok(());
+        }
+        let why = format!("it needs {category}.email.txt or {category}.email.subject beside it");
+        Err((name.to_owned(), why))
+    }
+
+    /// What is there for no letter is found at the start.
     fn try_out(&self, name: &str) -> Result<(), (String, String)> {
         use ErrorKind::{UnknownFilter, UnknownFunction, UnknownMethod, UnknownTest};
-        let text = "text";
-        let sample = context! {
-            title => text, body => text, category => text, priority => text, id => text, created_at => text,
-            user => text, unsubscribe_url => text, data => BTreeMap::<String, Value>::new(),
+        let wrong = |why: String| Err((name.to_owned(), why));
+        let template = match self.environment.get_template(name) {
+            Ok(template) => template,
+            Err(error) => return wrong(error.to_string()),
         };
-        match self.environment.get_template(name).and_then(|template| template.render(sample)) {
+        let is_known = |word: &str| {
+            WORDS.contains(&word) || self.environment.globals().any(|(global, _)| global == word)
+        };
+        if let Some(word) =
+            template.undeclared_variables(false).into_iter().filter(|word| !is_known(word)).min()
+        {
+            return wrong(format!("no letter has {word:?}; there are {}", WORDS.join(", ")));
+        }
+        let no_data = || Value::from(BTreeMap::<String, Value>::new());
+        let value = |word: &str| if word == "data" { no_data() } else { Value::from("text") };
+        let sample: BTreeMap<String, Value> =
+            WORDS.into_iter().map(|word| (word.to_owned(), value(word))).collect();
+        match template.render(Value::from(sample)) {
             Err(error)
                 if matches!(error.kind(), UnknownFilter | UnknownFunction | UnknownMethod | UnknownTest) =>
             {
-                Err((name.to_owned(), error.to_string()))
+                wrong(error.to_string())
             }
             _ => Ok(()),
         }
@@ -219,7 +249,7 @@ impl Write for Paper {
     }
 }
 
-/// What a template may use. What a letter does not have is empty.
+/// [`WORDS`] of this letter. What it does not have is empty.
 fn words(letter: &Letter, accepted_at: Wall) -> Value {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let data = letter.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
@@ -396,17 +426,36 @@ mod tests {
     }
 
     #[test]
+    fn html_has_a_text_beside_it() {
+        let file = |name: &str| (name.to_owned(), "{{ body }}".to_owned());
+        let (name, why) = Templates::new(vec![file("a.email.html")]).expect_err("HTML alone");
+        assert!(name == "a.email.html" && why.contains("a.email.txt"), "{why}");
+        for beside in ["a.email.txt", "a.email.subject", "default.email.txt"] {
+            assert!(Templates::new(vec![file("a.email.html"), file(beside)]).is_ok(), "{beside}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_a_template_is_found_at_the_start() {
         let wrong = |text: &str| {
             let file = ("alert.sms.txt".to_owned(), text.to_owned());
             Templates::new(vec![file]).expect_err(text)
         };
-        for text in
-            ["{{ title", "{% if title %}", "{{ title|nothing }}", "{{ nothing() }}", "{% include 'x' %}"]
-        {
+        for text in [
+            "{{ title",
+            "{% if title %}",
+            "{{ data.order }} {{ title|uper }}",
+            "{{ data.order.id }} {{ titel }}",
+            "{{ title.upper() }}",
+            "{{ nothing() }}",
+            "{% include 'x' %}",
+            "{% macro x() %}{% endmacro %}",
+        ] {
             let (file, why) = wrong(text);
             assert!(file == "alert.sms.txt" && !why.is_empty() && !why.contains('\n'), "{text}: {why}");
         }
+        let good = "{% for x in range(2) %}{{ loop.index }}{% set y = x %}{{ y }}{% endfor %}";
+        templates(&[("alert.sms.txt", good), ("alert.push.txt", "{{ data.order.id|urlencode }}")]);
         assert_eq!(Part::of("a.b.email.html"), Some(("a.b", Part::EmailHtml)));
         for name in ["email.html", ".email.html", "alert.html", "alert.fax.txt", "alert.email.html.swp", ""] {
             assert_eq!(Part::of(name), None, "{name}");

@@ -77,7 +77,9 @@ fn xml(text: &str) -> String {
 
 /// A provider's words for people: cut, on one line, without the address and without text of ours.
 pub fn detail(said: &str, letter: &Letter) -> String {
-    let mut said = one_line(&said.chars().take(4 * CARRIER_DETAIL_CHARS).collect::<String>());
+    // A link of ours is read whole, to be known.
+    let read_max = 4 * CARRIER_DETAIL_CHARS + letter.unsubscribe.as_ref().map_or(0, String::len);
+    let mut said = one_line(&said.chars().take(read_max).collect::<String>());
     let user = Some(letter.delivery.user.as_str());
     let ours = [letter.unsubscribe.as_deref(), letter.title.as_deref(), letter.body.as_deref(), user];
     for text in ours.into_iter().flatten().map(one_line).chain(address(&letter.to)) {
