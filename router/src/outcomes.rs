@@ -20,6 +20,7 @@ use crate::store::codec::{Decoder, Encoder};
 use crate::store::turn::Turn;
 use crate::store::{Batch, Order, Range, Row, Space, Store, StoreError, keys};
 
+mod pace;
 pub mod post;
 
 const VERSION: u8 = 1;
@@ -95,6 +96,7 @@ pub struct Outcome {
     pub reason: Option<String>,
     pub attempts: u32,
     pub accepted_at: Wall,
+    /// Of a person who was erased: when it was written, on the owner's steady clock.
     pub ended_at: Wall,
 }
 
@@ -110,6 +112,9 @@ pub struct Asked {
 pub struct Log {
     by_hearer: BTreeMap<Hearer, Numbers>,
 }
+
+/// The log behind a turn, and how many of the turn's outcomes found no room.
+pub type Staged = (Log, BTreeMap<Hearer, u64>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Numbers {
@@ -151,6 +156,16 @@ impl Log {
         !self.by_hearer.is_empty()
     }
 
+    /// Where a log is full, some may have been taken since it was last looked.
+    fn look<S: Store>(&mut self, store: &S) -> Result<(), StoreError> {
+        for (hearer, numbers) in self.by_hearer.iter_mut().filter(|(_, numbers)| !numbers.have_room()) {
+            let range = Range::prefix(&prefix(WAITING, hearer)).starting(&waiting(hearer, numbers.first));
+            let oldest = store.scan(Space::Outcomes, &range, Order::Forward, 1)?;
+            numbers.first = oldest.first().map(|(key, _)| number(key)).transpose()?.unwrap_or(numbers.next);
+        }
+        Ok(())
+    }
+
     /// Writes what the staged rows of the ledger bring to an end. `asked`: what is known of a notification.
     ///
     /// The log that counts once the turn is committed, and how many found no room; a commit that fails is staged anew from the log
@@ -160,14 +175,18 @@ impl Log {
         turn: &mut Turn<S>,
         now: Wall,
         asked: impl Fn(&Turn<S>, Uuid) -> Result<Option<Asked>, StoreError>,
-    ) -> Result<(Log, BTreeMap<Hearer, u64>), StoreError> {
+    ) -> Result<Staged, StoreError> {
         let mut log = self.clone();
         let mut dropped = BTreeMap::new();
-        forget_staged(turn);
-        for outcome in ended(turn, now, asked)? {
+        forget_staged(turn)?;
+        let ended = ended(turn, now, asked)?;
+        if !ended.is_empty() {
+            log.look(turn.store())?;
+        }
+        for outcome in ended {
             let hearers = log.by_hearer.iter_mut().filter(|(hearer, _)| hearer.hears_of(&outcome.service));
             for (hearer, numbers) in hearers {
-                if numbers.has_room(turn, hearer)? {
+                if numbers.have_room() {
                     let row = Encoder::new(VERSION).json(&outcome).finish();
                     turn.put(Space::Outcomes, waiting(hearer, numbers.next), row);
                     numbers.next += 1;
@@ -185,28 +204,23 @@ impl Log {
 }
 
 impl Numbers {
-    fn has_room<S: Store>(&mut self, turn: &Turn<S>, hearer: &Hearer) -> Result<bool, StoreError> {
-        if self.next - self.first < OUTCOMES_WAITING_MAX {
-            return Ok(true);
-        }
-        // Some may have been taken since it was last looked.
-        let range = Range::prefix(&prefix(WAITING, hearer)).starting(&waiting(hearer, self.first));
-        let oldest = turn.scan(Space::Outcomes, &range, Order::Forward, 1)?;
-        self.first = oldest.first().map(|(key, _)| number(key)).transpose()?.unwrap_or(self.next);
-        Ok(self.next - self.first < OUTCOMES_WAITING_MAX)
+    fn have_room(self) -> bool {
+        self.next - self.first < OUTCOMES_WAITING_MAX
     }
 }
 
-/// What a commit that failed had staged: it is staged anew, with what came since.
-fn forget_staged<S: Store>(turn: &mut Turn<S>) {
-    let is_row = |key: &&[u8]| key.first() == Some(&WAITING);
-    let puts = turn.changed(Space::Outcomes).filter(|(_, deletes)| !deletes).map(|(key, _)| key);
-    let keys: Vec<Vec<u8>> = puts.filter(is_row).map(<[u8]>::to_vec).collect();
+/// What a commit that failed had staged: it is staged anew, with what came since. What an erasure wrote in place of a row stays.
+fn forget_staged<S: Store>(turn: &mut Turn<S>) -> Result<(), StoreError> {
+    let puts = turn.changed(Space::Outcomes).filter(|(_, deletes)| !deletes);
+    let keys: Vec<Vec<u8>> = puts.map(|(key, _)| key.to_vec()).collect();
     for key in keys {
-        if !turn.store().get(Space::Outcomes, &key).is_ok_and(|row| row.is_some()) {
-            turn.delete(Space::Outcomes, key);
+        match turn.store().get(Space::Outcomes, &key)? {
+            None => turn.delete(Space::Outcomes, key),
+            Some(row) if key.first() == Some(&DROPPED) => turn.put(Space::Outcomes, key, row),
+            Some(_) => {}
         }
     }
+    Ok(())
 }
 
 /// The deliveries that the staged rows bring to an end, or to another one.
@@ -216,6 +230,7 @@ fn ended<S: Store>(
     asked: impl Fn(&Turn<S>, Uuid) -> Result<Option<Asked>, StoreError>,
 ) -> Result<Vec<Outcome>, StoreError> {
     let mut all = Vec::new();
+    let mut gone = erased_now(turn)?;
     for (key, deletes) in turn.changed(Space::Ledger) {
         if deletes {
             continue;
@@ -223,9 +238,12 @@ fn ended<S: Store>(
         let Some(after) = turn.get(Space::Ledger, key)? else { continue };
         let (id, to) = keys::ledger_parts(key)?;
         let after = LedgerRow::decode(after)?;
-        // A row that cannot be read is written anew, and its outcomes are told again.
-        let before = turn.store().get(Space::Ledger, key)?.and_then(|row| LedgerRow::decode(row).ok());
-        let ends: Vec<&Delivery> = new_ends(before.as_ref(), &after, &to).collect();
+        let mut before = committed(turn, key)?.map_or_else(Vec::new, |row| row.deliveries);
+        if matches!(to, Recipient::Erased(_)) {
+            // What was a person's comes behind what stood there.
+            before.extend(gone.remove(&id).into_iter().flatten());
+        }
+        let ends: Vec<&Delivery> = new_ends(&before, &after).collect();
         if ends.is_empty() {
             continue;
         }
@@ -235,21 +253,35 @@ fn ended<S: Store>(
     Ok(all)
 }
 
+/// A row as it was. One that cannot be read is as none: its outcomes are told again.
+fn committed<S: Store>(turn: &Turn<S>, key: &[u8]) -> Result<Option<LedgerRow>, StoreError> {
+    Ok(turn.store().get(Space::Ledger, key)?.and_then(|row| LedgerRow::decode(row).ok()))
+}
+
+/// How deliveries stood, by notification, of the person whose rows this turn gives to whoever stands for the erased: persons are
+/// erased one after the other.
+fn erased_now<S: Store>(turn: &Turn<S>) -> Result<BTreeMap<Uuid, Vec<Delivery>>, StoreError> {
+    let mut gone = BTreeMap::new();
+    let changed = || turn.changed(Space::Ledger);
+    let is_erased = |key: &[u8]| matches!(keys::ledger_parts(key), Ok((_, Recipient::Erased(_))));
+    if !changed().any(|(key, deletes)| !deletes && is_erased(key)) {
+        return Ok(gone);
+    }
+    for (key, _) in changed().filter(|(_, deletes)| *deletes) {
+        if let Some(row) = committed(turn, key)? {
+            gone.insert(keys::ledger_parts(key)?.0, row.deliveries);
+        }
+    }
+    Ok(gone)
+}
+
 /// A row's deliveries keep their places, and new ones come behind them.
-fn new_ends<'a>(
-    before: Option<&'a LedgerRow>,
-    after: &'a LedgerRow,
-    to: &'a Recipient,
-) -> impl Iterator<Item = &'a Delivery> {
-    let was = move |place: usize| before.and_then(|row| row.deliveries.get(place));
-    // How the others of an erased person ended was told under the name.
-    let is_told = |delivery: &Delivery| {
-        !matches!(to, Recipient::Erased(_)) || delivery.state == State::Dropped(Reason::Erased)
-    };
+fn new_ends<'a>(before: &'a [Delivery], after: &'a LedgerRow) -> impl Iterator<Item = &'a Delivery> {
     let ends = after.deliveries.iter().enumerate().filter(move |(place, delivery)| {
-        !delivery.state.is_open() && was(*place).is_none_or(|was| was.state.kind() != delivery.state.kind())
+        let was = before.get(*place);
+        !delivery.state.is_open() && was.is_none_or(|was| was.state.kind() != delivery.state.kind())
     });
-    ends.map(|(_, delivery)| delivery).filter(move |delivery| is_told(delivery))
+    ends.map(|(_, delivery)| delivery)
 }
 
 fn outcome(id: Uuid, to: &Recipient, delivery: &Delivery, asked: &Asked, now: Wall) -> Outcome {
@@ -322,7 +354,8 @@ pub fn backlog<S: Store>(store: &S, hearer: &Hearer) -> Result<(u64, Option<Wall
     let (first, last) = (end(Order::Forward)?, end(Order::Reverse)?);
     let (Some((first, row)), Some((last, _))) = (first.first(), last.first()) else { return Ok((0, None)) };
     let since = decode(row.clone()).ok().map(|outcome| outcome.ended_at);
-    Ok((number(last)? - number(first)? + 1, since))
+    // Between the two looks all of them may have gone.
+    Ok((number(last)?.saturating_sub(number(first)?).saturating_add(1), since))
 }
 
 #[cfg(test)]
@@ -445,6 +478,25 @@ mod tests {
         turn.commit().expect("memory");
         assert!(dropped.is_empty());
         assert_eq!(told(&store), [(OUTCOMES_WAITING_MAX + 1, 4, "handed_over".to_owned())]);
+    }
+
+    #[test]
+    fn what_a_failed_commit_had_dropped_is_not_counted_if_there_is_room_by_then() {
+        let store = MemoryStore::new();
+        let mut turn = turn_of(&store, 1, &[Event::Taken]);
+        let (mut log, _) = log(&store).stage(&mut turn, NOW, asked).expect("memory");
+        turn.commit().expect("memory");
+        for numbers in log.by_hearer.values_mut() {
+            numbers.next = OUTCOMES_WAITING_MAX + 1;
+        }
+        let mut turn = turn_of(&store, 2, &[Event::Taken]);
+        assert_eq!(log.stage(&mut turn, NOW, asked).expect("memory").1.len(), 1);
+        store.fail_commits(1);
+        assert!(turn.commit().is_err());
+        strike_out(&store, &shop(), &[1]).expect("memory");
+        assert!(log.stage(&mut turn, NOW, asked).expect("memory").1.is_empty());
+        turn.commit().expect("memory");
+        assert_eq!((lost(&store, &shop()), told(&store).len()), (Ok(0), 1));
     }
 
     #[test]

@@ -60,6 +60,7 @@ const PURE: &[&str] = &[
     "router/src/otp/tries.rs",
     "router/src/otp/newest.rs",
     "router/src/outcomes.rs",
+    "router/src/outcomes/pace.rs",
     "router/src/owner.rs",
     "router/src/owner/**",
     "router/src/owners.rs",

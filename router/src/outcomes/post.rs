@@ -2,11 +2,10 @@
 //! order.
 //!
 //! One task a hearer, one batch at a time, so that nobody waits for another's receiver and none overtakes itself. What was
-//! not taken is tried again, ever more slowly, for as long as it waits; what the receiver calls wrong is left out, alone. A row is
-//! struck out after the answer: what was on its way in a crash goes out again. Started by the router's start.
+//! not taken is tried again, ever more slowly, for as long as it waits; `pace` says what goes out next. A row is struck out after the
+//! answer: what was on its way in a crash goes out again. Started by the router's start.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use ops::clock::Clock;
 use ops::metrics::Counter;
@@ -16,20 +15,21 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use wire::time::Wall;
 
+use super::pace::{Pace, Step};
 use super::{Hearer, Outcome, backlog, lost, oldest, strike_out};
 use crate::config::Webhook;
 #[cfg(feature = "kafka")]
 use crate::journal::kafka::{OutcomeRecord, Outcomes};
 #[cfg(feature = "kafka")]
 use crate::limits::OUTCOMES_PRODUCED_MAX;
-use crate::limits::{OUTCOMES_LOOKED_EVERY, OUTCOMES_PER_MESSAGE_MAX, WEBHOOK_RETRY_MAX, WEBHOOK_RETRY_MIN};
+use crate::limits::{OUTCOMES_PER_MESSAGE_MAX, WEBHOOK_RETRY_MAX, WEBHOOK_RETRY_MIN};
 use crate::node::board::Watch;
 use crate::store::{DiskStore, StoreError};
 use crate::webhook::{self, Refusal};
 
 /// After so many looks in vain it is read from the beginning, where an erasure may have written a row anew. Not each time: what was
 /// struck out still lies there for the store to pass over.
-const LOOKS_ONWARD: u64 = 300;
+const LOOKS_ONWARD: u64 = 150;
 
 /// Where outcomes go.
 #[derive(Debug)]
@@ -116,54 +116,53 @@ impl Sender {
     /// Sends until the runtime ends.
     pub async fn run(self) {
         let agent = webhook::agent();
-        let all = self.receiver.target.batch_max();
-        let (mut wait, mut most, mut after, mut looks) = (WEBHOOK_RETRY_MIN, all, 0, 0_u64);
+        let mut pace = Pace::new(self.receiver.target.batch_max());
+        let mut looks = 0_u64;
         loop {
+            let (after, most) = pace.next();
             let batch = match self.read(after, most).await {
-                Ok(batch) if batch.is_empty() => {
-                    looks += 1;
-                    if looks % LOOKS_ONWARD == 0 {
-                        after = 0;
-                    }
-                    sleep(OUTCOMES_LOOKED_EVERY).await;
-                    continue;
-                }
                 Ok(batch) => batch,
                 Err(error) => {
                     tracing::warn!(%error, "outcomes that wait cannot be read");
-                    sleep(rest(&mut wait)).await;
+                    sleep(WEBHOOK_RETRY_MIN).await;
                     continue;
                 }
             };
-            match self.tell(&agent, &batch).await {
-                Ok(()) => {
-                    self.receiver.sent.add(batch.len() as u64);
-                    self.says(None);
-                    most = all;
+            let Some((last, _)) = batch.last() else {
+                looks += 1;
+                if looks.is_multiple_of(LOOKS_ONWARD) {
+                    pace.begin_anew();
                 }
-                Err(Refusal::Wrong(why)) if batch.len() == 1 => {
-                    tracing::warn!(
-                        hearer = %self.receiver.hearer,
-                        why,
-                        "the receiver calls an outcome wrong: it is left out"
-                    );
-                    self.receiver.refused.inc();
-                    self.says(Some(why));
-                }
-                Err(Refusal::Wrong(why)) => {
-                    // One of them is to blame: they go one by one, and it does not hold up the others.
-                    self.says(Some(why));
-                    most = 1;
-                    continue;
-                }
-                Err(Refusal::Failed(why)) => {
-                    self.says(Some(why));
-                    sleep(rest(&mut wait)).await;
-                    continue;
-                }
+                let step = pace.handle_nothing();
+                self.follow(step, &batch).await;
+                continue;
+            };
+            let told = self.tell(&agent, &batch).await;
+            let step = match &told {
+                Ok(()) => pace.handle_taken(*last),
+                Err(Refusal::Wrong(_)) => pace.handle_refused(batch.len(), *last),
+                Err(Refusal::Failed(_)) => pace.handle_failed(),
+            };
+            self.says(told.err().map(|(Refusal::Wrong(why) | Refusal::Failed(why))| why));
+            self.follow(step, &batch).await;
+        }
+    }
+
+    async fn follow(&self, step: Step, batch: &Batch) {
+        match step {
+            Step::StrikeOut => {
+                self.receiver.sent.add(batch.len() as u64);
+                self.strike_out(batch).await;
             }
-            wait = WEBHOOK_RETRY_MIN;
-            after = self.done(&batch).await.unwrap_or(0);
+            Step::LeaveOut => {
+                let ids: Vec<_> =
+                    batch.iter().filter_map(|(_, outcome)| Some(outcome.as_ref()?.id)).collect();
+                tracing::warn!(hearer = %self.receiver.hearer, ?ids, "the receiver calls an outcome wrong: it is left out");
+                self.receiver.refused.inc();
+                self.strike_out(batch).await;
+            }
+            Step::GoOn => {}
+            Step::Wait(wait) => sleep(wait).await,
         }
     }
 
@@ -190,20 +189,20 @@ impl Sender {
         read.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
     }
 
-    /// Up to where they are struck out. `None`: they are not, and go out again.
-    async fn done(&self, batch: &Batch) -> Option<u64> {
-        let numbers: Vec<u64> = batch.iter().map(|(number, _)| *number).collect();
-        let last = numbers.last().copied();
-        let (store, hearer) = (self.store.clone(), self.receiver.hearer.clone());
-        let struck = spawn_blocking(move || strike_out(&store, &hearer, &numbers)).await;
-        match struck {
-            Ok(Ok(())) => last,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "outcomes that were told cannot be struck out: they are told again");
-                sleep(WEBHOOK_RETRY_MIN).await;
-                None
+    /// Until they are: what cannot be struck out would go out again, and again.
+    async fn strike_out(&self, batch: &Batch) {
+        let numbers: Arc<[u64]> = batch.iter().map(|(number, _)| *number).collect();
+        let mut wait = WEBHOOK_RETRY_MIN;
+        loop {
+            let (store, hearer) = (self.store.clone(), self.receiver.hearer.clone());
+            let numbers = Arc::clone(&numbers);
+            match spawn_blocking(move || strike_out(&store, &hearer, &numbers)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => tracing::warn!(%error, "outcomes that were told cannot be struck out"),
+                Err(error) => tracing::warn!(%error, "outcomes that were told cannot be struck out"),
             }
-            Err(_) => None,
+            sleep(wait).await;
+            wait = (wait * 2).min(WEBHOOK_RETRY_MAX);
         }
     }
 
@@ -235,13 +234,6 @@ fn records(batch: &Batch) -> Vec<OutcomeRecord> {
         json: json!(outcome).to_string(),
     };
     batch.iter().filter_map(|(_, outcome)| outcome.as_ref()).map(record).collect()
-}
-
-/// How long the next try waits.
-fn rest(wait: &mut Duration) -> Duration {
-    let now = *wait;
-    *wait = (now * 2).min(WEBHOOK_RETRY_MAX);
-    now
 }
 
 fn message(service: &str, instance: &str, batch: &Batch) -> Value {

@@ -25,7 +25,7 @@ use crate::inbox::Stamps;
 use crate::journal::Position;
 use crate::ledger::sequences::{self, Sequences};
 use crate::ledger::{Counters, LedgerRow};
-use crate::outcomes::{self, Asked};
+use crate::outcomes::{self, Asked, Hearer};
 use crate::presence::LinkId;
 use crate::projection::queue::{self, Past, Queue};
 use crate::projection::rows::inbox_kept_there;
@@ -248,8 +248,9 @@ impl<S: Store> Desk<S> {
         }
         let outcomes = self.stage_outcomes()?;
         self.turn.commit()?;
-        if let Some(outcomes) = outcomes {
+        if let Some((outcomes, dropped)) = outcomes {
             self.outcomes = outcomes;
+            self.tell_dropped(&dropped);
         }
         if let Some(number) = self.queue.as_mut().and_then(Queue::committed) {
             self.ready.push_back(Output::Queued { number });
@@ -267,8 +268,8 @@ impl<S: Store> Desk<S> {
         Ok(())
     }
 
-    /// What services are told of this turn. `None`: nobody wants to be.
-    fn stage_outcomes(&mut self) -> Result<Option<outcomes::Log>, StoreError> {
+    /// What is told of this turn, and how many outcomes found no room. `None`: nobody wants to be told.
+    fn stage_outcomes(&mut self) -> Result<Option<outcomes::Staged>, StoreError> {
         if !self.outcomes.is_wanted() || !self.turn.has_changed(Space::Ledger) {
             return Ok(None);
         }
@@ -279,14 +280,16 @@ impl<S: Store> Desk<S> {
                 .ok()
                 .map(|record| Asked { service: record.service, accepted_at: record.accepted_at }))
         };
-        let (log, dropped) = self.outcomes.stage(&mut self.turn, self.steady, asked)?;
+        self.outcomes.stage(&mut self.turn, self.steady, asked).map(Some)
+    }
+
+    fn tell_dropped(&mut self, dropped: &BTreeMap<Hearer, u64>) {
         for (hearer, more) in dropped {
             let detail = format!(
                 "{hearer}: {more} more outcomes than may wait; GET /v1/notifications/{{id}} has them"
             );
             self.alert("outcomes_dropped", false, detail);
         }
-        Ok(Some(log))
     }
 
     /// How far the steady clock may have come before this run.

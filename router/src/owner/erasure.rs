@@ -300,7 +300,9 @@ fn goes<S: Store>(
         })),
         Space::Outcomes => {
             // It is still told what became of it, and of whom no more.
-            if let Some(row) = outcomes::without(key, &row, &work.user) {
+            // One that was told meanwhile does not come back.
+            let stays = desk.turn.store().get(Space::Outcomes, key)?.is_some();
+            if let Some(row) = outcomes::without(key, &row, &work.user).filter(|_| stays) {
                 desk.turn.put(Space::Outcomes, key.to_vec(), row);
                 work.count("outcomes", 1);
             }

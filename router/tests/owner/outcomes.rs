@@ -93,6 +93,21 @@ fn whoever_is_erased_is_named_to_nobody_any_more() {
 }
 
 #[test]
+fn what_ends_in_the_very_turn_in_which_its_person_is_erased_is_told_all_the_same() {
+    let mut world = world(&["svc"]);
+    let id = world.send(json!({"to": {"user": "ann"}, "title": "t", "channels": ["sms"]}));
+    world.owner.handle_command(1, Command::Erase { user: "ann".to_owned() }, world.now());
+    world.turn();
+    let key = DeliveryKey { id, channel: Channel::Sms, user: "ann".to_owned() };
+    world.owner.handle_outcome(key, Outcome::HandedOver, world.now());
+    world.owner.handle_timeout(world.now());
+    world.turn();
+    world.pass(Duration::from_secs(1));
+    let told: Vec<_> = told(&world).into_iter().map(|told| (told.recipient, told.outcome)).collect();
+    assert_eq!(told, [("erased".to_owned(), "handed_over".to_owned())]);
+}
+
+#[test]
 fn a_service_that_does_not_want_to_be_told_leaves_no_rows() {
     let mut world = world(&["another"]);
     let id = world.send(json!({"to": {"user": "ann"}, "title": "t", "channels": ["sms"]}));
