@@ -146,6 +146,14 @@ impl std::fmt::Debug for Parts {
     }
 }
 
+impl Parts {
+    /// How services are told of outcomes. Reads the store.
+    pub(crate) fn outcomes(&self) -> Result<Vec<post::Shown>, StoreError> {
+        let now = self.clock.wall();
+        self.receivers.iter().map(|receiver| receiver.shown(self.view.store(), now)).collect()
+    }
+}
+
 impl App {
     pub fn new(parts: Parts) -> App {
         App(Arc::new(parts))
@@ -153,12 +161,6 @@ impl App {
 
     pub fn downgrade(&self) -> WeakApp {
         WeakApp(Arc::downgrade(&self.0))
-    }
-
-    /// How services are told of outcomes. Reads the store.
-    pub(crate) fn outcomes(&self) -> Result<Vec<post::Shown>, StoreError> {
-        let now = self.clock.wall();
-        self.receivers.iter().map(|receiver| receiver.shown(self.view.store(), now)).collect()
     }
 
     /// Asks the owner for a change; the answer comes once it is committed.

@@ -20,6 +20,9 @@ pub fn agent() -> ureq::Agent {
     ureq::Agent::from(settings)
 }
 
+/// A certificate that proves nothing, or no TLS at all.
+const UNBELIEVED: &str = "its certificate, or its TLS, is not believed";
+
 /// Why a message was not taken. Neither holds the address, or what the receiver says, which may be the address: it may hold a key.
 #[derive(Debug)]
 pub enum Refusal {
@@ -51,8 +54,10 @@ fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => format!("no answer within {} s", WEBHOOK_PATIENCE.as_secs()),
         ureq::Error::HostNotFound => "its host is not known".to_owned(),
-        ureq::Error::Io(error) => error.to_string(),
-        ureq::Error::Rustls(error) => error.to_string(),
+        // In words of our own: rustls, which may stand behind either, names the host.
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => UNBELIEVED.to_owned(),
+        ureq::Error::Io(error) => error.kind().to_string(),
+        ureq::Error::Rustls(_) => UNBELIEVED.to_owned(),
         _ => "it cannot be reached".to_owned(),
     }
 }

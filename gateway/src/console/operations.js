@@ -46,7 +46,7 @@ function providerRow(one) {
     cell([words(one.breaker), since(one.breaker_since)].filter(Boolean).join(" ")),
     cell(one.waiting ? `${one.waiting}, oldest ${age(one.oldest_waiting_s)}` : "0"),
     cell(String(one.under_way)),
-    cell(`${budget.left} of ${budget.per_s}/s` + (one.throttled ? `, ${one.throttled} × 429` : "")),
+    cell(`${budget.per_s}/s` + (one.throttled ? `, ${one.throttled} × 429` : "")),
     cell(one.last_taken_at ? since(one.last_taken_at) + " ago" : "never"),
     cell([errors, last && `last ${last}`].filter(Boolean).join("; ")));
   return row;

@@ -85,7 +85,7 @@ struct Retention {
     removed: BTreeMap<&'static str, u64>,
 }
 
-pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Json<Status> {
+pub(super) async fn status(State(app): State<App>, caller: Caller) -> axum::Json<Status> {
     let counted = app.look(|parts| parts.view.counters()).await;
     let deliveries = counted.ok().map(|counters| {
         let Tally { accepted, open, .. } = counters.total();
@@ -95,8 +95,8 @@ pub(super) async fn status(State(app): State<App>, _caller: Caller) -> axum::Jso
     let outage = app.outage.as_ref().map(|buffered| buffered.shown());
     let projection =
         app.look(|parts| parts.projection.as_ref().map(Projection::shown).transpose()).await.ok().flatten();
-    let told = app.clone();
-    let outcomes = app.look(move |_| told.outcomes()).await.unwrap_or_default();
+    let mut outcomes = app.look(|parts| parts.outcomes()).await.unwrap_or_default();
+    outcomes.retain(|told| caller.may_see(&told.service));
     #[cfg(feature = "kafka")]
     let kafka = app.kafka.as_ref().map(crate::node::kafka::KafkaFigures::read);
     let board = app.watch.lock();

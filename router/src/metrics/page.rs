@@ -16,7 +16,12 @@ use crate::provider::{dispatch, health};
 use crate::record::Channel;
 use crate::status::State;
 
-pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconciliation>) -> String {
+pub fn render(
+    app: &App,
+    counters: Option<&Counters>,
+    reconciled: Option<&Reconciliation>,
+    told: &[post::Shown],
+) -> String {
     let mut text = Text::new();
     app.metrics.ingest().iter().for_each(|service| ingest(&mut text, service));
     let metrics = &app.metrics;
@@ -98,7 +103,7 @@ pub fn render(app: &App, counters: Option<&Counters>, reconciled: Option<&Reconc
         metrics.template_failures.get(),
     );
     app.dispatch.shown().iter().for_each(|provider| self::provider(&mut text, provider));
-    app.outcomes().unwrap_or_default().iter().for_each(|told| outcomes(&mut text, told));
+    told.iter().for_each(|told| outcomes(&mut text, told));
     for channel in Channel::ALL {
         text.histogram(
             "tocsin_router_delivery_seconds",
@@ -152,12 +157,6 @@ fn provider(text: &mut Text, shown: &dispatch::Shown) {
         "1 while an account is refused: its keys, its rights, or that it is suspended.",
         labels,
         u64::from(shown.state == health::State::Unauthorised),
-    );
-    text.gauge(
-        "tocsin_router_provider_budget_left",
-        "Letters that an account may be sent at this moment.",
-        labels,
-        shown.budget.left as u64,
     );
     for (answer, count) in &shown.answers {
         text.counter(

@@ -85,7 +85,7 @@ pub struct Shown {
     /// How long the oldest of them has waited.
     pub oldest_waiting_s: Option<u64>,
     pub under_way: usize,
-    pub budget: BudgetShown,
+    pub budget: Budget,
     pub last_taken_at: Option<Wall>,
     pub last_error: Option<health::Error>,
     /// The noes of the last minutes, by whose fault they are.
@@ -93,14 +93,6 @@ pub struct Shown {
     /// How often it said "too fast" since the start.
     pub throttled: u64,
     pub answers: BTreeMap<&'static str, u64>,
-}
-
-/// What an account may be asked, and how much of it is left now.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct BudgetShown {
-    pub per_s: u32,
-    pub at_once: usize,
-    pub left: usize,
 }
 
 /// A way that no account carries.
@@ -296,7 +288,6 @@ impl Post {
         let (lane, health) = (self.lane(), self.health());
         let breaker = lane.breaker();
         let before = |at: Mono| Wall(wall.0.saturating_sub(now.since(at).as_micros() as i64));
-        let Budget { per_s, at_once } = lane.budget();
         Shown {
             provider: self.carrier().name(),
             way: self.way.name(),
@@ -306,7 +297,7 @@ impl Post {
             waiting: lane.waiting(),
             oldest_waiting_s: lane.oldest(now).map(|age| age.as_secs()),
             under_way: lane.under_way(),
-            budget: BudgetShown { per_s, at_once, left: lane.room(now) },
+            budget: lane.budget(),
             last_taken_at: health.last_taken_at(),
             last_error: health.last_error().cloned(),
             errors_lately: health.errors(now),

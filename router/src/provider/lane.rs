@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::Serialize;
 use wire::message::Priority;
 use wire::time::Mono;
 
@@ -18,7 +19,7 @@ use crate::owner::Held;
 pub const FULL_MIN: Duration = Duration::from_secs(1);
 
 /// What one account may be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Budget {
     pub per_s: u32,
     pub at_once: usize,
@@ -109,23 +110,6 @@ impl<T> Lane<T> {
     /// How long the oldest one has waited here.
     pub fn oldest(&self, now: Mono) -> Option<Duration> {
         self.waiting.iter().filter_map(VecDeque::front).map(|waiting| now.since(waiting.since)).max()
-    }
-
-    /// How many may be sent at this moment.
-    pub fn room(&self, now: Mono) -> usize {
-        if self.breaker.wait(now).is_some() {
-            return 0;
-        }
-        let latest = now + self.ahead();
-        let left = if self.even_at > latest {
-            0
-        } else {
-            // One that waits is sent as long as the budget is even by then.
-            1 + (latest.since(self.even_at.max(now)).as_micros() / self.interval().as_micros().max(1))
-                as usize
-        };
-        let one_at_a_time = if self.breaker.state() == State::Closed { usize::MAX } else { 1 };
-        left.min(self.budget.at_once.saturating_sub(self.under_way)).min(one_at_a_time)
     }
 
     /// From here on. What was given back under the old one keeps its time; nothing new stands behind it.
@@ -359,20 +343,14 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_has_an_age_and_what_is_left_of_the_budget_is_what_may_be_sent() {
+    fn the_age_of_what_waits_is_that_of_the_oldest_whatever_goes_first() {
         let mut lane = lane(100, 8);
-        assert_eq!((lane.oldest(at(0)), lane.room(at(0))), (None, 8), "ten of the budget, eight at once");
-        (0..12).for_each(|item| assert_eq!(lane.handle_item(item, Priority::Low, at(u64::from(item))), None));
+        assert_eq!(lane.oldest(at(0)), None);
+        (0..2).for_each(|item| assert_eq!(lane.handle_item(item, Priority::Low, at(u64::from(item))), None));
         assert_eq!(lane.handle_item(99, Priority::High, at(50)), None);
         assert_eq!(lane.oldest(at(60)), Some(Duration::from_millis(60)), "the least urgent waits longest");
-        assert_eq!(sent(&mut lane, at(60)).len(), 8);
-        assert_eq!(lane.room(at(60)), 0);
-        (0..8).for_each(|_| assert_eq!(lane.handle_answer(false, false, at(60)), None));
-        assert_eq!(lane.room(at(60)), 2);
-        assert_eq!(sent(&mut lane, at(60)).len(), 2);
-        assert_eq!((lane.room(at(60)), lane.room(at(70)), lane.room(at(80))), (0, 1, 2));
-        (0..5).for_each(|i| assert_eq!(lane.handle_answer(true, false, at(80)).is_some(), i == 4));
-        assert_eq!((lane.room(at(90)), lane.room(at(60_080))), (0, 1), "open, and the one that will tell");
+        assert_eq!(sent(&mut lane, at(60)), [99, 0, 1]);
+        assert_eq!(lane.oldest(at(60)), None);
     }
 
     proptest! {
