@@ -18,16 +18,18 @@ fn place(number: u64) -> Vec<u8> {
     format!("otp_newest_{}", number % LADDERS_SHOWN_MAX as u64).into_bytes()
 }
 
+/// What cannot be read is begun anew: nobody's code waits for what is only looked at.
 fn noted<S: Store>(turn: &Turn<S>) -> Result<u64, StoreError> {
-    let Some(row) = turn.get(Space::Meta, NOTED_KEY)? else { return Ok(0) };
-    Decoder::new(Space::Meta, row, VERSION)?.u64()
+    let row = turn.get(Space::Meta, NOTED_KEY)?;
+    let number = |row| Decoder::new(Space::Meta, row, VERSION).and_then(|mut row| row.u64());
+    Ok(row.and_then(|row| number(row).ok()).unwrap_or(0))
 }
 
 /// This code goes out now.
 pub fn note<S: Store>(turn: &mut Turn<S>, id: Uuid) -> Result<(), StoreError> {
     let number = noted(turn)?;
     turn.put(Space::Meta, place(number), Encoder::new(VERSION).run(id.as_bytes()).finish());
-    turn.put(Space::Meta, NOTED_KEY.to_vec(), Encoder::new(VERSION).u64(number + 1).finish());
+    turn.put(Space::Meta, NOTED_KEY.to_vec(), Encoder::new(VERSION).u64(number.wrapping_add(1)).finish());
     Ok(())
 }
 
@@ -36,10 +38,11 @@ pub fn ids<S: Store>(turn: &Turn<S>) -> Result<Vec<Uuid>, StoreError> {
     let noted = noted(turn)?;
     let mut ids = Vec::new();
     for number in (noted.saturating_sub(LADDERS_SHOWN_MAX as u64)..noted).rev() {
-        let Some(row) = turn.get(Space::Meta, &place(number))? else { continue };
-        let mut row = Decoder::new(Space::Meta, row, VERSION)?;
-        let id = Uuid::from_slice(&row.bytes()?).map_err(|_| row.damaged("an id of another length"))?;
-        if !ids.contains(&id) {
+        let row = turn.get(Space::Meta, &place(number))?;
+        let bytes =
+            row.and_then(|row| Decoder::new(Space::Meta, row, VERSION).and_then(|mut row| row.bytes()).ok());
+        let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
+        if let Some(id) = id.filter(|id| !ids.contains(id)) {
             ids.push(id);
         }
     }
@@ -50,6 +53,7 @@ pub fn ids<S: Store>(turn: &Turn<S>) -> Result<Vec<Uuid>, StoreError> {
 mod tests {
     use super::*;
     use crate::store::MemoryStore;
+    use bytes::Bytes;
 
     #[test]
     fn the_last_ones_are_known_newest_first_each_once_and_no_more_than_so_many() {
@@ -65,5 +69,16 @@ mod tests {
         let last: Vec<_> = (0..LADDERS_SHOWN_MAX as u128).map(|back| Uuid::from_u128(399 - back)).collect();
         assert_eq!(ids(&turn), Ok(last));
         assert_eq!(turn.changed(Space::Meta).count(), LADDERS_SHOWN_MAX + 1);
+    }
+
+    #[test]
+    fn rows_that_cannot_be_read_keep_no_code_back() {
+        let mut turn = Turn::new(MemoryStore::new());
+        turn.put(Space::Meta, NOTED_KEY.to_vec(), Bytes::from_static(b"nonsense"));
+        for id in [1, 2] {
+            note(&mut turn, Uuid::from_u128(id)).expect("it goes out");
+        }
+        turn.put(Space::Meta, place(0), Bytes::from_static(b"nonsense"));
+        assert_eq!(ids(&turn), Ok(vec![Uuid::from_u128(2)]));
     }
 }

@@ -20,8 +20,8 @@ const SLOTS: usize = (PROVIDER_ERRORS_SHOWN.as_secs() / SLOT.as_secs()) as usize
 /// What an account is called failing by: this part of the last minute's answers, in percent.
 const FAILING_LATELY: Duration = Duration::from_secs(60);
 const FAILING_PERCENT: u32 = 10;
-/// A run of so many digits may be somebody's number, whatever a provider calls it.
-const DIGITS_MAX: usize = 6;
+/// More digits may be somebody's number, whatever a provider calls it.
+const DIGITS_MAX: usize = 8;
 
 const CLASSES: [Class; 8] = [
     Class::Gone,
@@ -212,11 +212,15 @@ fn number(now: Mono) -> u64 {
     now.0 / (SLOT.as_micros() as u64) + 1
 }
 
-/// A code comes from outside: what is not made like one, and what may be somebody's number or token, is not shown.
-fn shown(code: &str) -> &str {
-    let is_code = code.len() <= PROVIDER_CODE_CHARS_MAX
-        && code.chars().all(|c| c.is_ascii_alphanumeric() || " ._-:/".contains(c))
-        && code.split(|c: char| !c.is_ascii_digit()).all(|run| run.len() <= DIGITS_MAX);
+/// A code, or a reason that ends with one, comes from outside: what is not made like one, and what may hold somebody's number, token or
+/// one-use code, is not shown. Providers' codes have up to three digits in a run, or Twilio's five.
+pub fn shown(code: &str) -> &str {
+    let digits = code.bytes().filter(u8::is_ascii_digit).count();
+    let is_code = code.len() <= 2 * PROVIDER_CODE_CHARS_MAX
+        && code.chars().all(|c| c.is_ascii_alphanumeric() || " ._-:/,".contains(c))
+        && code.split(' ').all(|word| word.len() <= PROVIDER_CODE_CHARS_MAX)
+        && code.split(|c: char| !c.is_ascii_digit()).all(|run| run.len() <= 3 || run.len() == 5)
+        && digits <= DIGITS_MAX;
     if is_code { code } else { "other" }
 }
 
@@ -298,6 +302,10 @@ mod tests {
             ("554 5.7.1", "554 5.7.1"),
             ("+4930123456", "other"),
             ("to 4930123456", "other"),
+            ("49 30 123 456", "other"),
+            ("1234", "other"),
+            ("314159", "other"),
+            ("20 tries, at last 20500", "20 tries, at last 20500"),
             ("ann@example.org", "other"),
             ("a740f4707bebcf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61bb78a", "other"),
         ] {
