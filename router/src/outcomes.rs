@@ -13,7 +13,7 @@ use uuid::Uuid;
 use wire::time::Wall;
 
 use crate::classify::Recipient;
-use crate::ledger::{Delivery, LedgerRow, Reason, State};
+use crate::ledger::{Delivery, LedgerRow, State};
 use crate::limits::OUTCOMES_WAITING_MAX;
 use crate::record::Channel;
 use crate::store::codec::{Decoder, Encoder};
@@ -361,7 +361,7 @@ pub fn backlog<S: Store>(store: &S, hearer: &Hearer) -> Result<(u64, Option<Wall
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Counters, Event};
+    use crate::ledger::{Counters, Event, Reason};
     use crate::store::MemoryStore;
 
     const NOW: Wall = Wall(50);
