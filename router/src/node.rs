@@ -231,7 +231,7 @@ fn dispatch(
 fn compose(
     config: &Config,
     listeners: Listeners,
-    parts: JournalParts,
+    mut parts: JournalParts,
     cassandra: Option<projection::Opened>,
     accounts: Vec<Account>,
     store: DiskStore,
@@ -253,7 +253,6 @@ fn compose(
     let (committed, committed_out) = watch::channel(Positions::new());
     let Outward { queued, queued_out, safe_queued, projection } =
         project(config, cassandra, &store, &inputs, (clock, &watch))?;
-    let taken = committed_out.clone();
     let recent = Arc::new(Recent::default());
     let run = Run {
         owner: (),
@@ -273,7 +272,7 @@ fn compose(
     let (safe, safe_out) = watch::channel(Positions::new());
     let persist = Persist {
         store: store.clone(),
-        committed: committed_out,
+        committed: committed_out.clone(),
         safe,
         queued: queued_out,
         safe_queued,
@@ -281,21 +280,17 @@ fn compose(
         watch: watch.clone(),
     };
     tokio::spawn(persist.run());
+    let receivers = receivers(config, &mut parts);
     let (reader, reader_ended) = spawn_reader(parts.reader, entries, safe_out, watch.clone());
-    let receivers = receivers(config);
     #[cfg(feature = "kafka")]
-    let mut receivers = receivers;
-    #[cfg(feature = "kafka")]
-    let kafka = parts.kafka.map(|mut kafka| {
+    let kafka = parts.kafka.map(|kafka| {
         let figures = kafka.figures.clone();
-        let topic = kafka.outcomes.take().map(|topic| Receiver::new(Hearer::Topic, Target::Topic(topic)));
-        receivers.extend(topic.map(Arc::new));
         kafka.start(config.partitions(), epoch, inputs.clone(), reader.subscribe(), watch.clone());
         figures
     });
 
     let mut mirror = mirror(config, &watch)?;
-    let outage = parts.buffer.map(|disk| {
+    let buffered = parts.buffer.map(|disk| {
         outage::start(outage::Parts {
             kafka: Arc::clone(&parts.journal),
             disk,
@@ -306,12 +301,12 @@ fn compose(
             drain_per_s: config.limits.drain_per_s,
             ledger_kept: config.ledger_kept,
             is_one_of_several: config.routers > 1,
-            taken,
+            taken: committed_out.clone(),
             clock,
             watch: watch.clone(),
         })
     });
-    let outage = outage.transpose()?;
+    let outage = buffered.transpose()?;
     let journal = outage.clone().map_or(parts.journal, |buffered| buffered as Arc<dyn Journal>);
     let idempotency = Idempotency::new(store, config.idempotency);
     let app = App::new(api::Parts {
@@ -335,17 +330,21 @@ fn compose(
         #[cfg(feature = "kafka")]
         kafka,
     });
-    spawn_webhook(config, &watch, clock);
-    spawn_outcomes(config, &app);
-    spawn_sweeper(&app);
-    spawn_journal_watch(&app);
+    attend(config, &app, &watch, clock);
     let (links_down, links_down_out) = watch::channel(false);
-    let told = inputs.downgrade();
-    let links = spawn_links(Links::new(inputs, metrics, seed), listeners.links, links_down_out)?;
+    let links = spawn_links(Links::new(inputs.clone(), metrics, seed), listeners.links, links_down_out)?;
     let (api_down, api_down_out) = watch::channel(false);
     let (api, admin, api_ended) = spawn_api(&app, listeners.api, listeners.admin, &api_down_out)?;
     let stages = Stages { api: api_down, api_ended, reader, reader_ended, links: links_down };
-    Ok(Started { api, admin, links, stages, app: app.downgrade(), inputs: told })
+    Ok(Started { api, admin, links, stages, app: app.downgrade(), inputs: inputs.downgrade() })
+}
+
+/// Starts what goes on beside the walk of a notification.
+fn attend(config: &Config, app: &App, watch: &Watch, clock: Clock) {
+    spawn_webhook(config, watch, clock);
+    spawn_outcomes(config, app);
+    spawn_sweeper(app);
+    spawn_journal_watch(app);
 }
 
 /// What goes to Cassandra, and how far it may: numbers of commits that wait, those of them that are on the disk.
@@ -447,15 +446,12 @@ fn seal_key(config: &Config) -> Result<SealKey, StartError> {
 /// How mails say how to have no more of them, if they do.
 fn exits(config: &Config) -> Result<Option<Arc<Exits>>, StartError> {
     let Some(UnsubscribeConfig { url, key }) = &config.unsubscribe else { return Ok(None) };
-    let exits = match key {
-        Some(key) => Exits::new(url.clone(), key.reveal().as_bytes()),
-        None => {
-            let unusable = |why| StartError::Data { dir: config.data.clone(), why };
-            let key = drawn_key::load_or_draw(&config.unsubscribe_key()).map_err(unusable)?;
-            Exits::new(url.clone(), &key)
-        }
-    };
-    Ok(Some(Arc::new(exits)))
+    if let Some(key) = key {
+        return Ok(Some(Arc::new(Exits::new(url.clone(), key.reveal().as_bytes()))));
+    }
+    let unusable = |why| StartError::Data { dir: config.data.clone(), why };
+    let key = drawn_key::load_or_draw(&config.unsubscribe_key()).map_err(unusable)?;
+    Ok(Some(Arc::new(Exits::new(url.clone(), &key))))
 }
 
 fn now(clock: Clock) -> Now {
@@ -563,13 +559,19 @@ fn spawn_webhook(config: &Config, watch: &Watch, clock: Clock) {
     }
 }
 
-/// Who is told of outcomes by a webhook.
-fn receivers(config: &Config) -> Vec<Arc<Receiver>> {
+/// Who is told of outcomes: services by their webhooks, and the topic.
+#[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "there is no topic"))]
+fn receivers(config: &Config, parts: &mut JournalParts) -> Vec<Arc<Receiver>> {
     let told = config.told_of_outcomes().into_iter();
-    let receiver = |(service, webhook): (&str, &Webhook)| {
-        Arc::new(Receiver::new(Hearer::Service(service.to_owned()), Target::Webhook(webhook.clone())))
+    let receivers = told.map(|(service, webhook): (&str, &Webhook)| {
+        Receiver::new(Hearer::Service(service.to_owned()), Target::Webhook(webhook.clone()))
+    });
+    #[cfg(feature = "kafka")]
+    let receivers = {
+        let topic = parts.kafka.as_mut().and_then(|kafka| kafka.outcomes.take());
+        receivers.chain(topic.map(|topic| Receiver::new(Hearer::Topic, Target::Topic(topic))))
     };
-    told.map(receiver).collect()
+    receivers.map(Arc::new).collect()
 }
 
 fn spawn_outcomes(config: &Config, app: &App) {

@@ -337,7 +337,9 @@ pub fn oldest<S: Store>(
 /// The receiver has them.
 pub fn strike_out<S: Store>(store: &S, hearer: &Hearer, numbers: &[u64]) -> Result<(), StoreError> {
     let mut batch = Batch::default();
-    numbers.iter().for_each(|number| batch.delete(Space::Outcomes, waiting(hearer, *number)));
+    for number in numbers {
+        batch.delete(Space::Outcomes, waiting(hearer, *number));
+    }
     store.commit(&batch)
 }
 
@@ -396,6 +398,7 @@ mod tests {
         turn.put(Space::Ledger, key, row.encode());
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the owner's answers")]
     fn asked(_: &Turn<MemoryStore>, id: Uuid) -> Result<Option<Asked>, StoreError> {
         let service = if id.as_u128() == 9 { "other" } else { "shop" };
         Ok(Some(Asked { service: service.to_owned(), accepted_at: Wall(1) }))

@@ -15,7 +15,9 @@ const CHECK: Duration = Duration::from_secs(10);
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = paths::scratch("words-");
-    files.iter().for_each(|(name, text)| write(folder.path(), name, text));
+    for (name, text) in files {
+        write(folder.path(), name, text);
+    }
     folder
 }
 

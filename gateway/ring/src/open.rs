@@ -190,7 +190,7 @@ fn largest<T>(most: u32, least: u32, build: impl Fn(u32) -> io::Result<T>) -> io
     loop {
         match build(completions) {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && completions / 2 >= least => {
-                completions /= 2
+                completions /= 2;
             }
             built => return built,
         }

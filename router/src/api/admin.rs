@@ -38,7 +38,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         .look(|parts| parts.view.reconcile(parts.clock.wall(), parts.intake.journal().status().lag))
         .await
         .ok();
-    let told = app.look(|parts| parts.outcomes()).await.unwrap_or_default();
+    let told = app.look(super::Parts::outcomes).await.unwrap_or_default();
     let text = page::render(&app, counters.as_ref(), reconciled.as_ref(), &told);
     ([(header::CONTENT_TYPE, ops::metrics::Text::CONTENT_TYPE)], text).into_response()
 }

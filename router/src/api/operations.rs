@@ -95,7 +95,7 @@ pub(super) async fn status(State(app): State<App>, caller: Caller) -> axum::Json
     let outage = app.outage.as_ref().map(|buffered| buffered.shown());
     let projection =
         app.look(|parts| parts.projection.as_ref().map(Projection::shown).transpose()).await.ok().flatten();
-    let mut outcomes = app.look(|parts| parts.outcomes()).await.unwrap_or_default();
+    let mut outcomes = app.look(super::Parts::outcomes).await.unwrap_or_default();
     outcomes.retain(|told| caller.may_see(&told.service));
     #[cfg(feature = "kafka")]
     let kafka = app.kafka.as_ref().map(crate::node::kafka::KafkaFigures::read);

@@ -8,6 +8,7 @@ use crate::api::App;
 use crate::api::problem::Kind as ProblemKind;
 use crate::ledger::state::Kind;
 use crate::ledger::{Counters, Reason, Reconciliation};
+use crate::metrics::Metrics;
 use crate::outage::phase::Phase;
 use crate::outage::{Shown, mirror};
 use crate::outcomes::post;
@@ -82,28 +83,11 @@ pub fn render(
         &[],
         metrics.link_frames_dropped.get(),
     );
-    text.histogram("tocsin_router_turn_seconds", "One turn of the owner.", &[], &metrics.turn_seconds);
-    text.counter("tocsin_router_turns_total", "Turns of the owner.", &[], metrics.turns.get());
-    text.counter(
-        "tocsin_router_store_failures_total",
-        "Commits that the store did not take.",
-        &[],
-        metrics.store_failures.get(),
-    );
-    text.gauge(
-        "tocsin_router_provider_calls_waiting",
-        "Provider calls that wait for a worker.",
-        &[],
-        metrics.provider_waiting.get(),
-    );
-    text.counter(
-        "tocsin_router_template_failures_total",
-        "Parts of letters that went out in plain words, as their template failed.",
-        &[],
-        metrics.template_failures.get(),
-    );
+    owner(&mut text, metrics);
     app.dispatch.shown().iter().for_each(|provider| self::provider(&mut text, provider));
-    told.iter().for_each(|told| outcomes(&mut text, told));
+    for told in told {
+        outcomes(&mut text, told);
+    }
     for channel in Channel::ALL {
         text.histogram(
             "tocsin_router_delivery_seconds",
@@ -128,6 +112,30 @@ pub fn render(
         );
     }
     text.finish()
+}
+
+/// What decides, and what dresses letters behind it.
+fn owner(text: &mut Text, metrics: &Metrics) {
+    text.histogram("tocsin_router_turn_seconds", "One turn of the owner.", &[], &metrics.turn_seconds);
+    text.counter("tocsin_router_turns_total", "Turns of the owner.", &[], metrics.turns.get());
+    text.counter(
+        "tocsin_router_store_failures_total",
+        "Commits that the store did not take.",
+        &[],
+        metrics.store_failures.get(),
+    );
+    text.gauge(
+        "tocsin_router_provider_calls_waiting",
+        "Provider calls that wait for a worker.",
+        &[],
+        metrics.provider_waiting.get(),
+    );
+    text.counter(
+        "tocsin_router_template_failures_total",
+        "Parts of letters that went out in plain words, as their template failed.",
+        &[],
+        metrics.template_failures.get(),
+    );
 }
 
 fn provider(text: &mut Text, shown: &dispatch::Shown) {

@@ -350,7 +350,9 @@ impl Worker {
             return self.pass(item, is_probe, said).await;
         };
         let (letter, failures) = self.stationery.dress(letter, item.open.call.accepted_at);
-        failures.iter().for_each(|failure| self.plain(failure));
+        for failure in &failures {
+            self.plain(failure);
+        }
         let answer = self.post.carrier().send(&letter).await;
         let now = self.clock.mono();
         self.post.health().handle_answer(&answer, now, self.clock.wall());

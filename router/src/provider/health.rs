@@ -244,7 +244,9 @@ mod tests {
 
     fn after(answers: &[Answer]) -> Health {
         let mut health = Health::default();
-        answers.iter().for_each(|answer| health.handle_answer(answer, at(100), Wall(7)));
+        for answer in answers {
+            health.handle_answer(answer, at(100), Wall(7));
+        }
         health
     }
 

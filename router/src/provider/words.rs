@@ -51,7 +51,7 @@ pub fn twiml(letter: &Letter) -> Option<String> {
 /// With a pause behind each character of every longer word that has a digit.
 fn spelled(text: &str) -> String {
     let is_code = |word: &str| word.len() > 2 && word.bytes().any(|byte| byte.is_ascii_digit());
-    let spell = |word: &str| word.chars().map(|c| format!("{c}, ")).collect::<String>();
+    let spell = |word: &str| word.chars().flat_map(|c| [c, ',', ' ']).collect::<String>();
     let words = text.split_inclusive(char::is_whitespace);
     words
         .map(|word| if is_code(word.trim_end()) { spell(word.trim_end()) } else { word.to_owned() })
