@@ -66,13 +66,20 @@ fn a_full_node_is_shown_with_the_time_to_wait() {
 
 #[test]
 fn with_keys_and_services_of_its_own_it_asks_for_both() {
-    let setup = Setup::standalone().with_tokens().service("shop", "key-of-the-shop", |_| {});
+    let setup = Setup::standalone().with_tokens().service("shop", "key-of-the-shop", |service| {
+        service.insert("operator".to_owned(), true.into());
+    });
     scenario(&setup.start(), "keyed");
 }
 
 #[test]
 fn a_gateway_of_its_own_serves_it_where_it_is_told_the_api() {
-    let setup = Setup::split();
+    let key = Setup::split().service_key().to_owned();
+    let setup = Setup::split().without("router.service").service("tests", &key, |service| {
+        service.insert("operator".to_owned(), true.into());
+        service.insert("broadcast".to_owned(), true.into());
+        service.insert("topics".to_owned(), vec!["*"].into());
+    });
     let (api, page) = (setup.text("router.api").to_owned(), setup.text("gateway.listen").to_owned());
     let setup = setup
         .set("console.api", format!("http://{api}"))

@@ -241,6 +241,11 @@ fn the_settings_that_the_readme_shows_are_accepted() {
     let Certificate { cert, key } = Certificate::mint(folder.path(), "chain");
     std::fs::rename(key, cert.with_file_name("key.pem")).expect("a key");
     std::fs::create_dir(folder.path().join("templates")).expect("a folder");
+    std::fs::write(
+        cert.with_file_name("shop-outcomes.key"),
+        "a secret of at least thirty-two bytes, for tests",
+    )
+    .expect("a file");
     let place = format!("{}/", folder.path().display());
     for block in blocks {
         let file = folder.path().join("tocsin.toml");
