@@ -230,7 +230,9 @@ const browser = await chromium.launch({
 let failed = false;
 try {
   for (const page of await scenarios[process.argv[2]](browser)) {
-    if (page.faults.length > 0) throw new Error(`the page complained: ${page.faults.join("; ")}`);
+    // What was asked with the wrong key may be answered late: Chromium reports each 401 by itself.
+    const faults = page.faults.filter((fault) => process.argv[2] !== "keyed" || !fault.includes("401 (Unauthorized)"));
+    if (faults.length > 0) throw new Error(`the page complained: ${faults.join("; ")}`);
   }
   console.log(`ok ${process.argv[2]}`);
 } catch (error) {
