@@ -17,7 +17,6 @@ use crate::limits::LADDERS_SHOWN_MAX;
 use crate::otp::{Otp, Rules};
 use crate::owner::view::Timeline;
 use crate::provider::health;
-use crate::record::Channel;
 use crate::store::StoreError;
 
 #[derive(Deserialize)]
@@ -47,13 +46,10 @@ struct Ladder {
 
 #[derive(Serialize)]
 struct Step {
-    channel: Channel,
-    state: String,
-    at: Option<Wall>,
-    /// How long ago that was.
+    #[serde(flatten)]
+    rung: Rung,
+    /// How long ago it came there.
     age_s: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
 }
 
 pub(super) async fn list(
@@ -107,13 +103,9 @@ fn ladder(rules: &Rules, (id, otp): (Uuid, &Otp), timeline: Option<&Timeline>, n
 
 fn step(rung: Rung, now: Wall) -> Step {
     let age_us = rung.at.map(|at| now.0.saturating_sub(at.0));
-    Step {
-        channel: rung.channel,
-        state: rung.state,
-        at: rung.at,
-        age_s: age_us.map(|us| u64::try_from(us / 1_000_000).unwrap_or(0)),
-        reason: rung.reason.as_deref().map(|reason| health::shown(reason).to_owned()),
-    }
+    let age_s = age_us.map(|us| u64::try_from(us / 1_000_000).unwrap_or(0));
+    let reason = rung.reason.as_deref().map(|reason| health::shown(reason).to_owned());
+    Step { rung: Rung { reason, ..rung }, age_s }
 }
 
 /// An id may be an address or a number: its first two characters, and of a short one the first.
@@ -126,6 +118,7 @@ fn masked(user: &str) -> String {
 mod tests {
     use super::*;
     use crate::owner::view::{DeliveryView, Moment};
+    use crate::record::Channel;
     use wire::message::Priority;
 
     #[test]

@@ -13,6 +13,7 @@ use super::problem::{Kind, Problem};
 use super::{App, body};
 use crate::limits::{BODY_WITHIN, UNSUBSCRIBE_BYTES_MAX};
 use crate::owner::Command;
+use crate::provider::words;
 use crate::unsubscribe::{Leaving, TOKEN_PARAMETER};
 
 /// What a request that means it says (RFC 8058, section 3.1).
@@ -93,22 +94,8 @@ fn says_in_parts(body: &[u8]) -> bool {
 fn what(leaving: &Leaving) -> String {
     leaving.category.as_deref().map_or_else(
         || "mails like this one".to_owned(),
-        |category| format!("mails of the kind “{}”", html(category)),
+        |category| format!("mails of the kind “{}”", words::xml(category)),
     )
-}
-
-fn html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 fn page(status: StatusCode, body: &str) -> Response {

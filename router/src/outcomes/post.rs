@@ -109,7 +109,7 @@ pub struct Sender {
     pub clock: Clock,
 }
 
-/// A batch, and up to where it was read.
+/// Rows by their numbers. `None`: one that cannot be read.
 type Batch = Vec<(u64, Option<Outcome>)>;
 
 impl Sender {
@@ -184,9 +184,16 @@ impl Sender {
     }
 
     async fn read(&self, after: u64, most: usize) -> Result<Batch, StoreError> {
+        self.on_disk(move |store, hearer| oldest(store, hearer, after, most)).await
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&DiskStore, &Hearer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (store, hearer) = (self.store.clone(), self.receiver.hearer.clone());
-        let read = spawn_blocking(move || oldest(&store, &hearer, after, most)).await;
-        read.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
+        let done = spawn_blocking(move || work(&store, &hearer)).await;
+        done.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
     }
 
     /// Until they are: what cannot be struck out would go out again, and again.
@@ -194,13 +201,10 @@ impl Sender {
         let numbers: Arc<[u64]> = batch.iter().map(|(number, _)| *number).collect();
         let mut wait = WEBHOOK_RETRY_MIN;
         loop {
-            let (store, hearer) = (self.store.clone(), self.receiver.hearer.clone());
             let numbers = Arc::clone(&numbers);
-            match spawn_blocking(move || strike_out(&store, &hearer, &numbers)).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => tracing::warn!(%error, "outcomes that were told cannot be struck out"),
-                Err(error) => tracing::warn!(%error, "outcomes that were told cannot be struck out"),
-            }
+            let struck = self.on_disk(move |store, hearer| strike_out(store, hearer, &numbers)).await;
+            let Err(error) = struck else { return };
+            tracing::warn!(%error, "outcomes that were told cannot be struck out");
             sleep(wait).await;
             wait = (wait * 2).min(WEBHOOK_RETRY_MAX);
         }

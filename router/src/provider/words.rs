@@ -58,7 +58,8 @@ fn spelled(text: &str) -> String {
         .collect()
 }
 
-fn xml(text: &str) -> String {
+/// As text in XML, and in HTML.
+pub fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
