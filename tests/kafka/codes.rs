@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::deadline::{PATIENCE, Stopwatch};
-use tests::{Equation, Setup, Simulators, Tocsin, until, until_within};
+use tests::{Equation, Simulators, Tocsin, until, until_within};
 
 use crate::support::OnKafka;
 
@@ -14,26 +14,6 @@ const BEFORE_IT_IS_FOUND: Duration = Duration::from_secs(3);
 const ONCE_IT_IS_FOUND: Duration = Duration::from_secs(1);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(90);
 
-/// SMS, and mail behind it.
-fn with_providers(setup: Setup, simulators: &Simulators) -> Setup {
-    let twilio = |key: &str| simulators.of("twilio", key);
-    setup
-        .set("otp.ladder", vec!["sms", "email"])
-        .set("provider.smtp.url", simulators.of("smtp", "url"))
-        .set("provider.smtp.from", "alerts@shop.example")
-        .set("provider.twilio.account", twilio("account"))
-        .set("provider.twilio.key", twilio("key"))
-        .set("provider.twilio.secret_file", simulators.file("twilio.secret", &twilio("secret")))
-        .set("provider.twilio.from", "+15005550006")
-        .set("provider.twilio.endpoint", twilio("url"))
-}
-
-fn letters(simulators: &Simulators, provider: &str, to: &str) -> Vec<Value> {
-    let mut all = simulators.received(provider);
-    all.retain(|letter| letter["to"] == to);
-    all
-}
-
 /// Asks for a code, and waits until it is at the provider's door.
 fn code(
     tocsin: &Tocsin,
@@ -41,17 +21,17 @@ fn code(
     user: &str,
     (provider, to): (&str, &str),
 ) -> (String, Duration) {
-    let before = letters(simulators, provider, to).len();
+    let before = simulators.received_for(provider, to).len();
     let watch = Stopwatch::start();
     let asked = tocsin.api().send("POST", "/v1/otp", &json!({ "user": user })).expect(202).json();
-    until("the code is there", || (letters(simulators, provider, to).len() > before).then_some(()));
+    until("the code is there", || (simulators.received_for(provider, to).len() > before).then_some(()));
     (asked["id"].as_str().expect("an id").to_owned(), watch.elapsed())
 }
 
 #[test]
 fn codes_climb_their_ladder_while_kafka_is_away() {
     let simulators = Simulators::start();
-    let mut system = OnKafka::start(|setup| with_providers(setup, &simulators));
+    let mut system = OnKafka::start(|setup| simulators.carry(setup).set("otp.ladder", vec!["sms", "email"]));
     let contacts = |user: &str, phone: &str| {
         let known = json!({ "phone": phone, "email": format!("{user}@mail.example") });
         system.tocsin.api().send("PUT", &format!("/v1/users/{user}/contacts"), &known).expect(200);
@@ -83,7 +63,7 @@ fn codes_climb_their_ladder_while_kafka_is_away() {
     );
     assert!(all[10] < ONCE_IT_IS_FOUND, "{all:?}");
     let (id, _) = code(&system.tocsin, &simulators, "bob", ("smtp", "bob@mail.example"));
-    let mail = letters(&simulators, "smtp", "bob@mail.example").remove(0);
+    let mail = simulators.received_for("smtp", "bob@mail.example").remove(0);
     let digits: String = mail["content"]["body"]
         .as_str()
         .expect("a text")
@@ -101,6 +81,6 @@ fn codes_climb_their_ladder_while_kafka_is_away() {
         (outage["phase"] == "normal" && outage["waiting"] == 0 && outage["missing"] == 0).then_some(())
     });
     Equation::settled(&system.tocsin.api()).check();
-    assert_eq!(letters(&simulators, "twilio", ada).len(), 22, "each code once, also behind the outage");
-    assert_eq!(letters(&simulators, "smtp", "bob@mail.example").len(), 1);
+    assert_eq!(simulators.received_for("twilio", ada).len(), 22, "each code once, also behind the outage");
+    assert_eq!(simulators.received_for("smtp", "bob@mail.example").len(), 1);
 }

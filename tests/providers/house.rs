@@ -16,22 +16,18 @@ pub(crate) const SECRETS: [&str; 3] = ["simulated-secret", "simulated-token", "B
 impl House {
     pub(crate) fn start(change: impl FnOnce(Setup) -> Setup) -> House {
         let simulators = Simulators::start();
-        let twilio = |key: &str| simulators.of("twilio", key);
         let (credentials, _) = fcm::account(&simulators);
         let setup = Setup::standalone();
         let status_callback = format!("http://{}/v1/callbacks/twilio", setup.text("router.api"));
-        let setup = setup
+        let setup = simulators
+            .carry(setup)
             .set("provider.fcm.credentials", credentials)
             .set("provider.fcm.endpoint", simulators.of("fcm", "url"))
-            .set("provider.smtp.url", simulators.of("smtp", "url"))
-            .set("provider.smtp.from", "alerts@shop.example")
-            .set("provider.twilio.account", twilio("account"))
-            .set("provider.twilio.key", twilio("key"))
-            .set("provider.twilio.secret_file", simulators.file("twilio.secret", &twilio("secret")))
-            .set("provider.twilio.auth_token_file", simulators.file("twilio.token", &twilio("auth_token")))
-            .set("provider.twilio.from", "+15005550006")
+            .set(
+                "provider.twilio.auth_token_file",
+                simulators.file("twilio.token", &simulators.of("twilio", "auth_token")),
+            )
             .set("provider.twilio.voice_from", "+15005550007")
-            .set("provider.twilio.endpoint", twilio("url"))
             .set("provider.twilio.status_callback", status_callback);
         House { tocsin: change(setup).start(), simulators }
     }
@@ -51,9 +47,7 @@ impl House {
 
     /// What came to a provider for this address.
     pub(crate) fn letters(&self, provider: &str, to: &str) -> Vec<Value> {
-        let mut all = self.simulators.received(provider);
-        all.retain(|letter| letter["to"] == to);
-        all
+        self.simulators.received_for(provider, to)
     }
 
     /// Of a notification to one user, by one channel.

@@ -7,6 +7,7 @@ use crate::api::{Api, Response};
 use crate::deadline::until;
 use crate::paths;
 use crate::process::{Plan, Process};
+use crate::setup::Setup;
 
 /// `loadtest providers`, on free ports.
 #[derive(Debug)]
@@ -61,6 +62,29 @@ impl Simulators {
         self.faults(&serde_json::json!({}));
         let cleared = self.control.request("DELETE", "/received", &[], None);
         cleared.expect("the simulators answer").expect(200);
+    }
+
+    /// A system that sends mail and SMS here.
+    pub fn carry(&self, setup: Setup) -> Setup {
+        let twilio = |key: &str| self.of("twilio", key);
+        setup
+            .set("provider.smtp.url", self.of("smtp", "url"))
+            .set("provider.smtp.from", "alerts@shop.example")
+            .set("provider.twilio.account", twilio("account"))
+            .set("provider.twilio.key", twilio("key"))
+            .set("provider.twilio.secret_file", self.file("twilio.secret", &twilio("secret")))
+            .set("provider.twilio.from", "+15005550006")
+            .set("provider.twilio.endpoint", twilio("url"))
+    }
+
+    /// What came to one of them for this address, oldest first.
+    ///
+    /// # Panics
+    /// When the simulators are gone.
+    pub fn received_for(&self, provider: &str, to: &str) -> Vec<Value> {
+        let mut all = self.received(provider);
+        all.retain(|letter| letter["to"] == to);
+        all
     }
 
     /// What came to one of them, oldest first.
