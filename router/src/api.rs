@@ -27,10 +27,10 @@ use crate::limits::{ANSWER_WITHIN, API_CONNECTIONS_MAX, RETRY_AFTER_S};
 use crate::metrics::Metrics;
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
-use crate::node::views::{Found, Views};
+use crate::node::views::{Found, Place, Views};
 use crate::outage::Buffered;
 use crate::outcomes::post::{self, Receiver};
-use crate::owner::{Answer, Command};
+use crate::owner::{Answer, Command, View};
 use crate::projection::Projection;
 use crate::projection::cluster::Away;
 use crate::provider::dispatch::Dispatch;
@@ -197,6 +197,21 @@ impl App {
     }
 }
 
+impl App {
+    /// Looks something of a user up, where it stands.
+    async fn look_at<T: Send + 'static>(
+        &self,
+        user: String,
+        read: impl FnOnce(&View<Place>, &str) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let looked = self.look(move |parts| match here(parts.view.of_user(&user))? {
+            Some(view) => Ok(read(&view, &user)?),
+            None => Err(not_found()),
+        });
+        looked.await
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         tracing::warn!(%error, "the store does not answer");
@@ -291,14 +306,20 @@ pub async fn serve(listener: TcpListener, app: App, mut down: watch::Receiver<bo
 }
 
 fn router(app: App) -> Router {
-    let is_built = |path: &str| app.view.tenure().is_alone() || !ONLY_ALONE.contains(&path);
+    let is_alone = app.view.tenure().is_alone();
+    let refused: Vec<(&str, MethodRouter<App>)> = if is_alone {
+        Vec::new()
+    } else {
+        let whole = ONLY_ALONE.map(|path| (path, any(not_with_several)));
+        let codes =
+            CODES.into_iter().filter(|_| !app.codes.key_is_shared).map(|path| (path, any(no_shared_key)));
+        whole.into_iter().chain(codes).collect()
+    };
+    let is_served = |path: &str| refused.iter().all(|(other, _)| *other != path);
     let routes = routes().into_iter().fold(Router::new(), |router, (_, path, to)| {
-        if is_built(path) { router.route(path, to) } else { router }
+        if is_served(path) { router.route(path, to) } else { router }
     });
-    let routes = ONLY_ALONE
-        .into_iter()
-        .filter(|path| !is_built(path))
-        .fold(routes, |router, path| router.route(path, any(not_with_several)));
+    let routes = refused.into_iter().fold(routes, |router, (path, to)| router.route(path, to));
     let callbacks = Callbacks::new(&app.accounts, Arc::new(app.clone()), app.clock).routes();
     routes
         .fallback(nowhere)
@@ -309,21 +330,17 @@ fn router(app: App) -> Router {
 }
 
 /// Paths that several routers refuse as wholes.
-const ONLY_ALONE: [&str; 10] = [
-    "/v1/users/{user}",
-    "/v1/users/{user}/contacts",
-    "/v1/users/{user}/backup-codes",
-    "/v1/users/{user}/backup-codes/verify",
-    "/v1/users/{user}/preferences",
-    "/v1/users/{user}/suppressions",
-    "/v1/otp",
-    "/v1/otp/{id}",
-    "/v1/otp/{id}/verify",
-    "/v1/backups",
-];
+const ONLY_ALONE: [&str; 2] = ["/v1/users/{user}", "/v1/backups"];
+/// Paths that need a key that all of them have.
+const CODES: [&str; 3] = ["/v1/otp", "/v1/otp/{id}", "/v1/otp/{id}/verify"];
 
 async fn not_with_several() -> Problem {
     Problem::new(Kind::NotBuiltYet, "several routers cannot do this yet")
+}
+
+async fn no_shared_key() -> Problem {
+    let why = "several routers seal codes with one key: give each the same [otp] seal_key_file";
+    Problem::new(Kind::NotBuiltYet, why)
 }
 
 async fn nowhere() -> Problem {

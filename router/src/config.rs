@@ -163,7 +163,7 @@ impl Config {
         let router = &settings.router;
         let services = services(&router.service, standalone, router.routers)?;
         let data = data.map_or_else(|| PathBuf::from(&router.data), Path::to_path_buf);
-        let providers = settings.provider.checked()?;
+        let providers = settings.provider.checked()?.of_one_of(router.routers);
         let config = Config {
             api: address("api", &router.api)?,
             admin: address("admin", &router.admin)?,

@@ -265,6 +265,8 @@ pub const PROOF_HOLDS_FOR: Duration = Duration::from_secs(3);
 pub const LEAVES_WITHIN: Duration = Duration::from_secs(3);
 /// Inputs that wait while a partition is between two assignments.
 pub const PARKED_MAX: usize = 65_536;
+/// Bytes of what clients say, and of snapshots, among them.
+pub const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a step of a transaction may take before all of it is tried again.
 pub const TRANSACTION_WITHIN: Duration = Duration::from_secs(5);
 /// How long the ledger may take to answer a question.

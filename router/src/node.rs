@@ -215,14 +215,15 @@ fn dispatch(
     config: &Config,
     mut accounts: Vec<Account>,
     inputs: &mpsc::Sender<Input>,
-    (clock, watch): (Clock, &Watch),
+    by: (Clock, &Watch, &Tenure),
     metrics: &Arc<Metrics>,
     exits: Option<Arc<Exits>>,
 ) -> Arc<Dispatch> {
+    let (clock, ..) = by;
     accounts.extend(dispatch::accounts(&Carriers::new(&config.providers, clock), &config.providers.budgets));
     let stationery = Stationery::new(exits, config.templates.clone());
     let breaker = config.otp.breaker;
-    let dispatch = Dispatch::start(accounts, breaker, inputs, (clock, watch), metrics, stationery);
+    let dispatch = Dispatch::start(accounts, breaker, inputs, by, metrics, stationery);
     dispatch.cap(config.providers.caps());
     Arc::new(dispatch)
 }
@@ -244,9 +245,9 @@ fn compose(
     let epoch = epoch::next(&store, clock.wall())?;
     let (inputs, inputs_out) = mpsc::channel(INPUTS_QUEUE_MAX);
     let exits = exits(config)?;
-    let dispatch = dispatch(config, accounts, &inputs, (clock, &watch), &metrics, exits.clone());
-    let owner_config = owner_config(config, epoch, dispatch.ways(), cassandra.as_ref());
     let tenure = tenure(config, clock);
+    let dispatch = dispatch(config, accounts, &inputs, (clock, &watch, &tenure), &metrics, exits.clone());
+    let owner_config = owner_config(config, epoch, dispatch.ways(), cassandra.as_ref());
     let view = Views::new(store.clone(), tenure.clone(), config.partitions());
 
     let (entries, entries_out) = mpsc::channel(ENTRIES_QUEUE_MAX);
@@ -264,6 +265,7 @@ fn compose(
         history: projection.as_ref().map(|projection| projection.asker(inputs.clone())),
         providers: Queues::start(&Providers::new(&outbox), &inputs, &tenure, clock, &metrics),
         dispatch: Arc::clone(&dispatch),
+        tenure: tenure.clone(),
         clock,
         metrics: Arc::clone(&metrics),
         watch: watch.clone(),
@@ -316,7 +318,7 @@ fn compose(
         backups: Backups::new(config.backups_dir()),
         accounts: config.providers.clone(),
         receivers,
-        codes: Codes::new(config.otp.rules.clone(), seal_key(config)?),
+        codes: Codes::new(config.otp.rules.clone(), (seal_key(config)?, config.otp.seal_key.is_some())),
         exits,
         view,
         outbox,
@@ -493,16 +495,17 @@ fn several(
     seed: u64,
     (store, tenure, clock, watch): (&DiskStore, &Tenure, Clock, &Watch),
 ) -> Result<several::Several, StartError> {
-    use crate::journal::kafka::{LedgerWriter, Restorer};
+    use crate::journal::kafka::{LedgerWriter, Restorer, Restoring};
 
     let kafka = parts.kafka.as_ref().and_then(|kafka| kafka.several.as_ref());
     let kafka = kafka.ok_or_else(|| StartError::Kafka("several routers share a Kafka".to_owned()))?;
     let fault = |error: rdkafka::error::KafkaError| StartError::Kafka(error.to_string());
+    let restorer = Restorer::new(&kafka.config, store.clone(), clock).map_err(fault)?;
     Ok(several::Several::new(several::Parts {
         owners: Owners::new(store.clone(), config, seed),
         store: store.clone(),
         writer: LedgerWriter::new(&kafka.config, &instance::name(store)?),
-        restorer: Restorer::new(&kafka.config, store.clone(), clock).map_err(fault)?,
+        restoring: Restoring::start(restorer, kafka.told.clone()).map_err(StartError::Threads)?,
         group: kafka.group.clone(),
         tenure: tenure.clone(),
         clock,
@@ -624,8 +627,10 @@ impl RunningRouter {
     /// Ends in order, within [`SHUTDOWN_WITHIN`]: takes nothing new in, answers what is on its way, lets the owner
     /// finish, forces everything to the disk, closes the links.
     pub fn shutdown(self) {
-        let RunningRouter { runtime, stages, .. } = self;
+        let RunningRouter { runtime, stages, app, .. } = self;
         let Stages { api, api_ended, reader, reader_ended, links } = stages;
+        // No provider is called any more; calls that are out are waited for by the owner.
+        app.upgrade().iter().for_each(|app| app.view.tenure().end());
         runtime.block_on(async {
             let _all_gone = api.send(true);
             let answered = timeout(SHUTDOWN_WITHIN / 2, api_ended).await;

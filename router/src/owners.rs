@@ -16,9 +16,9 @@ use wire::time::Mono;
 
 use crate::journal::{Entry, Position};
 use crate::limit::Meter;
-use crate::limits::PARKED_MAX;
+use crate::limits::{PARKED_BYTES_MAX, PARKED_MAX};
 use crate::owner::{
-    Answer, Command, DeliveryKey, Kept, LinkId, Now, Outcome, Output, Owner, OwnerConfig, OwnerLimits,
+    Answer, Command, DeliveryKey, Kept, LinkId, Now, Outcome, Output, Owner, OwnerConfig, OwnerLimits, Told,
 };
 use crate::presence::START_GRACE;
 use crate::record::{Record, Target};
@@ -75,6 +75,25 @@ enum Parked {
     Command(u64, Command),
 }
 
+impl Parked {
+    /// Of what others chose the length of.
+    fn bytes(&self) -> usize {
+        match self {
+            Parked::Frame(_, Frame::ClientMessage { text, .. }) => text.len(),
+            Parked::Frame(_, Frame::Snapshot { users, topics, .. }) => {
+                users.iter().chain(topics).map(String::len).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    number: usize,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 struct Held<S: Store> {
     owner: Owner<Part<S>>,
@@ -103,6 +122,8 @@ pub struct Owners<S: Store> {
     /// Of what is committed here and not in Kafka yet, and of what is.
     outputs: Vec<Output>,
     ready: VecDeque<Output>,
+    /// For all partitions that are between two assignments.
+    waiting: Waiting,
     /// More waited than there is room for.
     is_overrun: bool,
 }
@@ -132,6 +153,7 @@ impl<S: Store> Owners<S> {
             offsets: BTreeMap::new(),
             outputs: Vec::new(),
             ready: VecDeque::new(),
+            waiting: Waiting::default(),
             is_overrun: false,
         }
     }
@@ -216,11 +238,14 @@ impl<S: Store> Owners<S> {
 
     /// Forgets the owner of a partition, and what it had not brought to Kafka.
     pub fn close(&mut self, partition: u32) {
-        let Some(held) = self.held.remove(&partition) else { return };
+        let parked = self.unpark(partition);
+        if self.held.remove(&partition).is_none() {
+            return;
+        }
         self.touched.remove(&partition);
         self.rows.remove(&partition);
         self.offsets.retain(|(_, of), _| *of != partition);
-        for parked in held.parked {
+        for parked in parked {
             match parked {
                 Parked::Frame(link, frame) => self.refuse_frame(link, &frame),
                 Parked::Command(token, _) => {
@@ -247,7 +272,7 @@ impl<S: Store> Owners<S> {
     pub fn resume(&mut self, partition: u32, now: Now) {
         let Some(held) = self.held.get_mut(&partition) else { return };
         held.is_active = true;
-        for parked in std::mem::take(&mut held.parked) {
+        for parked in self.unpark(partition) {
             match parked {
                 Parked::LinkUp(link, node, shard) => {
                     self.with(partition, |owner| owner.handle_link_up(link, &node, shard, now));
@@ -396,6 +421,9 @@ impl<S: Store> Owners<S> {
     }
 
     pub fn handle_command(&mut self, token: u64, command: Command, now: Now) {
+        if let Command::Receipt(Told { delivery: None, .. }) = command {
+            return self.tell_all(token, &command, now);
+        }
         let to = match self.place(&command) {
             Ok(Ok(partition)) => Ok(partition),
             Ok(Err(answer)) => Err(answer),
@@ -413,6 +441,17 @@ impl<S: Store> Owners<S> {
         }
     }
 
+    /// Whose address it is nobody knows: it may be any partition's. The first answer counts.
+    fn tell_all(&mut self, token: u64, command: &Command, now: Now) {
+        let active: Vec<u32> = self.active_partitions().collect();
+        if active.is_empty() {
+            self.outputs.push(Output::Answer { token, answer: Answer::Elsewhere });
+        }
+        for partition in active {
+            self.with(partition, |owner| owner.handle_command(token, command.clone(), now));
+        }
+    }
+
     /// Whose business a command is.
     fn place(&self, command: &Command) -> Result<Result<u32, Answer>, StoreError> {
         let of = |user: &str| partition_of(user, self.config.partitions);
@@ -420,7 +459,17 @@ impl<S: Store> Owners<S> {
         Ok(match command {
             Command::MarkRead { user, .. }
             | Command::IssueTicket { user, .. }
+            | Command::PutContacts { user, .. }
+            | Command::PutPreferences { user, .. }
+            | Command::PutBackupCodes { user, .. }
+            | Command::TryBackupCode { user }
+            | Command::TakeBackupCode { user, .. }
+            | Command::Suppress { user, .. }
+            | Command::LiftSuppressions { user, .. }
             | Command::Revoke { who: Revoked::User(user) } => Ok(of(user)),
+            Command::OpenOtp(opened) => Ok(of(&opened.user)),
+            Command::GuessOtp { id, .. } => return self.place_of_otp(*id),
+            Command::Receipt(Told { delivery: Some(delivery), .. }) => Ok(of(&delivery.user)),
             Command::Revoke { who: Revoked::Session(_) } => any(),
             Command::Cancel { id, of, .. } => return self.place_of(*id, *of),
             Command::ReplayOverflow { number } | Command::ReplayDeadLetter { number } => {
@@ -430,9 +479,24 @@ impl<S: Store> Owners<S> {
                 let usual = letter.partition.cast_unsigned() % self.config.partitions;
                 if self.holds(usual) { Ok(usual) } else { any() }
             }
-            // The API refuses them.
-            _ => Err(Answer::Refused("several routers cannot do this yet".to_owned())),
+            // The API refuses them; of an address alone all are told.
+            Command::Erase { .. }
+            | Command::Unsubscribe(_)
+            | Command::Receipt(Told { delivery: None, .. }) => {
+                Err(Answer::Refused("several routers cannot do this yet".to_owned()))
+            }
         })
+    }
+
+    /// The partition that has a one-use code.
+    fn place_of_otp(&self, id: Uuid) -> Result<Result<u32, Answer>, StoreError> {
+        for (partition, held) in &self.held {
+            if held.part.get(Space::Otp, id.as_bytes())?.is_some() {
+                return Ok(Ok(*partition));
+            }
+        }
+        let has_all = self.held.len() == self.config.partitions as usize;
+        Ok(Err(if has_all { Answer::NotFound } else { Answer::Elsewhere }))
     }
 
     /// The partition that has a notification. `promised`: where it was put, if it was put anywhere lately.
@@ -494,12 +558,22 @@ impl<S: Store> Owners<S> {
     }
 
     fn park(&mut self, partition: u32, parked: Parked) {
-        let waiting: usize = self.held.values().map(|held| held.parked.len()).sum();
-        if waiting >= PARKED_MAX {
+        let Some(held) = self.held.get_mut(&partition) else { return };
+        if self.waiting.number >= PARKED_MAX || self.waiting.bytes + parked.bytes() > PARKED_BYTES_MAX {
             self.is_overrun = true;
-        } else if let Some(held) = self.held.get_mut(&partition) {
-            held.parked.push_back(parked);
+            return;
         }
+        self.waiting.number += 1;
+        self.waiting.bytes += parked.bytes();
+        held.parked.push_back(parked);
+    }
+
+    fn unpark(&mut self, partition: u32) -> VecDeque<Parked> {
+        let parked = self.held.get_mut(&partition).map(|held| std::mem::take(&mut held.parked));
+        let parked = parked.unwrap_or_default();
+        self.waiting.number -= parked.len();
+        self.waiting.bytes -= parked.iter().map(Parked::bytes).sum::<usize>();
+        parked
     }
 
     /// Whether more waited than there was room for: who is present is not known any more. True once.

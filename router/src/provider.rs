@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::node::inputs::Input;
 use crate::owner::{Outcome, ProviderCall};
 use crate::record::Channel;
-use crate::tenure::Tenure;
+use crate::tenure::{Begun, Tenure};
 
 mod aes128gcm;
 pub mod apns;
@@ -156,7 +156,7 @@ impl Worker {
     }
 
     async fn answer(&self, call: ProviderCall) {
-        if !self.tenure.begin(call.claim).await {
+        if self.tenure.begin(call.claim, || true).await != Begun::Yes {
             // Whoever owns the partition now has the row, and makes the call.
             return;
         }

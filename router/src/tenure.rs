@@ -17,7 +17,7 @@ use wire::time::Mono;
 use crate::limits::{PROOF_HOLDS_FOR, PROVEN_EVERY};
 
 /// By what right a provider is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
     pub partition: u32,
     /// Of the owner that wants it. Never used again by another one.
@@ -42,9 +42,6 @@ pub struct Term {
     pub is_active: bool,
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct Tenure(Option<Arc<Shared>>);
-
 /// All that a router answers for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holds {
@@ -56,12 +53,32 @@ pub enum Holds {
     Unproven,
 }
 
+/// Whether somebody is asked to carry a delivery out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// Yes, and it counts as out until it is answered.
+    Yes,
+    /// It is another router's by now.
+    Elsewhere,
+    /// Nobody wants it any more.
+    Over,
+}
+
+#[derive(Debug, Clone)]
+pub struct Tenure(Arc<Shared>);
+
 #[derive(Debug)]
 struct Shared {
-    count: u32,
-    clock: Clock,
+    /// `None`: this router is alone.
+    several: Option<Several>,
     held: Mutex<Held>,
     changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Several {
+    count: u32,
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -70,29 +87,35 @@ struct Held {
     proven: Option<Mono>,
     /// No call begins: the partitions are about to go.
     paused: bool,
-    /// Calls that are out.
-    out: usize,
+    /// Nor will one ever: the router is about to go.
+    ended: bool,
+    /// Calls that are out, by the right by which they are made.
+    out: BTreeMap<Option<Claim>, usize>,
 }
 
 impl Tenure {
     /// Of one router that is alone.
     pub fn alone() -> Tenure {
-        Tenure(None)
+        Tenure::new(None)
     }
 
     /// Of one of several, which holds nothing yet.
     pub fn of_one_of_several(count: u32, clock: Clock) -> Tenure {
-        let changed = watch::Sender::new(());
-        Tenure(Some(Arc::new(Shared { count, clock, held: Mutex::default(), changed })))
+        Tenure::new(Some(Several { count, clock }))
+    }
+
+    fn new(several: Option<Several>) -> Tenure {
+        Tenure(Arc::new(Shared { several, held: Mutex::default(), changed: watch::Sender::new(()) }))
     }
 
     pub fn is_alone(&self) -> bool {
-        self.0.is_none()
+        self.0.several.is_none()
     }
 
-    /// From here on these are held, under these terms.
+    /// From here on these are held, under these terms. What was called under others nobody waits for.
     pub fn hold(&self, terms: BTreeMap<u32, Term>) {
         self.change(|held| {
+            held.out.retain(|claim, _| claim.is_none_or(|claim| is_current(&terms, claim)));
             held.terms = terms;
             held.paused = false;
         });
@@ -108,58 +131,89 @@ impl Tenure {
         self.change(|held| held.paused = true);
     }
 
-    /// A call has been answered.
-    pub fn answered(&self) {
-        self.change(|held| held.out = held.out.saturating_sub(1));
+    /// No call begins any more.
+    pub fn end(&self) {
+        self.change(|held| held.ended = true);
+    }
+
+    /// So many calls for a user have been answered.
+    pub fn answered(&self, user: &str, calls: usize) {
+        let partition = self.0.several.as_ref().map(|several| partition_of(user, several.count));
+        let mut held = self.0.held();
+        let of_user = |(claim, _): &(&Option<Claim>, &mut usize)| claim.map(|of| of.partition) == partition;
+        if let Some((_, out)) = held.out.iter_mut().find(of_user) {
+            *out = out.saturating_sub(calls);
+        }
     }
 
     /// Calls that began and are not answered.
     pub fn out(&self) -> usize {
-        self.0.as_ref().map_or(0, |shared| shared.held().out)
+        self.0.held().out.values().sum()
     }
 
     fn change(&self, change: impl FnOnce(&mut Held)) {
-        if let Some(shared) = &self.0 {
-            change(&mut shared.held());
-            shared.changed.send_replace(());
-        }
+        change(&mut self.0.held());
+        self.0.changed.send_replace(());
     }
 
     pub fn of_user(&self, user: &str) -> Standing {
-        self.0.as_ref().map_or(Standing::Ours, |shared| shared.standing(partition_of(user, shared.count)))
+        let several = self.0.several.as_ref();
+        several.map_or(Standing::Ours, |several| self.0.standing(several, partition_of(user, several.count)))
     }
 
     pub fn of(&self, partition: u32) -> Standing {
-        self.0.as_ref().map_or(Standing::Ours, |shared| shared.standing(partition))
+        self.0.several.as_ref().map_or(Standing::Ours, |several| self.0.standing(several, partition))
     }
 
     /// What this router answers for.
     pub fn held(&self) -> Holds {
-        let Some(shared) = &self.0 else { return Holds::Everything };
-        let held = shared.held();
-        if !shared.is_proven(&held) {
+        let Some(several) = &self.0.several else { return Holds::Everything };
+        let held = self.0.held();
+        if !several.is_proven(&held) {
             return Holds::Unproven;
         }
         let active = held.terms.iter().filter(|(_, term)| term.is_active);
         let partitions: Vec<u32> = active.map(|(partition, _)| *partition).collect();
-        let is_all = partitions.len() == shared.count as usize;
+        let is_all = partitions.len() == several.count as usize;
         Holds::Parts { partitions, is_all }
     }
 
-    /// Waits until a call may be made. False: it is another's by now.
-    pub async fn begin(&self, claim: Option<Claim>) -> bool {
-        let (Some(shared), Some(claim)) = (&self.0, claim) else { return true };
-        let mut changed = shared.changed.subscribe();
+    /// Whether a call that waits has passed to another router.
+    pub fn is_over(&self, claim: Option<Claim>) -> bool {
+        claim.is_some_and(|claim| !self.is_alone() && !is_current(&self.0.held().terms, claim))
+    }
+
+    /// Waits until a call may be made, for as long as it is wanted.
+    pub async fn begin(&self, claim: Option<Claim>, is_wanted: impl Fn() -> bool) -> Begun {
+        let mut changed = self.0.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            if let Some(begun) = shared.begin(claim) {
-                return begun;
+            if !is_wanted() {
+                return Begun::Over;
+            }
+            if let Some(begun) = self.0.begin(claim) {
+                return if begun { Begun::Yes } else { Begun::Elsewhere };
             }
             tokio::select! {
                 _ = changed.changed() => {}
                 () = sleep(PROVEN_EVERY) => {}
             }
         }
+    }
+
+    /// Waits until something else is held, or the brokers have confirmed it.
+    pub async fn changed(&self) {
+        let _never_gone = self.0.changed.subscribe().changed().await;
+    }
+}
+
+fn is_current(terms: &BTreeMap<u32, Term>, claim: Claim) -> bool {
+    terms.get(&claim.partition).is_some_and(|term| term.number == claim.term)
+}
+
+impl Several {
+    fn is_proven(&self, held: &Held) -> bool {
+        held.proven.is_some_and(|at| self.clock.mono().since(at) < PROOF_HOLDS_FOR)
     }
 }
 
@@ -168,27 +222,31 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_proven(&self, held: &Held) -> bool {
-        held.proven.is_some_and(|at| self.clock.mono().since(at) < PROOF_HOLDS_FOR)
-    }
-
-    fn standing(&self, partition: u32) -> Standing {
+    fn standing(&self, several: &Several, partition: u32) -> Standing {
         let held = self.held();
         match held.terms.get(&partition) {
             None => Standing::Elsewhere,
-            Some(term) if term.is_active && self.is_proven(&held) => Standing::Ours,
+            Some(term) if term.is_active && several.is_proven(&held) => Standing::Ours,
             Some(_) => Standing::Unproven,
         }
     }
 
     /// `None`: it is not known now.
-    fn begin(&self, claim: Claim) -> Option<bool> {
+    fn begin(&self, claim: Option<Claim>) -> Option<bool> {
         let mut held = self.held();
-        let term = held.terms.get(&claim.partition).filter(|term| term.number == claim.term);
-        let Some(term) = term.copied() else { return Some(false) };
-        let may = term.is_active && !held.paused && self.is_proven(&held);
-        held.out += usize::from(may);
-        may.then_some(true)
+        let may = match (&self.several, claim) {
+            (Some(several), Some(claim)) => {
+                let term = held.terms.get(&claim.partition).filter(|term| term.number == claim.term);
+                let Some(term) = term else { return Some(false) };
+                term.is_active && several.is_proven(&held)
+            }
+            _ => true,
+        };
+        let begins = may && !held.paused && !held.ended;
+        if begins {
+            *held.out.entry(claim).or_default() += 1;
+        }
+        begins.then_some(true)
     }
 }
 
@@ -208,7 +266,7 @@ mod tests {
     }
 
     fn begin(tenure: &Tenure, term: u64) -> Option<bool> {
-        tenure.0.as_ref().expect("one of several").begin(Claim { partition: 1, term })
+        tenure.0.begin(Some(Claim { partition: 1, term }))
     }
 
     #[test]
@@ -232,14 +290,46 @@ mod tests {
         assert_eq!((begin(&tenure, 7), tenure.of(1)), (None, Standing::Unproven), "between two assignments");
         hold(&tenure, 8, true);
         assert_eq!((begin(&tenure, 7), begin(&tenure, 8)), (Some(false), Some(true)));
+        assert_eq!(tenure.out(), 1);
         tenure.hold(BTreeMap::new());
-        assert_eq!((begin(&tenure, 8), tenure.out()), (Some(false), 1));
+        assert_eq!((begin(&tenure, 8), tenure.out()), (Some(false), 0));
+    }
+
+    /// A user of partition 1.
+    fn user() -> String {
+        (0..99).map(|i| format!("u{i}")).find(|user| partition_of(user, 4) == 1).expect("one of many")
     }
 
     #[test]
-    fn a_router_alone_holds_everything() {
+    fn calls_are_out_until_they_are_answered_or_their_term_is_over() {
+        let (tenure, clock) = tenure();
+        tenure.prove(clock.mono());
+        let user = user();
+        for _ in 0..3 {
+            assert_eq!(begin(&tenure, 7), Some(true));
+        }
+        tenure.answered(&user, 2);
+        assert_eq!(tenure.out(), 1);
+        // One letter of a call went out, the other did not: nobody will answer for the call.
+        hold(&tenure, 8, true);
+        assert_eq!(tenure.out(), 0, "the heir makes it again");
+        assert_eq!(begin(&tenure, 8), Some(true));
+        tenure.answered(&user, 2);
+        assert_eq!(tenure.out(), 0);
+        let claim = |term| Some(Claim { partition: 1, term });
+        assert!(tenure.is_over(claim(7)) && !tenure.is_over(claim(8)) && !tenure.is_over(None));
+    }
+
+    #[test]
+    fn a_router_alone_holds_everything_and_counts_its_calls() {
         let alone = Tenure::alone();
         assert_eq!((alone.of(9), alone.of_user("u")), (Standing::Ours, Standing::Ours));
         assert_eq!(alone.held(), Holds::Everything);
+        assert_eq!((alone.0.begin(None), alone.out()), (Some(true), 1));
+        alone.answered("anybody", 1);
+        alone.end();
+        assert_eq!((alone.0.begin(None), alone.out()), (None, 0), "it is about to go");
+        alone.hold(BTreeMap::new());
+        assert_eq!(alone.0.begin(None), None);
     }
 }

@@ -8,6 +8,7 @@ mod foreign;
 mod hostile;
 mod journal;
 mod lag;
+mod letters;
 mod outage;
 mod poison;
 mod several;

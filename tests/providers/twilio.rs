@@ -63,7 +63,7 @@ fn a_message_has_all_that_was_asked_for() {
     let callback = form["StatusCallback"].as_str().expect("where to call back");
     let (_, name) = callback.split_once("?tenant=1&d=").expect("the delivery's name");
     let (name, retries) = name.split_once('#').expect("how often it is to be told again");
-    assert_eq!(retries, "rc=3&rp=all");
+    assert_eq!(retries, "rc=5&rp=all");
     assert_eq!(delivery::read(name), Some(message.delivery));
 }
 

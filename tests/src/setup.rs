@@ -174,8 +174,17 @@ impl Setup {
                         .collect::<Table>()
                 };
                 write("gateway.toml", &only(&["gateway", "console"], &gateway));
-                let routers =
-                    ["router", "kafka", "cassandra", "retention", "alerts", "provider", "email", "templates"];
+                let routers = [
+                    "router",
+                    "kafka",
+                    "cassandra",
+                    "retention",
+                    "alerts",
+                    "provider",
+                    "email",
+                    "templates",
+                    "otp",
+                ];
                 write("router.toml", &only(&routers, &gateway));
             }
         }

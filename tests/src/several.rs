@@ -29,6 +29,15 @@ pub struct Several {
 impl Several {
     /// `planned` routers, of which `started` run. Waits until all partitions are somebody's.
     pub fn start(planned: usize, started: usize, partitions: u32) -> Several {
+        Several::start_with((planned, started), partitions, |setup| setup)
+    }
+
+    /// The same, with settings that all routers share.
+    pub fn start_with(
+        (planned, started): (usize, usize),
+        partitions: u32,
+        settings: impl FnOnce(Setup) -> Setup,
+    ) -> Several {
         let kafka = Kafka::start();
         let links: Vec<String> = (0..planned).map(|_| ports::free().to_string()).collect();
         let base = Setup::split()
@@ -39,6 +48,7 @@ impl Several {
             .set("kafka.partitions", i64::from(partitions))
             .set("kafka.properties", properties())
             .set("gateway.links.routers", links.clone());
+        let base = settings(base);
         let routers = links.iter().map(|links| {
             let setup = base.clone().set("router.links", links.as_str());
             let setup = ["router.api", "router.admin"]
@@ -76,6 +86,13 @@ impl Several {
             all.sort_unstable();
             let fair = each.iter().all(|own| !own.is_empty());
             (fair && all == (0..self.partitions).collect::<Vec<_>>()).then_some(())
+        });
+    }
+
+    /// Waits until this router alone has everything, whatever the others think.
+    pub fn wait_until_owned_by(&self, router: usize) {
+        until_within(SESSION + HAND_OVER, "one has everything", || {
+            (self.partitions_of(router).len() == self.partitions as usize).then_some(())
         });
     }
 

@@ -38,7 +38,7 @@ pub(super) fn tell(story: Story) {
     });
 }
 
-/// Again only as often as the address asks for (`#rc=3`), if it is not taken with a 2xx.
+/// Again only as often as the address asks for (`#rc=5`), if it is not taken with a 2xx.
 async fn post(agent: &ureq::Agent, message: Message) {
     for _ in 0..=message.retries {
         let (agent, message) = (agent.clone(), message.clone());

@@ -30,6 +30,8 @@ pub struct Rule {
 pub enum Fault {
     /// It takes so long, and then all is well.
     SlowMs(u64),
+    /// It takes the letter, and says so that much later.
+    LateMs(u64),
     /// The provider's own error, by its code, with its real body.
     Error(String),
     /// Its own way to say "too fast".
@@ -140,7 +142,7 @@ impl Faults {
 
     fn checked(self) -> Result<Faults, String> {
         let rules: usize = self.rules.values().map(Vec::len).sum();
-        let is_slow = |rule: &Rule| matches!(rule.fault, Fault::SlowMs(ms) if ms > SIMULATED_WAIT_MS_MAX);
+        let is_slow = |rule: &Rule| matches!(rule.fault, Fault::SlowMs(ms) | Fault::LateMs(ms) if ms > SIMULATED_WAIT_MS_MAX);
         if rules > SIMULATED_RULES_MAX || self.callbacks.statuses.len() > SIMULATED_RULES_MAX {
             return Err(format!("more than {SIMULATED_RULES_MAX} rules"));
         }

@@ -178,6 +178,10 @@ pub(super) async fn exchange(
     };
     keep(world, provider, done.to, done.content, &word, taken);
     match fault {
+        Some(Fault::LateMs(ms)) => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Ok(done.answer.response())
+        }
         Some(Fault::Reset) => Err(Reset),
         Some(Fault::Half) => Ok(done.answer.half()),
         Some(Fault::Huge) => {

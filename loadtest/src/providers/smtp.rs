@@ -1,7 +1,7 @@
 //! A mail server: as much of SMTP as a client needs, with replies of real servers, and faults at the step where they hurt.
 //!
 //! `{"error": "550 5.1.1 no such user"}` is said to the recipient, `{"status": {"status": 454, "body": "Throttling failure: …"}}` after the
-//! text. `reset` and `half` take the mail and tell nobody; `slow_ms` is slow after the text.
+//! text. `reset` and `half` take the mail and tell nobody; `slow_ms` and `late_ms` are slow after the text.
 
 use std::io;
 use std::net::SocketAddr;
@@ -82,7 +82,7 @@ pub(super) async fn connection(stream: TcpStream, world: Arc<World>) -> io::Resu
 
 /// What is said after the text; `None`: nothing, and the connection ends.
 async fn end(world: &World, mail: Mail, text: &str) -> Option<String> {
-    if let Some(Fault::SlowMs(ms)) = mail.fault {
+    if let Some(Fault::SlowMs(ms) | Fault::LateMs(ms)) = mail.fault {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
     let refused = match &mail.fault {

@@ -11,8 +11,7 @@ use crate::contacts::Contacts;
 use crate::contacts::asked::Asked;
 use crate::ingest::validate;
 use crate::limits::{BODY_WITHIN, REQUEST_BYTES_MAX};
-use crate::owner::{Answer, Command};
-use crate::store::StoreError;
+use crate::owner::{Answer, Command, View};
 
 /// Who was never heard of has none, like who has none.
 pub(super) async fn show(
@@ -21,8 +20,7 @@ pub(super) async fn show(
     Named(user): Named<String>,
 ) -> Result<axum::Json<Contacts>, Problem> {
     validate::name(&user, "/user")?;
-    let contacts = app.look(move |parts| parts.view.whole().contacts(&user)).await;
-    contacts.map(axum::Json).map_err(|error: StoreError| error.into())
+    app.look_at(user, View::contacts).await.map(axum::Json)
 }
 
 pub(super) async fn replace(

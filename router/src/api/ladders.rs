@@ -65,19 +65,7 @@ pub(super) async fn list(
     }
     let limit = page_limit(asked.limit, LADDERS_SHOWN_MAX)?;
     let found = app
-        .look(move |parts| {
-            let view = parts.view.whole();
-            let mut found = Vec::with_capacity(limit);
-            for id in view.newest_otps()? {
-                if found.len() == limit {
-                    break;
-                }
-                if let Some(otp) = view.otp(id)? {
-                    found.push((id, otp, view.timeline(id)?));
-                }
-            }
-            Ok::<_, StoreError>(found)
-        })
+        .look(move |parts| parts.view.newest_otps(limit))
         .await
         .map_err(|error: StoreError| Problem::from(error))?;
     let now = app.clock.wall();

@@ -21,7 +21,7 @@ use super::auth::Caller;
 use super::body;
 use super::problem::{Kind, Problem};
 use super::query::Named;
-use super::{App, not_found, unavailable};
+use super::{App, here, not_found, unavailable};
 use crate::contacts::Contacts;
 use crate::contacts::asked::Asked;
 use crate::ids;
@@ -33,7 +33,6 @@ use crate::otp::{self, Guess, Otp, Rules, SealKey, backup};
 use crate::owner::view::{DeliveryView, Timeline};
 use crate::owner::{Answer, Command, OtpOpened};
 use crate::record::{Channel, Request, Target};
-use crate::store::StoreError;
 
 const FIELDS: [&str; 4] = ["user", "code", "ttl_s", "contacts"];
 const TTL_S_DEFAULT: u32 = 300;
@@ -51,12 +50,14 @@ const PLACE_WITHIN: Duration = Duration::from_secs(5);
 pub struct Codes {
     pub rules: Rules,
     pub key: SealKey,
+    /// It is of the settings, and may be other routers' too.
+    pub key_is_shared: bool,
     hashing: Arc<Semaphore>,
 }
 
 impl Codes {
-    pub fn new(rules: Rules, key: SealKey) -> Codes {
-        Codes { rules, key, hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)) }
+    pub fn new(rules: Rules, (key, key_is_shared): (SealKey, bool)) -> Codes {
+        Codes { rules, key, key_is_shared, hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)) }
     }
 }
 
@@ -176,9 +177,10 @@ pub(super) async fn show(
 /// Whose code it is, and how far it came.
 async fn look(app: &App, id: Uuid) -> Result<Option<(String, Shown)>, Problem> {
     let found = app.look(move |parts| {
-        let Some(otp) = parts.view.whole().otp(id)? else { return Ok::<_, StoreError>(None) };
-        let left = parts.view.whole().backup_codes(&otp.user)?.map_or(0, |codes| codes.hashes.len());
-        Ok(Some((otp, parts.view.whole().timeline(id)?, left)))
+        let Some((otp, view)) = here(parts.view.otp(id)?)? else { return Ok::<_, Problem>(None) };
+        let left = view.backup_codes(&otp.user)?.map_or(0, |codes| codes.hashes.len());
+        let timeline = view.timeline(id)?;
+        Ok(Some((otp, timeline, left)))
     });
     let Some((otp, timeline, left)) = found.await? else { return Ok(None) };
     let rungs = rungs(&app.codes.rules, timeline.as_ref());

@@ -9,9 +9,8 @@ use super::query::Named;
 use super::{App, body};
 use crate::ingest::validate;
 use crate::limits::{BODY_WITHIN, REQUEST_BYTES_MAX};
-use crate::owner::Command;
+use crate::owner::{Command, View};
 use crate::preferences::Preferences;
-use crate::store::StoreError;
 
 /// Who said nothing wants everything.
 pub(super) async fn show(
@@ -20,8 +19,7 @@ pub(super) async fn show(
     Named(user): Named<String>,
 ) -> Result<axum::Json<Preferences>, Problem> {
     validate::name(&user, "/user")?;
-    let preferences = app.look(move |parts| parts.view.whole().preferences(&user)).await;
-    preferences.map(axum::Json).map_err(|error: StoreError| error.into())
+    app.look_at(user, View::preferences).await.map(axum::Json)
 }
 
 pub(super) async fn replace(

@@ -10,9 +10,8 @@ use super::problem::{Kind, Problem};
 use super::query::{Asked, Named};
 use super::{App, body, unavailable};
 use crate::ingest::validate;
-use crate::owner::{Answer, Command};
+use crate::owner::{Answer, Command, View};
 use crate::record::Channel;
-use crate::store::StoreError;
 use crate::suppression::{self, Why};
 
 #[derive(Serialize)]
@@ -26,8 +25,7 @@ pub(super) async fn show(
     Named(user): Named<String>,
 ) -> Result<axum::Json<List>, Problem> {
     validate::name(&user, "/user")?;
-    let items = app.look(move |parts| parts.view.whole().suppressions(&user)).await;
-    items.map(|items| axum::Json(List { items })).map_err(|error: StoreError| error.into())
+    app.look_at(user, View::suppressions).await.map(|items| axum::Json(List { items }))
 }
 
 #[derive(Deserialize)]

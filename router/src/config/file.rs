@@ -366,9 +366,7 @@ impl Settings {
             }
             Some(_) if self.cassandra.is_some() => "several routers cannot use [cassandra] yet".to_owned(),
             Some(_) if self.redis.is_some() => "several routers cannot use [redis] yet".to_owned(),
-            Some(_) if self.provider.is_any() => "several routers cannot use [provider] yet".to_owned(),
             Some(_) if self.email.is_any() => "several routers cannot use [email] yet".to_owned(),
-            Some(_) if self.templates.is_any() => "several routers cannot use [templates] yet".to_owned(),
             Some(_) => {
                 if let Some(told) = self.router.service.iter().find(|service| service.webhook.is_some()) {
                     let why = format!(
@@ -450,6 +448,7 @@ impl Settings {
 mod tests {
     use super::super::{Config, JournalConfig};
     use super::*;
+    use crate::provider::way::Way;
 
     fn config(text: &str, standalone: bool) -> Result<Config, String> {
         let settings = ops::settings::parse(text, "router.toml", &SECTIONS, std::iter::empty())
@@ -544,7 +543,6 @@ mod tests {
             (format!("{base}broadcast = true\n{kafka}"), "service \"a\" has that right"),
             (format!("{base}{kafka}[redis]\nurl = \"redis://h\"\n"), "[redis] yet"),
             (format!("{base}{kafka}[email]\nunsubscribe_url = \"https://h/bye\"\n"), "[email] yet"),
-            (format!("{base}{kafka}[templates]\ndir = \"words\"\n"), "[templates] yet"),
             (format!("{base}{kafka}[cassandra]\nnodes = [\"h:1\"]\n"), "[cassandra] yet"),
         ];
         for (text, says) in cases {
@@ -554,6 +552,7 @@ mod tests {
         let several = config(&format!("{base}{kafka}"), false).unwrap();
         assert_eq!((several.routers, several.services[0].per_minute), (3, Some(33)), "each has its share");
         assert_eq!(several.limits.global_per_s, 33_333);
+        assert_eq!(several.providers.budgets[&Way::Sms].per_s, 33, "an account is shared out, too");
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::path::Path;
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::ConfigError;
 use super::file::within;
 use super::service::secret_from_file;
+use super::{ConfigError, share};
 use crate::limits::LANE_PER_S_MAX;
 use crate::provider::caps;
 use crate::provider::lane::Budget;
@@ -47,19 +47,6 @@ pub struct ProviderSection {
     twilio: Option<twilio::TwilioSection>,
 }
 
-impl ProviderSection {
-    /// Whether there is any account.
-    pub(super) fn is_any(&self) -> bool {
-        let ProviderSection { fcm, apns, webpush, ses, smtp, twilio } = self;
-        fcm.is_some()
-            || apns.is_some()
-            || webpush.is_some()
-            || ses.is_some()
-            || smtp.is_some()
-            || twilio.is_some()
-    }
-}
-
 /// Which accounts there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProviderConfig {
@@ -81,6 +68,21 @@ impl ProviderConfig {
             per_number: twilio.caps_per_number,
         };
         self.twilio.as_ref().map(rules).unwrap_or_default()
+    }
+
+    /// What accounts may be asked, and what prefixes may get, is shared out evenly. A number is as a rule one user's, and so one
+    /// router's.
+    pub(super) fn of_one_of(mut self, routers: u32) -> ProviderConfig {
+        if routers == 1 {
+            return self;
+        }
+        for way in Way::ALL {
+            let whole = self.budgets.get(&way).copied().unwrap_or_else(|| Budget::usual(way));
+            self.budgets.insert(way, Budget::of(way, share(whole.per_s, routers)));
+        }
+        let caps = self.twilio.iter_mut().flat_map(|twilio| twilio.caps_per_prefix.values_mut());
+        caps.for_each(|cap| *cap = share(*cap, routers));
+        self
     }
 
     /// Whether callbacks prove themselves alike.

@@ -19,11 +19,6 @@ pub struct TemplatesSection {
 }
 
 impl TemplatesSection {
-    /// Whether anything is said.
-    pub(super) fn is_any(&self) -> bool {
-        self.dir.is_some()
-    }
-
     pub(super) fn checked(&self) -> Result<Option<Arc<Templates>>, ConfigError> {
         let Some(dir) = self.dir.as_ref().map(PathBuf::from) else { return Ok(None) };
         let templates = Templates::new(files(&dir)?);

@@ -39,6 +39,7 @@ mod numbers;
 mod outcomes;
 mod reader;
 mod restore;
+mod restoring;
 mod topics;
 mod transaction;
 
@@ -48,7 +49,8 @@ pub use dead_letters::{DeadLetter, DeadLetters, KEPT_BYTES_MAX};
 pub use lag::LaneLag;
 pub use outcomes::{OutcomeRecord, Outcomes, Unwritten};
 pub use reader::KafkaReader;
-pub use restore::{RestoreError, Restored, Restorer, Step, name_row};
+pub use restore::{Restored, Restorer, name_row};
+pub use restoring::{Failed, News, Restoring};
 pub use transaction::{LedgerWriter, Refused};
 
 /// Bytes of records of one priority that wait for the brokers; appends beyond wait their turn.
@@ -71,6 +73,11 @@ pub enum KafkaOpenError {
          it cannot change while records are in them"
     )]
     Partitions { topic: String, found: usize, wanted: usize },
+    #[error(
+        "the topic {topic} has {key} = {found}, wanted is {wanted}: routers would lose what they write there; set it with \
+         kafka-configs --alter"
+    )]
+    Ledger { topic: String, key: &'static str, found: String, wanted: String },
     #[error("the topic {topic} cannot be made: {why}")]
     Create { topic: String, why: String },
     #[error("[kafka.properties]: {0}")]
@@ -104,13 +111,13 @@ impl std::fmt::Debug for KafkaJournal {
 impl KafkaJournal {
     /// Makes missing topics, checks the others, joins the group. Kafka must be there.
     pub async fn open(config: KafkaConfig) -> Result<(KafkaJournal, KafkaReader), KafkaOpenError> {
-        topics::ensure(&config).await?;
+        topics::ensure(&config, false).await?;
         KafkaJournal::open_on_topics(config, None)
     }
 
-    /// Makes missing topics and checks the others.
-    pub async fn ensure_topics(config: &KafkaConfig) -> Result<(), KafkaOpenError> {
-        topics::ensure(config).await
+    /// Makes missing topics and checks the others. With several routers also whether the ledger's keeps what they write.
+    pub async fn ensure_topics(config: &KafkaConfig, is_one_of_several: bool) -> Result<(), KafkaOpenError> {
+        topics::ensure(config, is_one_of_several).await
     }
 
     /// The same where the topics are known to be there.

@@ -43,6 +43,8 @@ pub(super) struct SeveralParts {
     pub(super) config: KafkaConfig,
     pub(super) group: Group,
     pub(super) events: mpsc::Receiver<GroupEvent>,
+    /// What was restored is told like what the group says.
+    pub(super) told: mpsc::Sender<GroupEvent>,
 }
 
 /// Reads Kafka's figures at any time.
@@ -88,7 +90,7 @@ pub(super) fn open(
     let fault = |why: &dyn std::fmt::Display| StartError::Kafka(why.to_string());
     let config = section.checked().map_err(|error| fault(&error))?;
     let mut unchecked = None;
-    match runtime.block_on(KafkaJournal::ensure_topics(&config)) {
+    match runtime.block_on(KafkaJournal::ensure_topics(&config, is_one_of_several)) {
         Err(error @ KafkaOpenError::Unreachable { .. }) if !is_new => {
             tracing::warn!(%error, "starting without Kafka: the disk takes what comes");
             unchecked = Some(config.clone());
@@ -97,12 +99,12 @@ pub(super) fn open(
     }
     let _consumers_need_it = runtime.enter();
     let (told, events) = mpsc::channel(GROUP_EVENTS_MAX);
-    let told = is_one_of_several.then_some(told);
-    let opened = KafkaJournal::open_on_topics(config.clone(), told);
+    let by_group = is_one_of_several.then(|| told.clone());
+    let opened = KafkaJournal::open_on_topics(config.clone(), by_group);
     let (journal, reader) = opened.map_err(|error| fault(&error))?;
     let assigned = reader.ownership();
     let group = reader.group();
-    let several = is_one_of_several.then(|| SeveralParts { config: config.clone(), group, events });
+    let several = is_one_of_several.then(|| SeveralParts { config: config.clone(), group, events, told });
     let journal = Arc::new(journal);
     let import = match sources {
         [] => None,
@@ -154,7 +156,7 @@ impl KafkaParts {
             });
         }
         if let Some(config) = self.unchecked {
-            tokio::spawn(check_topics(config, board.clone()));
+            tokio::spawn(check_topics(config, self.several.is_some(), board.clone()));
         }
         tokio::spawn(self.figures.journal.look_after());
         match self.several {
@@ -174,9 +176,9 @@ async fn tell_group(mut events: mpsc::Receiver<GroupEvent>, inputs: mpsc::Sender
 }
 
 /// Makes and checks the topics once the brokers are there.
-async fn check_topics(config: KafkaConfig, board: Watch) {
+async fn check_topics(config: KafkaConfig, is_one_of_several: bool, board: Watch) {
     loop {
-        match KafkaJournal::ensure_topics(&config).await {
+        match KafkaJournal::ensure_topics(&config, is_one_of_several).await {
             Ok(()) => return board.over(TOPICS_UNFIT),
             Err(KafkaOpenError::Unreachable { .. }) => {}
             Err(error) => board.alert(TOPICS_UNFIT, true, &error.to_string()),

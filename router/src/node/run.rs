@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ops::clock::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use wire::link::{DeliveryResult, Frame};
 
 use super::board::Watch;
@@ -19,7 +19,9 @@ use super::inputs::Input;
 use super::reader::Taken;
 use crate::ingest::recent::Recent;
 use crate::journal::{Entry, Positions};
-use crate::limits::{COMMIT_RETRY, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX};
+use crate::limits::{
+    COMMIT_RETRY, LEAVES_WITHIN, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX,
+};
 use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;
 use crate::owner::{Answer, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output, ProviderCall, Wish};
@@ -27,6 +29,7 @@ use crate::projection::history::Asker;
 use crate::provider::Queues;
 use crate::provider::dispatch::{Dispatch, Done};
 use crate::record::{Channel, Target};
+use crate::tenure::Tenure;
 
 /// Inputs that one wait brings, each of them as heavy as can be; the turn takes more while it has room.
 const INPUTS_PER_WAIT_MAX: usize = TURN_INPUTS_MAX / FRAMES_PER_INPUT_MAX;
@@ -49,6 +52,8 @@ pub struct Run<D> {
     pub history: Option<Asker>,
     pub providers: Queues,
     pub dispatch: Arc<Dispatch>,
+    /// Counts the calls that are out.
+    pub tenure: Tenure,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub watch: Watch,
@@ -96,6 +101,7 @@ impl Run<()> {
             history: self.history,
             providers: self.providers,
             dispatch: self.dispatch,
+            tenure: self.tenure,
             clock: self.clock,
             metrics: self.metrics,
             watch: self.watch,
@@ -104,7 +110,8 @@ impl Run<()> {
 }
 
 impl<D: Decider> Run<D> {
-    /// Ends when the journal's reader is gone and everything it handed over is handled and on the disk.
+    /// Ends when the journal's reader is gone, everything it handed over is handled and on the disk, and providers have
+    /// answered, if they do in time.
     pub async fn run(self) {
         let state = State {
             run: self,
@@ -128,16 +135,37 @@ impl<D: Decider> State<D> {
         let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
         loop {
             let woken = self.wait(&mut inputs).await;
-            let began = self.run.clock.mono();
-            let ended = self.handle(woken, &mut inputs);
-            self.commit().await;
-            self.run.metrics.turns.inc();
-            self.carry_out();
-            self.run.metrics.retention.owner(self.run.owner.kept());
-            self.run.metrics.turn_seconds.observe(self.run.clock.mono().since(began));
-            if ended {
+            if self.turn(woken, &mut inputs).await {
+                break;
+            }
+        }
+        self.hear_providers(inputs).await;
+    }
+
+    /// True when nothing more comes from the journal.
+    async fn turn(&mut self, woken: Woken, inputs: &mut Vec<Input>) -> bool {
+        let began = self.run.clock.mono();
+        let ended = self.handle(woken, inputs);
+        self.commit().await;
+        self.run.metrics.turns.inc();
+        self.carry_out();
+        self.run.metrics.retention.owner(self.run.owner.kept());
+        self.run.metrics.turn_seconds.observe(self.run.clock.mono().since(began));
+        ended
+    }
+
+    /// What providers were asked and have not answered is asked again after the next start, or by an heir: their answers are
+    /// worth a moment.
+    async fn hear_providers(&mut self, mut inputs: Vec<Input>) {
+        let until = self.run.clock.mono() + LEAVES_WITHIN;
+        while self.run.tenure.out() > 0 {
+            let left = until.since(self.run.clock.mono());
+            let came = timeout(left, self.run.inputs.recv_many(&mut inputs, INPUTS_PER_WAIT_MAX)).await;
+            if left.is_zero() || !came.is_ok_and(|count| count > 0) {
+                tracing::warn!(calls = self.run.tenure.out(), "providers did not answer before the end");
                 return;
             }
+            self.turn(Woken::Inputs, &mut inputs).await;
         }
     }
 
@@ -232,7 +260,10 @@ impl<D: Decider> State<D> {
             Input::Limits(limits) => owner.handle_limits(&limits),
             Input::Carried(carried) => owner.handle_carried(carried, now),
             Input::History { asked, found } => owner.handle_history(asked, found, now),
-            Input::Outcome { delivery, outcome } => owner.handle_outcome(delivery, outcome, now),
+            Input::Outcome { delivery, outcome } => {
+                self.run.tenure.answered(&delivery.user, outcome.calls());
+                owner.handle_outcome(delivery, outcome, now);
+            }
             #[cfg(feature = "kafka")]
             Input::Group(event) => owner.handle_group(event, now),
             Input::Command { command, answer } => {

@@ -2,8 +2,8 @@
 //!
 //! Owns the order of a hand-over and of a commit. What the group gives is restored from the ledger before anything is
 //! decided about it; what was decided is in the ledger before anything of it leaves; and nothing leaves on a proof of
-//! membership that is old. Never decides about a notification. Driven by the owner's loop, on its thread; what it asks of the
-//! brokers blocks it, as a commit to the disk does.
+//! membership that is old. Never decides about a notification. Driven by the owner's loop, on its thread; its
+//! transactions block it, as a commit to the disk does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ use super::board::Watch;
 use super::decider::{CommitError, Decider};
 use crate::journal::Entry;
 use crate::journal::kafka::{
-    Assignment, Group, GroupEvent, LedgerWriter, Refused, RestoreError, Restored, Restorer, Step, name_row,
+    Assignment, Failed, Group, GroupEvent, LedgerWriter, News, Refused, Restored, Restoring, name_row,
 };
 use crate::limits::{COPY_AGE_MAX, LEAVES_WITHIN, PROOF_HOLDS_FOR, PROVEN_EVERY, RESTORE_RETRY};
 use crate::owner::{
@@ -36,9 +36,9 @@ use crate::tenure::Tenure;
 const LEDGER_UNFIT: &str = "ledger_unfit";
 /// No assignment has this number.
 const NO_ROUND: u64 = u64::MAX;
-/// Partitions that one turn takes up, and for how long it goes on with them.
+/// Partitions that one turn takes up, and how long the first of them waits for others: each turn claims all again.
 const ADOPTED_PER_TURN: usize = 64;
-const ADOPTING_FOR: Duration = Duration::from_millis(250);
+const ADOPTED_AFTER: Duration = Duration::from_millis(50);
 /// How often it is noted that the copies are still those of the ledgers.
 const COPIES_NOTED_EVERY: Duration = Duration::from_secs(COPY_AGE_MAX.as_secs() / 12);
 
@@ -47,7 +47,7 @@ pub struct Parts {
     pub owners: Owners<DiskStore>,
     pub store: DiskStore,
     pub writer: LedgerWriter,
-    pub restorer: Restorer<DiskStore>,
+    pub restoring: Restoring,
     pub group: Group,
     pub tenure: Tenure,
     pub clock: Clock,
@@ -85,7 +85,7 @@ pub struct Several {
     owners: Owners<DiskStore>,
     store: DiskStore,
     writer: LedgerWriter,
-    restorer: Restorer<DiskStore>,
+    restoring: Restoring,
     group: Group,
     tenure: Tenure,
     clock: Clock,
@@ -96,7 +96,10 @@ pub struct Several {
     ledgers: BTreeMap<u32, Ledger>,
     /// By lane, what is committed of it.
     offsets: BTreeMap<(Priority, u32), u64>,
-    /// Restored, and their owners could not be opened yet.
+    /// Counts what was given to be restored, and what of it is not complete.
+    orders: u64,
+    incomplete: BTreeSet<u32>,
+    /// Restored, and their owners are not opened yet.
     unopened: Vec<Restored>,
     /// Taken up in this turn: read from when the commit is done.
     adopted: BTreeSet<u32>,
@@ -117,12 +120,12 @@ impl std::fmt::Debug for Several {
 
 impl Several {
     pub fn new(parts: Parts) -> Several {
-        let Parts { owners, store, writer, restorer, group, tenure, clock, watch } = parts;
+        let Parts { owners, store, writer, restoring, group, tenure, clock, watch } = parts;
         Several {
             owners,
             store,
             writer,
-            restorer,
+            restoring,
             group,
             tenure,
             clock,
@@ -131,6 +134,8 @@ impl Several {
             round: NO_ROUND,
             ledgers: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            orders: 0,
+            incomplete: BTreeSet::new(),
             unopened: Vec::new(),
             adopted: BTreeSet::new(),
             stage: Stage::Gathering,
@@ -143,11 +148,10 @@ impl Several {
     }
 
     /// Other partitions, or the same under another generation.
-    fn begin(&mut self, assignment: Assignment, now: Now) {
+    fn begin(&mut self, assignment: Assignment) {
         self.leaving = None;
         self.forget_uncommitted();
         self.owners.suspend();
-        self.unopened.clear();
         self.offsets.clear();
         let gone: Vec<u32> =
             self.owners.partitions().filter(|held| !assignment.partitions.contains(held)).collect();
@@ -156,8 +160,7 @@ impl Several {
         }
         let count = assignment.partitions.len();
         tracing::info!(round = assignment.round, count, gone = gone.len(), "partitions are assigned");
-        let held = |partition: &u32| (*partition, self.owners.holds(*partition));
-        self.restorer.begin(assignment.partitions.iter().map(held));
+        self.restore(&assignment.partitions);
         self.round = assignment.round;
         if count == 0 {
             // Nobody else says that these are not ours any more.
@@ -167,7 +170,15 @@ impl Several {
         }
         self.assignment = Some(assignment);
         self.tenure.hold(self.owners.terms());
-        self.step_at = now.mono;
+    }
+
+    /// These and no others.
+    fn restore(&mut self, partitions: &BTreeSet<u32>) {
+        self.orders += 1;
+        self.unopened.clear();
+        self.incomplete.clone_from(partitions);
+        let held = |partition: &u32| (*partition, self.owners.holds(*partition));
+        self.restoring.begin(self.orders, partitions.iter().map(held).collect());
     }
 
     /// Under another assignment nothing may be committed that was decided under the last one.
@@ -194,11 +205,10 @@ impl Several {
         self.owners.suspend();
         self.assignment = None;
         self.adopted.clear();
-        self.unopened.clear();
         self.offsets.clear();
         self.round = NO_ROUND;
         self.tenure.hold(self.owners.terms());
-        self.restorer.begin(std::iter::empty());
+        self.restore(&BTreeSet::new());
     }
 
     /// What was decided since the last commit is not true and never will be: its owners are closed, and whoever waits for an
@@ -216,37 +226,34 @@ impl Several {
         self.ready = Some(Output::CutLinks);
     }
 
-    /// Goes on with what the group gave us, and takes up what is complete.
-    fn restore(&mut self) {
-        let began = self.clock.mono();
-        let mut taken = std::mem::take(&mut self.unopened);
-        while taken.len() < ADOPTED_PER_TURN && self.clock.mono().since(began) < ADOPTING_FOR {
-            self.step_at = self.clock.mono();
-            match self.restorer.step() {
-                Ok(Step::Done(restored)) => taken.push(restored),
-                Ok(Step::More) => {}
-                Ok(Step::Waits) => {
-                    self.step_at = self.clock.mono() + RESTORE_RETRY / 4;
-                    break;
+    /// What became of a partition that is being restored.
+    fn hear(&mut self, news: News, now: Now) {
+        if news.round != self.orders {
+            return;
+        }
+        match news.restored {
+            Ok(restored) => {
+                if self.unopened.is_empty() {
+                    self.step_at = now.mono + ADOPTED_AFTER;
                 }
-                Ok(Step::Idle) => break,
-                Err(error) => {
-                    if let RestoreError::Unfit(why) = &error {
-                        self.watch.alert(LEDGER_UNFIT, true, why);
-                    }
-                    tracing::warn!(%error, "a ledger cannot be read for now");
-                    self.step_at = self.clock.mono() + RESTORE_RETRY;
-                    break;
+                self.incomplete.remove(&restored.partition);
+                self.unopened.push(restored);
+                if self.incomplete.is_empty() || self.unopened.len() >= ADOPTED_PER_TURN {
+                    self.step_at = now.mono;
                 }
             }
+            Err(Failed { why, is_unfit }) => {
+                if is_unfit {
+                    self.watch.alert(LEDGER_UNFIT, true, &why);
+                }
+                tracing::warn!(why, "a ledger cannot be read for now");
+            }
         }
-        self.adopt(taken);
     }
 
     /// Owners of complete partitions: those that were ours go on, the others are opened. All are claimed and told.
-    fn adopt(&mut self, restored: Vec<Restored>) {
-        // What came before may have taken a while.
-        let now = Now { mono: self.clock.mono(), wall: self.clock.wall() };
+    fn adopt(&mut self, now: Now) {
+        let restored = std::mem::take(&mut self.unopened);
         let mut anew = BTreeSet::new();
         let mut stamp = self.owners.stamp();
         for restored in restored {
@@ -266,7 +273,7 @@ impl Several {
             self.owners.claim(Stamp { generation: stamp.generation + 1, ..stamp });
             self.owners.announce(&anew);
         }
-        if self.unopened.is_empty() && self.restorer.is_idle() {
+        if self.unopened.is_empty() && self.incomplete.is_empty() {
             self.watch.over(LEDGER_UNFIT);
         }
     }
@@ -299,7 +306,9 @@ impl Several {
             let date = u64::try_from(now.wall.millis()).unwrap_or(0) / 1_000;
             stamp.epoch = stamp.epoch.max(date);
         }
-        self.offsets.extend(offsets.iter().map(|(priority, next)| ((*priority, partition), *next)));
+        let offsets = offsets.iter().map(|(priority, next)| ((*priority, partition), *next)).collect();
+        self.group.committed(&offsets);
+        self.offsets.extend(offsets);
         self.adopted.insert(partition);
         tracing::info!(partition, rows, goes_on, is_new, "a partition is ours");
         Ok(stamp)
@@ -313,10 +322,6 @@ impl Several {
         batch.writes.push((space, key, value));
         self.owners.commit_to(partition, &batch)?;
         Ok(name)
-    }
-
-    fn is_restoring(&self) -> bool {
-        !self.restorer.is_idle() || !self.unopened.is_empty()
     }
 
     fn is_proven(&self, within: Duration) -> bool {
@@ -353,6 +358,7 @@ impl Several {
             Ok(next) => {
                 self.proven = Some(began);
                 self.tenure.prove(began);
+                self.group.committed(&wanted.offsets);
                 self.offsets.extend(wanted.offsets);
                 self.stage = Stage::Writing { rows: wanted.rows, next };
                 Ok(())
@@ -467,10 +473,6 @@ impl Decider for Several {
     }
 
     fn handle_outcome(&mut self, delivery: DeliveryKey, outcome: Outcome, now: Now) {
-        // What was taken back had not begun.
-        if outcome != Outcome::Withdrawn {
-            self.tenure.answered();
-        }
         self.owners.handle_outcome(delivery, outcome, now);
     }
 
@@ -489,7 +491,7 @@ impl Decider for Several {
 
     fn handle_group(&mut self, event: GroupEvent, now: Now) {
         match event {
-            GroupEvent::Assigned(assignment) => self.begin(assignment, now),
+            GroupEvent::Assigned(assignment) => self.begin(assignment),
             GroupEvent::Revoked { done } => {
                 self.round = NO_ROUND;
                 self.tenure.pause();
@@ -501,6 +503,7 @@ impl Decider for Several {
                 self.forget_uncommitted();
                 self.suspend();
             }
+            GroupEvent::Restored(news) => self.hear(news, now),
         }
     }
 
@@ -510,7 +513,7 @@ impl Decider for Several {
         }
         let proof = self.proven.map_or(Mono::ZERO, |at| at + PROVEN_EVERY);
         let proof = self.holds_any().then_some(proof);
-        let step = self.is_restoring().then_some(self.step_at);
+        let step = (!self.unopened.is_empty()).then_some(self.step_at);
         [self.owners.poll_timeout(), proof, step].into_iter().flatten().min()
     }
 
@@ -519,8 +522,8 @@ impl Decider for Several {
             return;
         }
         self.owners.handle_timeout(now);
-        if self.is_restoring() && self.step_at <= now.mono {
-            self.restore();
+        if !self.unopened.is_empty() && self.step_at <= now.mono {
+            self.adopt(now);
         }
     }
 

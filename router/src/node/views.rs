@@ -3,15 +3,17 @@
 //! Never shows a part that is not held, or whose holding the brokers have not confirmed lately: another router may have
 //! changed it. Decides nothing.
 
+use bytes::Bytes;
 use uuid::Uuid;
 use wire::partition::partition_of;
 use wire::time::Wall;
 
 use crate::ledger::{Counters, Gaps, Reconciliation, sequences};
+use crate::otp::Otp;
 use crate::owner::View;
 use crate::owner::view::{InboxError, InboxPage, InboxQuery, LogPage, Timeline};
 use crate::owners::partition_of_log;
-use crate::store::{DiskStore, Part, StoreError};
+use crate::store::{Batch, DiskStore, Order, Part, Range, Row, Space, Store, StoreError};
 use crate::sync::history::History;
 use crate::tenure::{Holds, Standing, Tenure};
 
@@ -24,6 +26,43 @@ pub enum Found<T> {
     Elsewhere,
     /// It may be ours.
     Unproven,
+}
+
+/// The whole store of a router alone, or one part of it.
+#[derive(Debug, Clone)]
+pub enum Place {
+    Whole(DiskStore),
+    Part(Part<DiskStore>),
+}
+
+impl Store for Place {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        match self {
+            Place::Whole(store) => store.get(space, key),
+            Place::Part(part) => part.get(space, key),
+        }
+    }
+
+    fn scan(&self, space: Space, range: &Range, order: Order, limit: usize) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Place::Whole(store) => store.scan(space, range, order, limit),
+            Place::Part(part) => part.scan(space, range, order, limit),
+        }
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        match self {
+            Place::Whole(store) => store.commit(batch),
+            Place::Part(part) => part.commit(batch),
+        }
+    }
+
+    fn persist(&self) -> Result<(), StoreError> {
+        match self {
+            Place::Whole(store) => store.persist(),
+            Place::Part(part) => part.persist(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -51,26 +90,41 @@ impl Views {
         (!self.tenure.is_alone()).then(|| partition_of(user, self.count))
     }
 
-    /// The store of a router alone. What is only built for one asks it, and is refused for several.
-    pub fn whole(&self) -> View<DiskStore> {
-        View::new(self.store.clone())
+    fn whole(&self) -> View<Place> {
+        View::new(Place::Whole(self.store.clone()))
     }
 
-    fn part(&self, partition: u32) -> View<Part<DiskStore>> {
-        View::new(Part::new(self.store.clone(), partition))
+    fn part(&self, partition: u32) -> View<Place> {
+        View::new(Place::Part(Part::new(self.store.clone(), partition)))
+    }
+
+    /// Where everything about a user stands.
+    pub fn of_user(&self, user: &str) -> Found<View<Place>> {
+        match self.tenure.of_user(user) {
+            Standing::Ours => {
+                Found::Here(self.partition(user).map_or_else(|| self.whole(), |of| self.part(of)))
+            }
+            Standing::Elsewhere => Found::Elsewhere,
+            Standing::Unproven => Found::Unproven,
+        }
+    }
+
+    /// Everything that can be looked at, and whether that is everything that there is. `None`: nothing is certain now.
+    fn held(&self) -> Option<(Vec<View<Place>>, bool)> {
+        match self.tenure.held() {
+            Holds::Everything => Some((vec![self.whole()], true)),
+            Holds::Parts { partitions, is_all } => {
+                Some((partitions.into_iter().map(|partition| self.part(partition)).collect(), is_all))
+            }
+            Holds::Unproven => None,
+        }
     }
 
     pub fn timeline(&self, id: Uuid) -> Result<Found<Timeline>, StoreError> {
-        let (partitions, is_all) = match self.tenure.held() {
-            Holds::Everything => {
-                return Ok(self.whole().timeline(id)?.map_or(Found::Nowhere, Found::Here));
-            }
-            Holds::Unproven => return Ok(Found::Unproven),
-            Holds::Parts { partitions, is_all } => (partitions, is_all),
-        };
+        let Some((held, is_all)) = self.held() else { return Ok(Found::Unproven) };
         let mut found: Option<Timeline> = None;
-        for partition in partitions {
-            let Some(part) = self.part(partition).timeline(id)? else { continue };
+        for view in held {
+            let Some(part) = view.timeline(id)? else { continue };
             match &mut found {
                 Some(whole) => whole.deliveries.extend(part.deliveries),
                 None => found = Some(part),
@@ -84,23 +138,49 @@ impl Views {
         })
     }
 
+    /// A one-use code, and where everything about it stands.
+    pub fn otp(&self, id: Uuid) -> Result<Found<(Otp, View<Place>)>, StoreError> {
+        let Some((held, is_all)) = self.held() else { return Ok(Found::Unproven) };
+        for view in held {
+            if let Some(otp) = view.otp(id)? {
+                return Ok(Found::Here((otp, view)));
+            }
+        }
+        Ok(if is_all { Found::Nowhere } else { Found::Elsewhere })
+    }
+
+    /// The newest codes of what is held, with what became of each. Newest first.
+    pub fn newest_otps(&self, limit: usize) -> Result<Vec<(Uuid, Otp, Option<Timeline>)>, StoreError> {
+        let mut found = Vec::new();
+        for view in self.held().map(|(held, _)| held).unwrap_or_default() {
+            for id in view.newest_otps()?.into_iter().take(limit) {
+                if let Some(otp) = view.otp(id)? {
+                    found.push((id, otp, view.timeline(id)?));
+                }
+            }
+        }
+        if !self.tenure.is_alone() {
+            // One whose notification has not come yet is newer than all that have.
+            let accepted =
+                |timeline: &Option<Timeline>| timeline.as_ref().map_or(Wall(i64::MAX), |of| of.accepted_at);
+            found.sort_by_key(|(_, _, timeline)| std::cmp::Reverse(accepted(timeline)));
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
     pub fn inbox(
         &self,
         user: &str,
         query: &InboxQuery,
         history: History,
     ) -> Result<Found<InboxPage>, InboxError> {
-        if self.tenure.is_alone() {
-            return self.whole().inbox_with(user, query, history).map(Found::Here);
-        }
-        match self.tenure.of_user(user) {
-            Standing::Ours => {
-                let partition = partition_of(user, self.count);
-                self.part(partition).inbox_with(user, query, history).map(Found::Here)
-            }
-            Standing::Elsewhere => Ok(Found::Elsewhere),
-            Standing::Unproven => Ok(Found::Unproven),
-        }
+        Ok(match self.of_user(user) {
+            Found::Here(view) => Found::Here(view.inbox_with(user, query, history)?),
+            Found::Nowhere => Found::Nowhere,
+            Found::Elsewhere => Found::Elsewhere,
+            Found::Unproven => Found::Unproven,
+        })
     }
 
     /// The parts that can be looked at; of a router alone `None`.
@@ -132,11 +212,11 @@ impl Views {
     }
 
     pub fn overflow(&self, after: Option<u64>, limit: usize) -> Result<LogPage, StoreError> {
-        self.log(after, limit, View::overflow, View::overflow)
+        self.log(after, limit, View::overflow)
     }
 
     pub fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<LogPage, StoreError> {
-        self.log(after, limit, View::dead_letters, View::dead_letters)
+        self.log(after, limit, View::dead_letters)
     }
 
     /// Numbers of a partition lie behind those of all partitions before it.
@@ -144,15 +224,14 @@ impl Views {
         &self,
         after: Option<u64>,
         limit: usize,
-        whole: impl Fn(&View<DiskStore>, Option<u64>, usize) -> Result<LogPage, StoreError>,
-        part: impl Fn(&View<Part<DiskStore>>, Option<u64>, usize) -> Result<LogPage, StoreError>,
+        read: impl Fn(&View<Place>, Option<u64>, usize) -> Result<LogPage, StoreError>,
     ) -> Result<LogPage, StoreError> {
-        let Some(parts) = self.parts() else { return whole(&self.whole(), after, limit) };
+        let Some(parts) = self.parts() else { return read(&self.whole(), after, limit) };
         let from = after.map_or(0, partition_of_log);
         let mut page = LogPage { items: Vec::new(), next: None };
         for partition in parts.into_iter().filter(|partition| *partition >= from) {
             let after = after.filter(|after| partition_of_log(*after) == partition);
-            let more = part(&self.part(partition), after, limit)?;
+            let more = read(&self.part(partition), after, limit)?;
             page.items.extend(more.items);
             if page.items.len() > limit || more.next.is_some() {
                 page.items.truncate(limit);

@@ -210,6 +210,19 @@ pub enum Outcome {
     Withdrawn,
 }
 
+impl Outcome {
+    /// How many times a provider was asked for it.
+    pub fn calls(&self) -> usize {
+        match self {
+            Outcome::Withdrawn => 0,
+            Outcome::Letters(letters) => {
+                letters.iter().filter(|letter| matches!(letter.said, Said::Answer(_))).count()
+            }
+            _ => 1,
+        }
+    }
+}
+
 /// One letter of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {

@@ -1,5 +1,10 @@
 use super::*;
+use crate::contacts::asked::Asked;
 use crate::journal::Poison;
+use crate::otp::Guess;
+use crate::owner::{OtpOpened, Receipt, View};
+use crate::provider::letter::Address;
+use crate::record::Channel;
 use crate::store::MemoryStore;
 use bytes::Bytes;
 use wire::time::Wall;
@@ -280,6 +285,66 @@ fn commands_go_to_whoever_has_it_and_are_never_done_by_halves() {
     let read = Command::MarkRead { user: user(3), ids: vec![Uuid::nil()] };
     assert_eq!(ask(read), Some(Answer::Elsewhere));
     assert!(matches!(ask(Command::Erase { user: user(0) }), Some(Answer::Refused(_))));
+}
+
+#[test]
+fn what_is_known_of_a_person_stands_in_its_part_and_a_stop_is_heard_by_all() {
+    let store = MemoryStore::new();
+    let mut owners = opened(&store, &[0, 1]);
+    let mut ask = |command| {
+        owners.handle_command(1, command, now(2));
+        write(&store, &mut owners);
+        outputs(&mut owners).into_iter().find_map(|output| match output {
+            Output::Answer { answer, .. } => Some(answer),
+            _ => None,
+        })
+    };
+    let phone = Address::Phone("+4930123456".to_owned());
+    let contacts = |user| Command::PutContacts {
+        user,
+        asked: Asked::read(br#"{"phone":"+4930123456"}"#).expect("contacts"),
+    };
+    assert!(matches!(ask(contacts(user(0))), Some(Answer::Contacts(_))));
+    assert!(matches!(ask(contacts(user(1))), Some(Answer::Contacts(_))));
+    assert_eq!(ask(contacts(user(2))), Some(Answer::Elsewhere));
+    let stop = Told { delivery: None, channel: Channel::Sms, to: Some(phone), receipt: Receipt::OptedOut };
+    assert_eq!(ask(Command::Receipt(stop)), Some(Answer::Done));
+    for partition in [0, 1] {
+        let view = View::new(Part::new(store.clone(), partition));
+        assert_eq!(view.contacts(&user(partition)).map(|contacts| contacts.phone.is_some()), Ok(true));
+        let suppressed = view.suppressions(&user(partition)).expect("memory");
+        assert_eq!(suppressed.len(), 1, "of partition {partition}");
+    }
+    let opened = |user| OtpOpened {
+        id: Uuid::from_u128(5),
+        service: "s".to_owned(),
+        user,
+        seal: [7; 32],
+        expires_at: now(300_000).wall,
+        contacts: None,
+    };
+    let guess = |id| Command::GuessOtp { id: Uuid::from_u128(id), by: "s".to_owned(), seal: [7; 32] };
+    assert_eq!(ask(Command::OpenOtp(Box::new(opened(user(3))))), Some(Answer::Elsewhere));
+    assert_eq!(ask(Command::OpenOtp(Box::new(opened(user(1))))), Some(Answer::Done));
+    assert_eq!(ask(guess(6)), Some(Answer::Elsewhere));
+    assert_eq!(ask(guess(5)), Some(Answer::Guessed(Guess::Right)));
+}
+
+#[test]
+fn what_waits_between_two_assignments_is_bounded_by_bytes() {
+    let store = MemoryStore::new();
+    let mut owners = opened(&store, &[0, 1]);
+    owners.suspend();
+    let text = Bytes::from(vec![b' '; PARKED_BYTES_MAX / 4]);
+    let say = || Frame::ClientMessage { user: user(0), session: SessionKey(1), text: text.clone() };
+    for _ in 0..4 {
+        owners.handle_link_frame(LINK, say(), now(1));
+        assert!(!owners.take_overrun());
+    }
+    owners.handle_link_frame(LINK, say(), now(1));
+    assert!(owners.take_overrun(), "there is no room for a fifth");
+    owners.close(0);
+    assert_eq!((owners.waiting.number, owners.waiting.bytes), (0, 0), "what was refused waits no more");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! slow provider, neither the owner nor another account. Decides nothing about retries.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use ops::clock::Clock;
@@ -27,6 +27,7 @@ use crate::node::board::Watch;
 use crate::node::inputs::Input;
 use crate::owner::{Answered, DeliveryKey, Held, Outcome, ProviderCall, Said};
 use crate::templates::{Failure, Templates};
+use crate::tenure::{Begun, Tenure};
 
 /// How long a worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
@@ -125,7 +126,7 @@ impl Dispatch {
         accounts: Vec<Account>,
         rules: Rules,
         inputs: &mpsc::Sender<Input>,
-        (clock, watch): (Clock, &Watch),
+        (clock, watch, tenure): (Clock, &Watch, &Tenure),
         metrics: &Arc<Metrics>,
         stationery: Stationery,
     ) -> Dispatch {
@@ -142,8 +143,11 @@ impl Dispatch {
             posts[way as usize] = Some(Arc::clone(&post));
             let metrics = Arc::clone(metrics);
             let (inputs, caps, watch) = (inputs.clone(), Arc::clone(&caps), watch.clone());
-            let stationery = Arc::clone(&stationery);
-            let worker = Worker { post, inputs, caps, stationery, clock, watch, metrics };
+            let (stationery, tenure) = (Arc::clone(&stationery), tenure.clone());
+            if !tenure.is_alone() {
+                tokio::spawn(clear(Arc::downgrade(&post), tenure.clone()));
+            }
+            let worker = Worker { post, inputs, caps, stationery, clock, watch, tenure, metrics };
             tokio::spawn(worker.run(woken));
         }
         Dispatch { posts, caps, stationery, clock }
@@ -234,6 +238,15 @@ impl Dispatch {
     }
 }
 
+/// Of several routers: what waits for partitions that passed to another is the other's to send, and is in nobody's way here.
+async fn clear(post: Weak<Post>, tenure: Tenure) {
+    loop {
+        tenure.changed().await;
+        let Some(post) = post.upgrade() else { return };
+        let _not_ours = post.lane().take_back(|item| tenure.is_over(item.open.call.claim));
+    }
+}
+
 fn held(back: &Back<Item>) -> Said {
     Said::Held { after: back.after, why: back.why }
 }
@@ -248,14 +261,13 @@ impl Item {
         is_done.then(|| (call.delivery.clone(), Outcome::Letters(std::mem::take(&mut *answered))))
     }
 
-    /// `None`: it is over.
-    fn letter(&self, now: Mono) -> Option<Letter> {
+    fn is_over(&self, now: Mono) -> bool {
+        self.open.call.ends_at.is_some_and(|end| end <= now)
+    }
+
+    fn letter(&self, now: Mono) -> Letter {
         let call = &self.open.call;
-        let ttl = match call.ends_at {
-            None => None,
-            Some(end) => Some(end.since(now)).filter(|left| !left.is_zero()).map(Some)?,
-        };
-        Some(Letter {
+        Letter {
             delivery: call.delivery.clone(),
             to: self.to.clone(),
             priority: call.priority,
@@ -264,10 +276,10 @@ impl Item {
             body: call.body.clone(),
             data: call.data.clone(),
             collapse_key: call.collapse_key.clone(),
-            ttl,
+            ttl: call.ends_at.map(|end| end.since(now)),
             html: None,
             unsubscribe: None,
-        })
+        }
     }
 }
 
@@ -316,6 +328,7 @@ struct Worker {
     stationery: Arc<Stationery>,
     clock: Clock,
     watch: Watch,
+    tenure: Tenure,
     metrics: Arc<Metrics>,
 }
 
@@ -341,14 +354,21 @@ impl Worker {
     }
 
     async fn send(self, item: Item, is_probe: bool) {
+        let is_wanted = || !item.is_over(self.clock.mono());
+        match self.tenure.begin(item.open.call.claim, is_wanted).await {
+            Begun::Yes => {}
+            // Whoever owns the partition now has the row, and makes the call.
+            Begun::Elsewhere => return self.skip(is_probe),
+            Begun::Over => {
+                // Its life is over: the owner sees that, too.
+                let said = Said::Held { after: FULL_MIN, why: Held::Full };
+                return self.pass(item, is_probe, said).await;
+            }
+        }
         if let Some(refusal) = self.capped(&item.to) {
             return self.pass(item, is_probe, Said::Answer(Answer::Refused(refusal))).await;
         }
-        let Some(letter) = item.letter(self.clock.mono()) else {
-            // Its life is over: the owner sees that, too.
-            let said = Said::Held { after: FULL_MIN, why: Held::Full };
-            return self.pass(item, is_probe, said).await;
-        };
+        let letter = item.letter(self.clock.mono());
         let (letter, failures) = self.stationery.dress(letter, item.open.call.accepted_at);
         for failure in &failures {
             self.plain(failure);
@@ -398,10 +418,14 @@ impl Worker {
 
     /// Nobody was asked.
     async fn pass(&self, item: Item, is_probe: bool, said: Said) {
-        let now = self.clock.mono();
-        self.post.lane().handle_skip(is_probe, now);
-        let _woken = self.post.wake.try_send(());
+        self.skip(is_probe);
         self.done(item.answered(said)).await;
+    }
+
+    /// The next one's turn.
+    fn skip(&self, is_probe: bool) {
+        self.post.lane().handle_skip(is_probe, self.clock.mono());
+        let _woken = self.post.wake.try_send(());
     }
 
     async fn done(&self, done: Option<Done>) {
@@ -491,7 +515,8 @@ mod tests {
         let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
         let watch = Watch::new(clock);
         let (accounts, plain) = (vec![account(name)], Stationery::default());
-        let dispatch = Dispatch::start(accounts, rules, &inputs, (clock, &watch), &metrics, plain);
+        let by = (clock, &watch, &Tenure::alone());
+        let dispatch = Dispatch::start(accounts, rules, &inputs, by, &metrics, plain);
         Started { dispatch, answers, clock, watch }
     }
 

@@ -105,7 +105,7 @@ impl Account {
             let mut callback = callback.clone();
             callback.query_pairs_mut().append_pair(DELIVERY_PARAMETER, &delivery::write(&letter.delivery));
             // Behind the mark and not signed: how often Twilio tells it again (…/docs/usage/webhooks/webhooks-connection-overrides).
-            callback.set_fragment(Some("rc=3&rp=all"));
+            callback.set_fragment(Some("rc=5&rp=all"));
             form.push(("StatusCallback", callback.into()));
         }
         let path = format!("/2010-04-01/Accounts/{}/{resource}", self.config.account);

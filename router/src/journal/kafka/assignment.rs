@@ -29,6 +29,7 @@ use wire::message::Priority;
 use super::client;
 use super::config::Topics;
 use super::lag::LagTable;
+use super::restoring::News;
 use crate::journal::Position;
 use crate::journal::embedded::LANES;
 use crate::limits::LEAVES_WITHIN;
@@ -57,6 +58,8 @@ pub enum GroupEvent {
     Revoked { done: std::sync::mpsc::Sender<()> },
     /// They are another's already.
     Lost,
+    /// A partition's copy is complete, or why it is not.
+    Restored(News),
 }
 
 /// One assignment by the group.
@@ -96,6 +99,11 @@ impl std::fmt::Debug for Group {
 impl Group {
     pub(super) fn new(shared: &Arc<Shared>) -> Group {
         Group { shared: Arc::clone(shared) }
+    }
+
+    /// What a transaction committed of the lanes.
+    pub fn committed(&self, offsets: &BTreeMap<(Priority, u32), u64>) {
+        self.shared.lag.committed(offsets);
     }
 
     /// From here on entries of this partition come, if the round is still the same.

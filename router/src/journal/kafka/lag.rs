@@ -1,7 +1,7 @@
 //! How much waits in our topics, as the consumer's statistics tell it once a second.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use rdkafka::Statistics;
 use serde::Serialize;
@@ -28,12 +28,28 @@ impl LaneLag {
 
 #[derive(Debug, Default)]
 pub(super) struct LagTable {
-    rows: Mutex<BTreeMap<(Priority, u32), LaneLag>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    rows: BTreeMap<(Priority, u32), LaneLag>,
+    /// Committed by transactions, of which the consumer knows nothing.
+    committed: BTreeMap<(Priority, u32), u64>,
 }
 
 impl LagTable {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("nobody panics while holding the table")
+    }
+
     pub(super) fn rows(&self) -> Vec<LaneLag> {
-        self.rows.lock().expect("nobody panics while holding the table").values().copied().collect()
+        let Table { rows, committed } = &*self.table();
+        let row = |(lane, row): (&(Priority, u32), &LaneLag)| {
+            let ours = committed.get(lane).copied().unwrap_or(0);
+            LaneLag { committed: row.committed.max(ours), ..*row }
+        };
+        rows.iter().map(row).collect()
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -42,11 +58,16 @@ impl LagTable {
 
     /// Partitions are no longer ours; another router counts them.
     pub(super) fn clear(&self) {
-        self.rows.lock().expect("nobody panics while holding the table").clear();
+        *self.table() = Table::default();
+    }
+
+    /// Next offsets that a transaction brought.
+    pub(super) fn committed(&self, offsets: &BTreeMap<(Priority, u32), u64>) {
+        self.table().committed.extend(offsets);
     }
 
     pub(super) fn note(&self, statistics: &Statistics, topics: &Topics) {
-        let mut rows = self.rows.lock().expect("nobody panics while holding the table");
+        let rows = &mut self.table().rows;
         for (name, topic) in &statistics.topics {
             let Some(priority) = topics.priority_of(name) else { continue };
             for (partition, numbers) in &topic.partitions {

@@ -3,7 +3,7 @@
 //! Owns the order that makes this right: the lanes' offsets first, stable (no transaction that the group let through is
 //! open on them); then the end of the ledger as it stands, transactions under way included; then everything committed up to
 //! there. Works in steps, so that other partitions are served meanwhile. Never writes to Kafka, and never past what
-//! is committed there. Blocks for a bounded time. Called by `node::several`.
+//! is committed there. Blocks for a bounded time. Called by `restoring`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

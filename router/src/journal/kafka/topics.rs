@@ -1,10 +1,11 @@
-//! Our topics at start: missing ones are made, and all must have the same number of partitions.
+//! Our topics at start: missing ones are made, all must have the same number of partitions, and the ledger must keep what is
+//! written there.
 //!
 //! Never changes a topic that exists: another number of partitions would send a user's records to another owner.
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -20,10 +21,13 @@ const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// The replication factor of new topics: the brokers' own `default.replication.factor`.
 const BROKERS_DEFAULT: i32 = -1;
 
+/// The longest row of the ledger as the brokers count it, with the batch around it.
+const LEDGER_MESSAGE_BYTES: usize = 2 * LEDGER_ROW_BYTES_MAX;
+
 /// What the brokers have: topic and number of partitions.
 type Found = Vec<(String, usize)>;
 
-pub(super) async fn ensure(config: &KafkaConfig) -> Result<(), KafkaOpenError> {
+pub(super) async fn ensure(config: &KafkaConfig, uses_ledger: bool) -> Result<(), KafkaOpenError> {
     let admin: AdminClient<DefaultClientContext> = config.admin().create()?;
     let (mut admin, mut found) = look(admin, config).await?;
     let missing: Vec<&str> = missing(config, &found).collect();
@@ -37,7 +41,34 @@ pub(super) async fn ensure(config: &KafkaConfig) -> Result<(), KafkaOpenError> {
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
-    check(config, &found)
+    check(config, &found)?;
+    if uses_ledger { check_ledger(&admin, config.topics().ledger()).await } else { Ok(()) }
+}
+
+/// A topic that was made by an earlier build, or by hand, may be too narrow, or forget.
+async fn check_ledger(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(), KafkaOpenError> {
+    let options = AdminOptions::new().request_timeout(Some(METADATA_PATIENCE));
+    let asked = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await?;
+    let Some(Ok(settings)) = asked.into_iter().next() else {
+        tracing::warn!(topic, "its settings may not be read: whether it keeps every row is not known");
+        return Ok(());
+    };
+    let found = |key: &str| settings.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
+    let wrong = |key: &'static str, wanted: String| {
+        Err(KafkaOpenError::Ledger { topic: topic.to_owned(), key, found: found(key), wanted })
+    };
+    if found("cleanup.policy") != "compact" {
+        return wrong("cleanup.policy", "compact".to_owned());
+    }
+    for (key, least) in [
+        ("max.message.bytes", LEDGER_MESSAGE_BYTES as u128),
+        ("delete.retention.ms", LEDGER_DELETIONS_KEPT.as_millis()),
+    ] {
+        if found(key).parse::<u128>().unwrap_or(0) < least {
+            return wrong(key, format!("{least} or more"));
+        }
+    }
+    Ok(())
 }
 
 /// Asks for all topics, because to ask for one by name may make it.
@@ -68,7 +99,8 @@ async fn create(
     names: &[&str],
 ) -> Result<(), KafkaOpenError> {
     let partitions = config.partitions().cast_signed();
-    let (row_bytes, kept_ms) = (ledger_row_bytes(), LEDGER_DELETIONS_KEPT.as_millis().to_string());
+    let (row_bytes, kept_ms) =
+        (LEDGER_MESSAGE_BYTES.to_string(), LEDGER_DELETIONS_KEPT.as_millis().to_string());
     let topics: Vec<NewTopic<'_>> = names
         .iter()
         .map(|name| {
@@ -94,11 +126,6 @@ fn ledger<'a>(topic: NewTopic<'a>, row_bytes: &'a str, kept_ms: &'a str) -> NewT
         .set("cleanup.policy", "compact")
         .set("max.message.bytes", row_bytes)
         .set("delete.retention.ms", kept_ms)
-}
-
-/// As the brokers count them, with the batch around the row.
-fn ledger_row_bytes() -> String {
-    (2 * LEDGER_ROW_BYTES_MAX).to_string()
 }
 
 fn check(config: &KafkaConfig, found: &Found) -> Result<(), KafkaOpenError> {
