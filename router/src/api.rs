@@ -204,11 +204,8 @@ impl App {
         user: String,
         read: impl FnOnce(&View<Place>, &str) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let looked = self.look(move |parts| match here(parts.view.of_user(&user))? {
-            Some(view) => Ok(read(&view, &user)?),
-            None => Err(not_found()),
-        });
-        looked.await
+        let looked = self.look(move |parts| parts.view.read_of(&user, read)).await;
+        here(looked.map_err(|error: StoreError| Problem::from(error))?)?.ok_or_else(not_found)
     }
 }
 

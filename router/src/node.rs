@@ -132,6 +132,7 @@ struct Stages {
     api: watch::Sender<bool>,
     api_ended: oneshot::Receiver<()>,
     /// The journal is read no further; the owner finishes what it has.
+    tenure: Tenure,
     reader: watch::Sender<bool>,
     reader_ended: oneshot::Receiver<()>,
     links: watch::Sender<bool>,
@@ -337,7 +338,7 @@ fn compose(
     let links = spawn_links(Links::new(inputs.clone(), metrics, seed), listeners.links, links_down_out)?;
     let (api_down, api_down_out) = watch::channel(false);
     let (api, admin, api_ended) = spawn_api(&app, listeners.api, listeners.admin, &api_down_out)?;
-    let stages = Stages { api: api_down, api_ended, reader, reader_ended, links: links_down };
+    let stages = Stages { api: api_down, api_ended, tenure, reader, reader_ended, links: links_down };
     Ok(Started { api, admin, links, stages, app: app.downgrade(), inputs: inputs.downgrade() })
 }
 
@@ -627,13 +628,13 @@ impl RunningRouter {
     /// Ends in order, within [`SHUTDOWN_WITHIN`]: takes nothing new in, answers what is on its way, lets the owner
     /// finish, forces everything to the disk, closes the links.
     pub fn shutdown(self) {
-        let RunningRouter { runtime, stages, app, .. } = self;
-        let Stages { api, api_ended, reader, reader_ended, links } = stages;
-        // No provider is called any more; calls that are out are waited for by the owner.
-        app.upgrade().iter().for_each(|app| app.view.tenure().end());
+        let RunningRouter { runtime, stages, .. } = self;
+        let Stages { api, api_ended, tenure, reader, reader_ended, links } = stages;
         runtime.block_on(async {
             let _all_gone = api.send(true);
             let answered = timeout(SHUTDOWN_WITHIN / 2, api_ended).await;
+            // No provider is called any more; what is out the owner waits for.
+            tenure.end();
             let _all_gone = reader.send(true);
             let finished = timeout(SHUTDOWN_WITHIN / 2, reader_ended).await;
             let _all_gone = links.send(true);

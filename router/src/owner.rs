@@ -54,7 +54,7 @@ pub use erasure::Erasure;
 pub use retention::{Kept, Removed};
 pub use view::View;
 pub use words::{
-    ActElsewhere, Answer, Answered, Carried, Command, DeliveryKey, Held, HistoryAsked, LinkId, Now,
+    ActElsewhere, Answer, Answered, Carried, Command, DeliveryKey, Done, Held, HistoryAsked, LinkId, Now,
     OtpOpened, Outcome, Output, OwnerConfig, OwnerLimits, Ownership, ProviderCall, Receipt, Said, Told, Wish,
 };
 

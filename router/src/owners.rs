@@ -35,6 +35,8 @@ const TAG_BITS: u32 = 48;
 /// The claim of the owner, in its part's [`Space::Meta`].
 const CLAIM_KEY: &[u8] = b"claim";
 const CLAIM_VERSION: u8 = 1;
+/// What a command weighs that waits: hardly one has more.
+const COMMAND_BYTES: usize = 16 * 1024;
 /// When a client may say again what nobody could take.
 const BUSY_AGAIN_AFTER_MS: u64 = 1_000;
 
@@ -83,6 +85,8 @@ impl Parked {
             Parked::Frame(_, Frame::Snapshot { users, topics, .. }) => {
                 users.iter().chain(topics).map(String::len).sum()
             }
+            Parked::Command(_, Command::Bury(letter)) => letter.bytes.len(),
+            Parked::Command(..) => COMMAND_BYTES,
             _ => 0,
         }
     }
@@ -444,8 +448,9 @@ impl<S: Store> Owners<S> {
     /// Whose address it is nobody knows: it may be any partition's. The first answer counts.
     fn tell_all(&mut self, token: u64, command: &Command, now: Now) {
         let active: Vec<u32> = self.active_partitions().collect();
-        if active.is_empty() {
-            self.outputs.push(Output::Answer { token, answer: Answer::Elsewhere });
+        // It is told again, and then all hear it.
+        if active.is_empty() || active.len() < self.held.len() {
+            return self.outputs.push(Output::Answer { token, answer: Answer::Elsewhere });
         }
         for partition in active {
             self.with(partition, |owner| owner.handle_command(token, command.clone(), now));
@@ -488,6 +493,11 @@ impl<S: Store> Owners<S> {
         })
     }
 
+    /// Whether nothing is anywhere but here, as of the last assignment.
+    fn has_all(&self) -> bool {
+        self.active().count() == self.config.partitions as usize
+    }
+
     /// The partition that has a one-use code.
     fn place_of_otp(&self, id: Uuid) -> Result<Result<u32, Answer>, StoreError> {
         for (partition, held) in &self.held {
@@ -495,8 +505,7 @@ impl<S: Store> Owners<S> {
                 return Ok(Ok(*partition));
             }
         }
-        let has_all = self.held.len() == self.config.partitions as usize;
-        Ok(Err(if has_all { Answer::NotFound } else { Answer::Elsewhere }))
+        Ok(Err(if self.has_all() { Answer::NotFound } else { Answer::Elsewhere }))
     }
 
     /// The partition that has a notification. `promised`: where it was put, if it was put anywhere lately.
@@ -508,7 +517,7 @@ impl<S: Store> Owners<S> {
                 found.push(*partition);
             }
         }
-        let has_all = self.held.len() == self.config.partitions as usize;
+        let has_all = self.has_all();
         let is_part_of_list = match found.first().and_then(|partition| self.held.get(partition)) {
             Some(held) => held.owner.view().timeline(id)?.is_some_and(|timeline| timeline.is_list),
             None => false,
@@ -560,7 +569,12 @@ impl<S: Store> Owners<S> {
     fn park(&mut self, partition: u32, parked: Parked) {
         let Some(held) = self.held.get_mut(&partition) else { return };
         if self.waiting.number >= PARKED_MAX || self.waiting.bytes + parked.bytes() > PARKED_BYTES_MAX {
-            self.is_overrun = true;
+            match parked {
+                Parked::Command(token, _) => {
+                    self.outputs.push(Output::Answer { token, answer: Answer::Elsewhere });
+                }
+                _ => self.is_overrun = true,
+            }
             return;
         }
         self.waiting.number += 1;

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::limits::{PROVIDER_CALLS_AT_ONCE_MAX, PROVIDER_QUEUE_MAX};
 use crate::metrics::Metrics;
 use crate::node::inputs::Input;
-use crate::owner::{Outcome, ProviderCall};
+use crate::owner::{Done, Outcome, ProviderCall};
 use crate::record::Channel;
 use crate::tenure::{Begun, Tenure};
 
@@ -156,7 +156,7 @@ impl Worker {
     }
 
     async fn answer(&self, call: ProviderCall) {
-        if self.tenure.begin(call.claim, || true).await != Begun::Yes {
+        if self.tenure.begin_here(call.claim).await != Begun::Yes {
             // Whoever owns the partition now has the row, and makes the call.
             return;
         }
@@ -166,6 +166,7 @@ impl Worker {
         };
         self.metrics.delivered(call.delivery.channel, call.accepted_at, self.clock.wall());
         // With the owner gone the answer is lost: it asks again after a restart, under the same delivery.
-        let _the_owner_is_gone = self.inputs.send(Input::Outcome { delivery: call.delivery, outcome }).await;
+        let done = Done { delivery: call.delivery, claim: call.claim, outcome };
+        let _the_owner_is_gone = self.inputs.send(Input::Outcome(done)).await;
     }
 }

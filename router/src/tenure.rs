@@ -2,8 +2,9 @@
 //!
 //! Where several routers share the work, a router that was stopped for a while may go on with what has passed to another. So
 //! nobody acts for a partition without asking here: it must be held under the same term, and the brokers must have confirmed
-//! the router a moment ago. Owns that knowledge; never decides who holds what. Told by `node::several`. A router
-//! alone holds everything, always.
+//! the router a moment ago. And it counts the calls that are out, so that partitions are not given up, nor the router ended, before
+//! providers have answered. Owns that knowledge; never decides who holds what. Told by `node::several`, `node::run` and
+//! whoever calls. A router alone holds everything, always.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,6 +74,8 @@ struct Shared {
     several: Option<Several>,
     held: Mutex<Held>,
     changed: watch::Sender<()>,
+    /// Something else is held, or nothing more begins.
+    news: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -105,7 +108,8 @@ impl Tenure {
     }
 
     fn new(several: Option<Several>) -> Tenure {
-        Tenure(Arc::new(Shared { several, held: Mutex::default(), changed: watch::Sender::new(()) }))
+        let (changed, news) = (watch::Sender::new(()), watch::Sender::new(()));
+        Tenure(Arc::new(Shared { several, held: Mutex::default(), changed, news }))
     }
 
     pub fn is_alone(&self) -> bool {
@@ -117,8 +121,8 @@ impl Tenure {
         self.change(|held| {
             held.out.retain(|claim, _| claim.is_none_or(|claim| is_current(&terms, claim)));
             held.terms = terms;
-            held.paused = false;
         });
+        self.0.news.send_replace(());
     }
 
     /// The brokers took a transaction that began then.
@@ -126,22 +130,36 @@ impl Tenure {
         self.change(|held| held.proven = Some(at));
     }
 
-    /// No call begins until something is held again.
+    /// No call begins until there is another assignment.
     pub fn pause(&self) {
         self.change(|held| held.paused = true);
+        self.0.news.send_replace(());
     }
 
-    /// No call begins any more.
+    /// There is one.
+    pub fn go_on(&self) {
+        self.change(|held| held.paused = false);
+    }
+
+    /// No provider is called any more.
     pub fn end(&self) {
         self.change(|held| held.ended = true);
+        self.0.news.send_replace(());
     }
 
-    /// So many calls for a user have been answered.
-    pub fn answered(&self, user: &str, calls: usize) {
-        let partition = self.0.several.as_ref().map(|several| partition_of(user, several.count));
-        let mut held = self.0.held();
-        let of_user = |(claim, _): &(&Option<Claim>, &mut usize)| claim.map(|of| of.partition) == partition;
-        if let Some((_, out)) = held.out.iter_mut().find(of_user) {
+    pub fn has_ended(&self) -> bool {
+        self.0.held().ended
+    }
+
+    /// No provider is called for now.
+    pub fn is_paused(&self) -> bool {
+        let held = self.0.held();
+        held.paused || held.ended
+    }
+
+    /// So many calls have been answered.
+    pub fn answered(&self, claim: Option<Claim>, calls: usize) {
+        if let Some(out) = self.0.held().out.get_mut(&claim) {
             *out = out.saturating_sub(calls);
         }
     }
@@ -178,20 +196,40 @@ impl Tenure {
         Holds::Parts { partitions, is_all }
     }
 
-    /// Whether a call that waits has passed to another router.
+    /// Whether a call has passed to another router, or to a later owner.
     pub fn is_over(&self, claim: Option<Claim>) -> bool {
-        claim.is_some_and(|claim| !self.is_alone() && !is_current(&self.0.held().terms, claim))
+        self.over()(claim)
     }
 
-    /// Waits until a call may be made, for as long as it is wanted.
-    pub async fn begin(&self, claim: Option<Claim>, is_wanted: impl Fn() -> bool) -> Begun {
+    /// The same of many, as of now.
+    pub fn over(&self) -> impl Fn(Option<Claim>) -> bool {
+        let terms = (!self.is_alone()).then(|| self.0.held().terms.clone());
+        move |claim| terms.as_ref().zip(claim).is_some_and(|(terms, claim)| !is_current(terms, claim))
+    }
+
+    /// Waits until a provider may be called, for as long as that is wanted, which may depend on whether none is called for now.
+    pub async fn begin(&self, claim: Option<Claim>, is_wanted: impl Fn(bool) -> bool) -> Begun {
+        self.begin_if(claim, |held| !held.ended, is_wanted).await
+    }
+
+    /// Waits until something may be done for a claim that stays in this router, also when it is about to end.
+    pub async fn begin_here(&self, claim: Option<Claim>) -> Begun {
+        self.begin_if(claim, |_| true, |_| true).await
+    }
+
+    async fn begin_if(
+        &self,
+        claim: Option<Claim>,
+        may: impl Fn(&Held) -> bool,
+        is_wanted: impl Fn(bool) -> bool,
+    ) -> Begun {
         let mut changed = self.0.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            if !is_wanted() {
+            if !is_wanted(self.is_paused()) {
                 return Begun::Over;
             }
-            if let Some(begun) = self.0.begin(claim) {
+            if let Some(begun) = self.0.begin(claim, &may) {
                 return if begun { Begun::Yes } else { Begun::Elsewhere };
             }
             tokio::select! {
@@ -201,9 +239,9 @@ impl Tenure {
         }
     }
 
-    /// Waits until something else is held, or the brokers have confirmed it.
-    pub async fn changed(&self) {
-        let _never_gone = self.0.changed.subscribe().changed().await;
+    /// Changes when something else is held, or nothing more begins.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.0.news.subscribe()
     }
 }
 
@@ -232,7 +270,7 @@ impl Shared {
     }
 
     /// `None`: it is not known now.
-    fn begin(&self, claim: Option<Claim>) -> Option<bool> {
+    fn begin(&self, claim: Option<Claim>, is_allowed: impl Fn(&Held) -> bool) -> Option<bool> {
         let mut held = self.held();
         let may = match (&self.several, claim) {
             (Some(several), Some(claim)) => {
@@ -242,7 +280,7 @@ impl Shared {
             }
             _ => true,
         };
-        let begins = may && !held.paused && !held.ended;
+        let begins = may && !held.paused && is_allowed(&held);
         if begins {
             *held.out.entry(claim).or_default() += 1;
         }
@@ -266,7 +304,7 @@ mod tests {
     }
 
     fn begin(tenure: &Tenure, term: u64) -> Option<bool> {
-        tenure.0.begin(Some(Claim { partition: 1, term }))
+        tenure.0.begin(Some(Claim { partition: 1, term }), |held| !held.ended)
     }
 
     #[test]
@@ -286,6 +324,7 @@ mod tests {
         assert_eq!(begin(&tenure, 6), Some(false));
         tenure.pause();
         assert_eq!(begin(&tenure, 7), None);
+        tenure.go_on();
         hold(&tenure, 7, false);
         assert_eq!((begin(&tenure, 7), tenure.of(1)), (None, Standing::Unproven), "between two assignments");
         hold(&tenure, 8, true);
@@ -295,28 +334,24 @@ mod tests {
         assert_eq!((begin(&tenure, 8), tenure.out()), (Some(false), 0));
     }
 
-    /// A user of partition 1.
-    fn user() -> String {
-        (0..99).map(|i| format!("u{i}")).find(|user| partition_of(user, 4) == 1).expect("one of many")
-    }
-
     #[test]
     fn calls_are_out_until_they_are_answered_or_their_term_is_over() {
         let (tenure, clock) = tenure();
         tenure.prove(clock.mono());
-        let user = user();
+        let claim = |term| Some(Claim { partition: 1, term });
         for _ in 0..3 {
             assert_eq!(begin(&tenure, 7), Some(true));
         }
-        tenure.answered(&user, 2);
+        tenure.answered(claim(7), 2);
         assert_eq!(tenure.out(), 1);
         // One letter of a call went out, the other did not: nobody will answer for the call.
         hold(&tenure, 8, true);
         assert_eq!(tenure.out(), 0, "the heir makes it again");
         assert_eq!(begin(&tenure, 8), Some(true));
-        tenure.answered(&user, 2);
+        tenure.answered(claim(7), 1);
+        assert_eq!(tenure.out(), 1, "a late answer is not that of the call that is out");
+        tenure.answered(claim(8), 1);
         assert_eq!(tenure.out(), 0);
-        let claim = |term| Some(Claim { partition: 1, term });
         assert!(tenure.is_over(claim(7)) && !tenure.is_over(claim(8)) && !tenure.is_over(None));
     }
 
@@ -325,11 +360,13 @@ mod tests {
         let alone = Tenure::alone();
         assert_eq!((alone.of(9), alone.of_user("u")), (Standing::Ours, Standing::Ours));
         assert_eq!(alone.held(), Holds::Everything);
-        assert_eq!((alone.0.begin(None), alone.out()), (Some(true), 1));
-        alone.answered("anybody", 1);
+        let provider = || alone.0.begin(None, |held| !held.ended);
+        assert_eq!((provider(), alone.out()), (Some(true), 1));
+        alone.answered(None, 1);
         alone.end();
-        assert_eq!((alone.0.begin(None), alone.out()), (None, 0), "it is about to go");
-        alone.hold(BTreeMap::new());
-        assert_eq!(alone.0.begin(None), None);
+        assert_eq!((provider(), alone.out()), (None, 0), "it is about to go");
+        alone.go_on();
+        assert_eq!(provider(), None);
+        assert_eq!(alone.0.begin(None, |_| true), Some(true), "the outbox is here");
     }
 }

@@ -9,6 +9,8 @@ use tests::several::HAND_OVER;
 use tests::{Setup, Several, Simulators, until, until_within};
 
 const USERS: usize = 12;
+/// Longer than it takes an heir to have everything.
+const SMS_RECEIPT_S: u32 = 45;
 
 fn user(number: usize) -> String {
     format!("user-{number}")
@@ -27,6 +29,7 @@ fn start_with(simulators: &Simulators, settings: impl FnOnce(Setup) -> Setup) ->
     let key = simulators.file("otp.key", "one key that all routers have, 32 bytes or more");
     let several = Several::start_with((2, 2), 6, |setup| {
         let setup = simulators.carry(setup).set("otp.seal_key_file", key);
+        let setup = setup.set("otp.sms_receipt_s", i64::from(SMS_RECEIPT_S));
         settings(setup.set("otp.ladder", vec!["sms", "email"]))
     });
     for number in 0..USERS {
@@ -130,9 +133,10 @@ fn what_waited_at_a_router_that_was_stopped_is_its_heirs_to_send() {
     several.routers[0].router.as_mut().expect("it runs").thaw();
     several.wait_until_shared(&[0, 1]);
     std::thread::sleep(Duration::from_secs(2 * USERS as u64 / 3));
-    let copies: usize = came(&simulators).iter().sum();
+    let copies = came(&simulators);
+    assert!(copies.iter().all(|copies| *copies >= 1), "nobody is left out: {copies:?}");
     // One may have been with the provider when it was stopped.
-    assert!((USERS..=USERS + 1).contains(&copies), "{:?}", came(&simulators));
+    assert!(copies.iter().sum::<usize>() <= USERS + 1, "{copies:?}");
 }
 
 #[test]
@@ -145,8 +149,7 @@ fn a_code_is_asked_for_and_verified_where_its_user_is_also_by_an_heir() {
     let code = several.api(owner).send("POST", "/v1/otp", &asked).expect(202).json();
     let path = format!("/v1/otp/{}", code["id"].as_str().expect("an id"));
     let text = until("the code is there", || simulators.received_for("twilio", &phone(1)).pop());
-    let text =
-        text["content"]["Body"].as_str().or(text["content"]["body"].as_str()).expect("a text").to_owned();
+    let text = text["content"]["form"]["Body"].as_str().expect("a text").to_owned();
     let digits: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
     several.api(1 - owner).get(&path).problem(421);
     let verify = format!("{path}/verify");
@@ -162,8 +165,6 @@ fn a_code_is_asked_for_and_verified_where_its_user_is_also_by_an_heir() {
     let right = heir.send("POST", &verify, &json!({ "code": digits })).expect(200).json();
     assert_eq!(right["verified"], true);
     assert_eq!(heir.get(&path).expect(200).json()["state"], "verified");
-    until_within(Duration::from_secs(5), "nothing more is out", || {
-        (simulators.received_for("twilio", &phone(1)).len() <= 2).then_some(())
-    });
+    std::thread::sleep(Duration::from_secs(u64::from(SMS_RECEIPT_S) + 2));
     assert!(simulators.received("smtp").is_empty(), "its receipt did not come, its verification did");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::deadline::Stopwatch;
+use tests::deadline::{PATIENCE, Stopwatch};
 use tests::until;
 
 use crate::house::House;
@@ -91,6 +91,34 @@ fn what_waited_goes_out_by_itself_and_once() {
         let taken = house.letters(provider, to).iter().filter(|letter| letter["taken"] == true).count();
         assert_eq!(taken, 1, "{provider}");
     }
+}
+
+#[test]
+fn a_router_that_ends_in_order_hears_what_is_out_and_each_device_gets_one_push() {
+    // One letter a second, so that the second device's waits while the first one's is out.
+    let mut house = House::start(|setup| setup.set("provider.fcm.per_s", 1));
+    let device = |number: u32| json!({ "kind": "fcm", "token": format!("device-{number}") });
+    let known = json!({ "push": [device(1), device(2)] });
+    house.tocsin.api().send("PUT", "/v1/users/ada/contacts", &known).expect(200);
+    house.simulators.faults(&json!({ "fcm": { "do": { "late_ms": 700 } } }));
+    let id = house.tocsin.api().accepted(&by("push", "ada"));
+    until("the first is out", || house.simulators.received("fcm").pop());
+    let mut process = house.tocsin.gateway.take().expect("it runs");
+    process.terminate();
+    let ending = process.ending(PATIENCE);
+    assert!(ending.status.success(), "{}", ending.log);
+    assert_eq!(house.simulators.received("fcm").len(), 1, "nothing more went out");
+    house.simulators.faults(&json!({}));
+    house.tocsin.start_gateway();
+    until("both devices have it", || (house.simulators.received("fcm").len() == 2).then_some(()));
+    let delivery = until("it is handed over", || {
+        Some(house.delivery(&id, "push"))
+            .filter(|one| one["state"] == "handed_over" && one["due_at"].is_null())
+    });
+    let tokens: std::collections::BTreeSet<String> =
+        house.simulators.received("fcm").iter().map(|letter| letter["to"].to_string()).collect();
+    assert_eq!(tokens.len(), 2, "one each: {tokens:?}");
+    assert!(!delivery["timeline"].to_string().contains("provided_again"), "{delivery:#}");
 }
 
 #[test]

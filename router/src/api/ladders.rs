@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::time::Wall;
 
-use super::App;
 use super::auth::Caller;
 use super::otp::{self, Rung};
 use super::problem::{Kind, Problem};
 use super::query::{Asked, page_limit};
+use super::{App, here};
 use crate::limits::LADDERS_SHOWN_MAX;
 use crate::otp::{Otp, Rules};
 use crate::owner::view::Timeline;
@@ -68,6 +68,7 @@ pub(super) async fn list(
         .look(move |parts| parts.view.newest_otps(limit))
         .await
         .map_err(|error: StoreError| Problem::from(error))?;
+    let found = here(found)?.unwrap_or_default();
     let now = app.clock.wall();
     let ladder = |(id, otp, timeline): (Uuid, Otp, Option<Timeline>)| {
         ladder(&app.codes.rules, (id, &otp), timeline.as_ref(), now)

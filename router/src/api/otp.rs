@@ -33,6 +33,7 @@ use crate::otp::{self, Guess, Otp, Rules, SealKey, backup};
 use crate::owner::view::{DeliveryView, Timeline};
 use crate::owner::{Answer, Command, OtpOpened};
 use crate::record::{Channel, Request, Target};
+use crate::store::StoreError;
 
 const FIELDS: [&str; 4] = ["user", "code", "ttl_s", "contacts"];
 const TTL_S_DEFAULT: u32 = 300;
@@ -125,18 +126,27 @@ pub(super) async fn post(
     let id = ids::for_key(&service.name, &key);
     let code = asked.code.unwrap_or_else(|| app.codes.key.code(id));
     let now = app.clock.wall();
+    let expires_at = now + Duration::from_secs(asked.ttl_s.into());
     let opened = OtpOpened {
         id,
         service: service.name.clone(),
         user: asked.user.clone(),
         seal: app.codes.key.seal(id, &code),
-        expires_at: now + Duration::from_secs(asked.ttl_s.into()),
+        expires_at,
         contacts: asked.contacts.map(|asked| asked.stamped(&Contacts::default(), now)),
     };
     let notification = notification(&app.codes.rules, asked.user, &code, asked.ttl_s);
     let open = async { app.command(Command::OpenOtp(Box::new(opened))).await.map(drop) };
     app.intake.accept_behind(&service, notification, Some(&key), &bytes, open).await?;
-    let shown = look(&app, id).await?.map(|(_, shown)| shown).ok_or_else(not_found)?;
+    // It is promised, whether it can be looked at in this moment or not.
+    let shown = look(&app, id).await.ok().flatten().map(|(_, shown)| shown);
+    let shown = shown.unwrap_or_else(|| Shown {
+        id,
+        state: "sending",
+        expires_at,
+        rungs: rungs(&app.codes.rules, None),
+        offer_backup_codes: false,
+    });
     let location = format!("/v1/otp/{id}");
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(shown)).into_response())
 }
@@ -177,12 +187,13 @@ pub(super) async fn show(
 /// Whose code it is, and how far it came.
 async fn look(app: &App, id: Uuid) -> Result<Option<(String, Shown)>, Problem> {
     let found = app.look(move |parts| {
-        let Some((otp, view)) = here(parts.view.otp(id)?)? else { return Ok::<_, Problem>(None) };
-        let left = view.backup_codes(&otp.user)?.map_or(0, |codes| codes.hashes.len());
-        let timeline = view.timeline(id)?;
-        Ok(Some((otp, timeline, left)))
+        parts.view.otp(id, |otp, view| {
+            let left = view.backup_codes(&otp.user)?.map_or(0, |codes| codes.hashes.len());
+            Ok((view.timeline(id)?, left))
+        })
     });
-    let Some((otp, timeline, left)) = found.await? else { return Ok(None) };
+    let found = found.await.map_err(|error: StoreError| Problem::from(error))?;
+    let Some((otp, (timeline, left))) = here(found)? else { return Ok(None) };
     let rungs = rungs(&app.codes.rules, timeline.as_ref());
     let state = state(&app.codes.rules, &otp, &rungs, app.clock.wall());
     let offer_backup_codes = state == "exhausted" && left > 0;

@@ -81,7 +81,8 @@ impl ProviderConfig {
             self.budgets.insert(way, Budget::of(way, share(whole.per_s, routers)));
         }
         let caps = self.twilio.iter_mut().flat_map(|twilio| twilio.caps_per_prefix.values_mut());
-        caps.for_each(|cap| *cap = share(*cap, routers));
+        // What may get nothing gets nothing.
+        caps.filter(|cap| **cap > 0).for_each(|cap| *cap = share(*cap, routers));
         self
     }
 

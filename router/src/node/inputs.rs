@@ -8,9 +8,7 @@ use wire::link::Frame;
 #[cfg(feature = "kafka")]
 use crate::journal::kafka::GroupEvent;
 use crate::links::Outbound;
-use crate::owner::{
-    Answer, Carried, Command, DeliveryKey, HistoryAsked, LinkId, Outcome, OwnerLimits, Ownership,
-};
+use crate::owner::{Answer, Carried, Command, Done, HistoryAsked, LinkId, OwnerLimits, Ownership};
 use crate::record::Record;
 use crate::sync::history::History;
 
@@ -48,10 +46,7 @@ pub enum Input {
         found: Result<Option<History>, String>,
     },
     /// A provider answered.
-    Outcome {
-        delivery: DeliveryKey,
-        outcome: Outcome,
-    },
+    Outcome(Done),
     /// The API asks for a change.
     Command {
         command: Command,

@@ -43,8 +43,9 @@ pub(super) struct SeveralParts {
     pub(super) config: KafkaConfig,
     pub(super) group: Group,
     pub(super) events: mpsc::Receiver<GroupEvent>,
-    /// What was restored is told like what the group says.
+    /// What was restored is told like what the group says, and never in its way.
     pub(super) told: mpsc::Sender<GroupEvent>,
+    pub(super) news: mpsc::Receiver<GroupEvent>,
 }
 
 /// Reads Kafka's figures at any time.
@@ -99,12 +100,14 @@ pub(super) fn open(
     }
     let _consumers_need_it = runtime.enter();
     let (told, events) = mpsc::channel(GROUP_EVENTS_MAX);
-    let by_group = is_one_of_several.then(|| told.clone());
-    let opened = KafkaJournal::open_on_topics(config.clone(), by_group);
+    let opened = KafkaJournal::open_on_topics(config.clone(), is_one_of_several.then_some(told));
     let (journal, reader) = opened.map_err(|error| fault(&error))?;
     let assigned = reader.ownership();
     let group = reader.group();
-    let several = is_one_of_several.then(|| SeveralParts { config: config.clone(), group, events, told });
+    let several = is_one_of_several.then(|| {
+        let (told, news) = mpsc::channel(GROUP_EVENTS_MAX);
+        SeveralParts { config: config.clone(), group, events, told, news }
+    });
     let journal = Arc::new(journal);
     let import = match sources {
         [] => None,
@@ -160,7 +163,10 @@ impl KafkaParts {
         }
         tokio::spawn(self.figures.journal.look_after());
         match self.several {
-            Some(several) => tokio::spawn(tell_group(several.events, inputs)),
+            Some(several) => {
+                tokio::spawn(tell_group(several.news, inputs.clone()));
+                tokio::spawn(tell_group(several.events, inputs))
+            }
             None => tokio::spawn(tell(self.assigned, count, epoch, inputs, board)),
         };
     }

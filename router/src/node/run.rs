@@ -24,10 +24,12 @@ use crate::limits::{
 };
 use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;
-use crate::owner::{Answer, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output, ProviderCall, Wish};
+use crate::owner::{
+    Answer, DeliveryKey, Done, HistoryAsked, LinkId, Now, Outcome, Output, ProviderCall, Wish,
+};
 use crate::projection::history::Asker;
 use crate::provider::Queues;
-use crate::provider::dispatch::{Dispatch, Done};
+use crate::provider::dispatch::Dispatch;
 use crate::record::{Channel, Target};
 use crate::tenure::Tenure;
 
@@ -161,11 +163,14 @@ impl<D: Decider> State<D> {
         while self.run.tenure.out() > 0 {
             let left = until.since(self.run.clock.mono());
             let came = timeout(left, self.run.inputs.recv_many(&mut inputs, INPUTS_PER_WAIT_MAX)).await;
-            if left.is_zero() || !came.is_ok_and(|count| count > 0) {
+            if !came.is_ok_and(|count| count > 0) {
                 tracing::warn!(calls = self.run.tenure.out(), "providers did not answer before the end");
                 return;
             }
             self.turn(Woken::Inputs, &mut inputs).await;
+            if left.is_zero() {
+                return;
+            }
         }
     }
 
@@ -218,8 +223,10 @@ impl<D: Decider> State<D> {
         for asked in std::mem::take(&mut self.unanswered) {
             self.run.owner.handle_history(asked, Err("too many wait".to_owned()), now);
         }
-        for (delivery, outcome) in std::mem::take(&mut self.not_asked) {
-            self.run.owner.handle_outcome(delivery, outcome, now);
+        for Done { delivery, claim, outcome } in std::mem::take(&mut self.not_asked) {
+            if !self.run.tenure.is_over(claim) {
+                self.run.owner.handle_outcome(delivery, outcome, now);
+            }
         }
         for input in inputs.drain(..) {
             self.take(input, now);
@@ -233,7 +240,8 @@ impl<D: Decider> State<D> {
 
     /// Whether the journal may be read on.
     fn reads(&self) -> bool {
-        let room = self.waiting.len() < PROVIDER_CALLS_WAITING_MAX;
+        // At the end nobody makes room any more.
+        let room = self.waiting.len() < PROVIDER_CALLS_WAITING_MAX || self.run.tenure.has_ended();
         room && self.run.owner.reading_pause(self.now()).is_none()
     }
 
@@ -260,9 +268,12 @@ impl<D: Decider> State<D> {
             Input::Limits(limits) => owner.handle_limits(&limits),
             Input::Carried(carried) => owner.handle_carried(carried, now),
             Input::History { asked, found } => owner.handle_history(asked, found, now),
-            Input::Outcome { delivery, outcome } => {
-                self.run.tenure.answered(&delivery.user, outcome.calls());
-                owner.handle_outcome(delivery, outcome, now);
+            Input::Outcome(Done { delivery, claim, outcome }) => {
+                self.run.tenure.answered(claim, outcome.calls());
+                // Of an owner that is no more: its heir has made the call again.
+                if !self.run.tenure.is_over(claim) {
+                    owner.handle_outcome(delivery, outcome, now);
+                }
             }
             #[cfg(feature = "kafka")]
             Input::Group(event) => owner.handle_group(event, now),
@@ -333,7 +344,7 @@ impl<D: Decider> State<D> {
                 }
                 Output::Recall { user } => {
                     self.waiting.retain(|call| call.delivery.user != user);
-                    self.run.dispatch.recall(&user);
+                    self.not_asked.extend(self.run.dispatch.recall(&user));
                 }
                 Output::Withdraw(delivery) => self.withdraw(&delivery),
                 Output::ActElsewhere(acted) => {
@@ -366,10 +377,14 @@ impl<D: Decider> State<D> {
 
     /// What no provider was handed yet is not sent; the owner hears of it in the next turn.
     fn withdraw(&mut self, delivery: &DeliveryKey) {
-        let before = self.waiting.len();
-        self.waiting.retain(|call| call.delivery != *delivery);
-        if self.waiting.len() < before {
-            self.not_asked.push((delivery.clone(), Outcome::Withdrawn));
+        let mut claim = None;
+        self.waiting.retain(|call| {
+            let is_it = call.delivery == *delivery;
+            claim = if is_it { Some(call.claim) } else { claim };
+            !is_it
+        });
+        if let Some(claim) = claim {
+            self.not_asked.push(Done { delivery: delivery.clone(), claim, outcome: Outcome::Withdrawn });
         }
         self.not_asked.extend(self.run.dispatch.withdraw(delivery));
     }

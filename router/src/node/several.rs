@@ -170,6 +170,7 @@ impl Several {
         }
         self.assignment = Some(assignment);
         self.tenure.hold(self.owners.terms());
+        self.tenure.go_on();
     }
 
     /// These and no others.
@@ -397,7 +398,9 @@ impl Several {
         }
         let all = now.since(self.copies_noted) >= COPIES_NOTED_EVERY;
         let mut batch = Batch::default();
-        for (partition, ledger) in &self.ledgers {
+        // What is being restored has its note from there.
+        let active: BTreeSet<u32> = self.owners.active_partitions().collect();
+        for (partition, ledger) in self.ledgers.iter().filter(|(partition, _)| active.contains(partition)) {
             if all || next.contains_key(partition) {
                 let copied = Copied { ledger: ledger.name, next: ledger.next, at: self.clock.wall() };
                 Part::<DiskStore>::note_copied(&mut batch, *partition, copied);

@@ -65,6 +65,9 @@ impl Store for Place {
     }
 }
 
+/// A code, and what became of its notification.
+pub type Newest = (Uuid, Otp, Option<Timeline>);
+
 #[derive(Debug)]
 pub struct Views {
     store: DiskStore,
@@ -99,7 +102,7 @@ impl Views {
     }
 
     /// Where everything about a user stands.
-    pub fn of_user(&self, user: &str) -> Found<View<Place>> {
+    fn of_user(&self, user: &str) -> Found<View<Place>> {
         match self.tenure.of_user(user) {
             Standing::Ours => {
                 Found::Here(self.partition(user).map_or_else(|| self.whole(), |of| self.part(of)))
@@ -107,6 +110,21 @@ impl Views {
             Standing::Elsewhere => Found::Elsewhere,
             Standing::Unproven => Found::Unproven,
         }
+    }
+
+    /// What `read` finds of a user.
+    pub fn read_of<T, E>(
+        &self,
+        user: &str,
+        read: impl FnOnce(&View<Place>, &str) -> Result<T, E>,
+    ) -> Result<Found<T>, E> {
+        let before = self.tenure.held();
+        Ok(match self.of_user(user) {
+            Found::Here(view) => self.certain(&before, read(&view, user)?),
+            Found::Nowhere => Found::Nowhere,
+            Found::Elsewhere => Found::Elsewhere,
+            Found::Unproven => Found::Unproven,
+        })
     }
 
     /// Everything that can be looked at, and whether that is everything that there is. `None`: nothing is certain now.
@@ -120,7 +138,13 @@ impl Views {
         }
     }
 
+    /// What was read, if what was held then is held yet, and proven.
+    fn certain<T>(&self, before: &Holds, read: T) -> Found<T> {
+        if self.tenure.held() == *before { Found::Here(read) } else { Found::Unproven }
+    }
+
     pub fn timeline(&self, id: Uuid) -> Result<Found<Timeline>, StoreError> {
+        let before = self.tenure.held();
         let Some((held, is_all)) = self.held() else { return Ok(Found::Unproven) };
         let mut found: Option<Timeline> = None;
         for view in held {
@@ -132,27 +156,37 @@ impl Views {
         }
         Ok(match found {
             // Others of its users may be elsewhere.
-            Some(part) => Found::Here(Timeline { more: part.more || (part.is_list && !is_all), ..part }),
+            Some(part) => {
+                let more = part.more || (part.is_list && !is_all);
+                self.certain(&before, Timeline { more, ..part })
+            }
             None if is_all => Found::Nowhere,
             None => Found::Elsewhere,
         })
     }
 
-    /// A one-use code, and where everything about it stands.
-    pub fn otp(&self, id: Uuid) -> Result<Found<(Otp, View<Place>)>, StoreError> {
+    /// A one-use code, and what `read` finds beside it.
+    pub fn otp<T>(
+        &self,
+        id: Uuid,
+        read: impl FnOnce(&Otp, &View<Place>) -> Result<T, StoreError>,
+    ) -> Result<Found<(Otp, T)>, StoreError> {
+        let before = self.tenure.held();
         let Some((held, is_all)) = self.held() else { return Ok(Found::Unproven) };
         for view in held {
             if let Some(otp) = view.otp(id)? {
-                return Ok(Found::Here((otp, view)));
+                let read = read(&otp, &view)?;
+                return Ok(self.certain(&before, (otp, read)));
             }
         }
         Ok(if is_all { Found::Nowhere } else { Found::Elsewhere })
     }
 
     /// The newest codes of what is held, with what became of each. Newest first.
-    pub fn newest_otps(&self, limit: usize) -> Result<Vec<(Uuid, Otp, Option<Timeline>)>, StoreError> {
+    pub fn newest_otps(&self, limit: usize) -> Result<Found<Vec<Newest>>, StoreError> {
+        let Some((held, _)) = self.held() else { return Ok(Found::Unproven) };
         let mut found = Vec::new();
-        for view in self.held().map(|(held, _)| held).unwrap_or_default() {
+        for view in held {
             for id in view.newest_otps()?.into_iter().take(limit) {
                 if let Some(otp) = view.otp(id)? {
                     found.push((id, otp, view.timeline(id)?));
@@ -166,7 +200,7 @@ impl Views {
             found.sort_by_key(|(_, _, timeline)| std::cmp::Reverse(accepted(timeline)));
         }
         found.truncate(limit);
-        Ok(found)
+        Ok(Found::Here(found))
     }
 
     pub fn inbox(
@@ -175,12 +209,7 @@ impl Views {
         query: &InboxQuery,
         history: History,
     ) -> Result<Found<InboxPage>, InboxError> {
-        Ok(match self.of_user(user) {
-            Found::Here(view) => Found::Here(view.inbox_with(user, query, history)?),
-            Found::Nowhere => Found::Nowhere,
-            Found::Elsewhere => Found::Elsewhere,
-            Found::Unproven => Found::Unproven,
-        })
+        self.read_of(user, |view, user| view.inbox_with(user, query, history))
     }
 
     /// The parts that can be looked at; of a router alone `None`.

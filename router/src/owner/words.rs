@@ -223,6 +223,15 @@ impl Outcome {
     }
 }
 
+/// A call that is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    pub delivery: DeliveryKey,
+    /// By what right it was made.
+    pub claim: Option<Claim>,
+    pub outcome: Outcome,
+}
+
 /// One letter of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {

@@ -299,6 +299,7 @@ fn what_is_known_of_a_person_stands_in_its_part_and_a_stop_is_heard_by_all() {
             _ => None,
         })
     };
+    let guess = |id| Command::GuessOtp { id: Uuid::from_u128(id), by: "s".to_owned(), seal: [7; 32] };
     let phone = Address::Phone("+4930123456".to_owned());
     let contacts = |user| Command::PutContacts {
         user,
@@ -315,6 +316,7 @@ fn what_is_known_of_a_person_stands_in_its_part_and_a_stop_is_heard_by_all() {
         let suppressed = view.suppressions(&user(partition)).expect("memory");
         assert_eq!(suppressed.len(), 1, "of partition {partition}");
     }
+    assert_eq!(ask(guess(5)), Some(Answer::Elsewhere), "nobody has it, and others may");
     let opened = |user| OtpOpened {
         id: Uuid::from_u128(5),
         service: "s".to_owned(),
@@ -323,11 +325,35 @@ fn what_is_known_of_a_person_stands_in_its_part_and_a_stop_is_heard_by_all() {
         expires_at: now(300_000).wall,
         contacts: None,
     };
-    let guess = |id| Command::GuessOtp { id: Uuid::from_u128(id), by: "s".to_owned(), seal: [7; 32] };
     assert_eq!(ask(Command::OpenOtp(Box::new(opened(user(3))))), Some(Answer::Elsewhere));
     assert_eq!(ask(Command::OpenOtp(Box::new(opened(user(1))))), Some(Answer::Done));
     assert_eq!(ask(guess(6)), Some(Answer::Elsewhere));
     assert_eq!(ask(guess(5)), Some(Answer::Guessed(Guess::Right)));
+}
+
+#[test]
+fn between_two_assignments_nobody_says_that_there_is_no_such_code_and_a_stop_is_told_again() {
+    let store = MemoryStore::new();
+    let mut owners = opened(&store, &[0, 1, 2, 3]);
+    let guess = || Command::GuessOtp { id: Uuid::from_u128(5), by: "s".to_owned(), seal: [7; 32] };
+    let stop = || {
+        let to = Some(Address::Phone("+4930123456".to_owned()));
+        Command::Receipt(Told { delivery: None, channel: Channel::Sms, to, receipt: Receipt::OptedOut })
+    };
+    let mut ask = |owners: &mut Owners<MemoryStore>, command| {
+        owners.handle_command(1, command, now(2));
+        write(&store, owners);
+        outputs(owners).into_iter().find_map(|output| match output {
+            Output::Answer { answer, .. } => Some(answer),
+            _ => None,
+        })
+    };
+    assert_eq!(ask(&mut owners, guess()), Some(Answer::NotFound), "everything is here");
+    assert_eq!(ask(&mut owners, stop()), Some(Answer::Done));
+    owners.suspend();
+    owners.resume(0, now(1));
+    assert_eq!(ask(&mut owners, guess()), Some(Answer::Elsewhere));
+    assert_eq!(ask(&mut owners, stop()), Some(Answer::Elsewhere));
 }
 
 #[test]

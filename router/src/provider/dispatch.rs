@@ -4,7 +4,7 @@
 //! slow provider, neither the owner nor another account. Decides nothing about retries.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ops::clock::Clock;
@@ -25,7 +25,7 @@ use crate::breaker::{self, Change, Rules};
 use crate::metrics::Metrics;
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
-use crate::owner::{Answered, DeliveryKey, Held, Outcome, ProviderCall, Said};
+use crate::owner::{Answered, DeliveryKey, Done, Held, Outcome, ProviderCall, Said};
 use crate::templates::{Failure, Templates};
 use crate::tenure::{Begun, Tenure};
 
@@ -59,9 +59,6 @@ struct Item {
     open: Arc<Open>,
     to: Address,
 }
-
-/// A call whose letters are all answered.
-pub type Done = (DeliveryKey, Outcome);
 
 struct Post {
     way: Way,
@@ -144,10 +141,8 @@ impl Dispatch {
             let metrics = Arc::clone(metrics);
             let (inputs, caps, watch) = (inputs.clone(), Arc::clone(&caps), watch.clone());
             let (stationery, tenure) = (Arc::clone(&stationery), tenure.clone());
-            if !tenure.is_alone() {
-                tokio::spawn(clear(Arc::downgrade(&post), tenure.clone()));
-            }
             let worker = Worker { post, inputs, caps, stationery, clock, watch, tenure, metrics };
+            tokio::spawn(worker.clone().clear());
             tokio::spawn(worker.run(woken));
         }
         Dispatch { posts, caps, stationery, clock }
@@ -202,23 +197,20 @@ impl Dispatch {
         done
     }
 
-    /// Takes back all that was not sent yet to a user who was erased.
-    pub fn recall(&self, user: &str) {
-        for post in self.posts.iter().flatten() {
-            post.lane().take_back(|item| item.open.call.delivery.user == user);
-        }
+    /// Takes back all that was not sent yet to a user who was erased. The calls that were nothing but that.
+    pub fn recall(&self, user: &str) -> Vec<Done> {
+        self.take_back(|call| call.delivery.user == user)
     }
 
     /// Takes back what was not sent yet of this call. Its outcome, if that was all of it.
-    pub fn withdraw(&self, delivery: &DeliveryKey) -> Option<Done> {
-        let mut done = None;
-        for post in self.posts.iter().flatten() {
-            let taken = post.lane().take_back(|item| item.open.call.delivery == *delivery);
-            for item in taken {
-                done = item.answered(Said::Withdrawn).or(done);
-            }
-        }
-        done
+    pub fn withdraw(&self, delivery: &DeliveryKey) -> Vec<Done> {
+        self.take_back(|call| call.delivery == *delivery)
+    }
+
+    fn take_back(&self, is_wanted: impl Fn(&ProviderCall) -> bool) -> Vec<Done> {
+        let taken = |post: &Arc<Post>| post.lane().take_back(|item| is_wanted(&item.open.call));
+        let taken: Vec<Item> = self.posts.iter().flatten().flat_map(taken).collect();
+        taken.iter().filter_map(|item| item.answered(Said::Withdrawn)).collect()
     }
 
     pub fn shown(&self) -> Vec<Shown> {
@@ -238,15 +230,6 @@ impl Dispatch {
     }
 }
 
-/// Of several routers: what waits for partitions that passed to another is the other's to send, and is in nobody's way here.
-async fn clear(post: Weak<Post>, tenure: Tenure) {
-    loop {
-        tenure.changed().await;
-        let Some(post) = post.upgrade() else { return };
-        let _not_ours = post.lane().take_back(|item| tenure.is_over(item.open.call.claim));
-    }
-}
-
 fn held(back: &Back<Item>) -> Said {
     Said::Held { after: back.after, why: back.why }
 }
@@ -258,7 +241,16 @@ impl Item {
         let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
         answered.push(Answered { to: self.to.clone(), said });
         let is_done = answered.len() == call.addresses.len();
-        is_done.then(|| (call.delivery.clone(), Outcome::Letters(std::mem::take(&mut *answered))))
+        is_done.then(|| Done {
+            delivery: call.delivery.clone(),
+            claim: call.claim,
+            outcome: Outcome::Letters(std::mem::take(&mut *answered)),
+        })
+    }
+
+    /// Other letters of its call may be out.
+    fn has_siblings(&self) -> bool {
+        self.open.call.addresses.len() > 1
     }
 
     fn is_over(&self, now: Mono) -> bool {
@@ -353,14 +345,33 @@ impl Worker {
         }
     }
 
+    /// Has what waits make way. What is for partitions that passed to another router is the other's to send. And before partitions
+    /// go, or the router does, letters whose siblings may be out are given back, so that their calls are answered.
+    async fn clear(self) {
+        let mut news = self.tenure.news();
+        while news.changed().await.is_ok() {
+            let is_paused = self.tenure.is_paused();
+            let taken = {
+                let over = self.tenure.over();
+                let goes = |item: &Item| over(item.open.call.claim) || (is_paused && item.has_siblings());
+                self.post.lane().take_back(goes)
+            };
+            for item in taken.iter().filter(|item| !self.tenure.is_over(item.open.call.claim)) {
+                self.done(item.answered(Said::Held { after: FULL_MIN, why: Held::Full })).await;
+            }
+        }
+    }
+
     async fn send(self, item: Item, is_probe: bool) {
-        let is_wanted = || !item.is_over(self.clock.mono());
+        // What a provider said of one letter is heard when all of its call have an answer.
+        let is_wanted =
+            |is_paused: bool| !item.is_over(self.clock.mono()) && !(is_paused && item.has_siblings());
         match self.tenure.begin(item.open.call.claim, is_wanted).await {
             Begun::Yes => {}
             // Whoever owns the partition now has the row, and makes the call.
             Begun::Elsewhere => return self.skip(is_probe),
             Begun::Over => {
-                // Its life is over: the owner sees that, too.
+                // If its life is over, the owner sees that, too.
                 let said = Said::Held { after: FULL_MIN, why: Held::Full };
                 return self.pass(item, is_probe, said).await;
             }
@@ -429,9 +440,9 @@ impl Worker {
     }
 
     async fn done(&self, done: Option<Done>) {
-        if let Some((delivery, outcome)) = done {
+        if let Some(done) = done {
             // With the owner gone the answer is lost: it asks again after a restart, under the same delivery.
-            let _the_owner_is_gone = self.inputs.send(Input::Outcome { delivery, outcome }).await;
+            let _the_owner_is_gone = self.inputs.send(Input::Outcome(done)).await;
         }
     }
 
@@ -479,6 +490,7 @@ pub fn accounts(carriers: &Carriers, budgets: &BTreeMap<Way, Budget>) -> Vec<Acc
 mod tests {
     use super::*;
     use crate::record::Channel;
+    use crate::tenure::{Claim, Term};
     use async_trait::async_trait;
     use uuid::Uuid;
     use wire::message::Priority;
@@ -510,14 +522,19 @@ mod tests {
 
     /// One account for SMS. Called inside a runtime.
     fn started(name: &'static str) -> Started {
+        started_by(name, |_| Tenure::alone()).0
+    }
+
+    fn started_by(name: &'static str, tenure: impl FnOnce(Clock) -> Tenure) -> (Started, Tenure) {
         let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(std::iter::empty())));
         let (inputs, answers) = mpsc::channel(8);
         let rules = Rules { errors: 5, window: IDLE, probe: IDLE };
         let watch = Watch::new(clock);
         let (accounts, plain) = (vec![account(name)], Stationery::default());
-        let by = (clock, &watch, &Tenure::alone());
+        let tenure = tenure(clock);
+        let by = (clock, &watch, &tenure);
         let dispatch = Dispatch::start(accounts, rules, &inputs, by, &metrics, plain);
-        Started { dispatch, answers, clock, watch }
+        (Started { dispatch, answers, clock, watch }, tenure)
     }
 
     fn call(to: &[Address]) -> ProviderCall {
@@ -542,7 +559,7 @@ mod tests {
 
     async fn said(inputs: &mut mpsc::Receiver<Input>) -> Vec<Said> {
         match inputs.recv().await.expect("an answer") {
-            Input::Outcome { outcome: Outcome::Letters(letters), .. } => {
+            Input::Outcome(Done { outcome: Outcome::Letters(letters), .. }) => {
                 letters.into_iter().map(|one| one.said).collect()
             }
             other => panic!("{other:?}"),
@@ -566,6 +583,49 @@ mod tests {
             assert_eq!(said(&mut answers).await, [taken("one")]);
             assert!(dispatch.take(call_until(Mono::ZERO)).is_empty());
             assert_eq!(said(&mut answers).await, [Said::Held { after: FULL_MIN, why: Held::Full }]);
+        });
+    }
+
+    #[test]
+    fn one_of_several_sends_on_a_proof_and_nothing_of_what_passed_to_another() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let several = |clock| Tenure::of_one_of_several(4, clock);
+            let (Started { dispatch, mut answers, clock, .. }, tenure) = started_by("one", several);
+            let hold = |number| tenure.hold([(1, Term { number, is_active: true })].into());
+            let phones = [Address::Phone("+4930123456".to_owned()), Address::Phone("+4930123457".to_owned())];
+            let of_term =
+                |term, to: &[Address]| ProviderCall { claim: Some(Claim { partition: 1, term }), ..call(to) };
+            hold(1);
+            assert!(dispatch.take(of_term(1, &phones[..1])).is_empty());
+            let nothing = tokio::time::timeout(Duration::from_millis(50), answers.recv()).await;
+            assert!(nothing.is_err(), "the brokers have confirmed nothing: {nothing:?}");
+            tenure.prove(clock.mono());
+            assert_eq!(said(&mut answers).await, [taken("one")]);
+            tenure.answered(Some(Claim { partition: 1, term: 1 }), 1);
+            hold(2);
+            assert!(dispatch.take(of_term(1, &phones[..1])).is_empty());
+            assert!(dispatch.take(of_term(2, &phones[1..])).is_empty());
+            assert_eq!(said(&mut answers).await, [taken("one")], "of the later term alone");
+            let nothing = tokio::time::timeout(Duration::from_millis(50), answers.recv()).await;
+            assert!(nothing.is_err(), "the heir has the other: {nothing:?}");
+            assert_eq!(dispatch.shown()[0].under_way, 0, "and it is in nobody's way");
+        });
+    }
+
+    #[test]
+    fn before_the_end_letters_with_siblings_come_back_and_others_wait() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let (Started { dispatch, mut answers, .. }, tenure) = started_by("one", |_| Tenure::alone());
+            tenure.end();
+            let phones = [Address::Phone("+4930123456".to_owned()), Address::Phone("+4930123457".to_owned())];
+            assert!(dispatch.take(call(&phones[..1])).is_empty());
+            assert!(dispatch.take(call(&phones)).is_empty());
+            let back = Said::Held { after: FULL_MIN, why: Held::Full };
+            assert_eq!(said(&mut answers).await, [back.clone(), back]);
+            let nothing = tokio::time::timeout(Duration::from_millis(50), answers.recv()).await;
+            assert!(nothing.is_err() && tenure.out() == 0, "one alone waits for the next start: {nothing:?}");
         });
     }
 

@@ -125,3 +125,22 @@ fn run<S: Store>(mut restorer: Restorer<S>, desk: &Desk, told: &mpsc::Sender<Gro
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_order_alone_counts_and_the_end_is_heard_at_once() {
+        let restoring = Restoring(Arc::default());
+        let desk = Arc::clone(&restoring.0);
+        assert!(desk.take(Some(Duration::ZERO)).is_some_and(|order| order.is_none()));
+        restoring.begin(1, vec![(3, false)]);
+        restoring.begin(2, vec![(4, true)]);
+        let order = desk.take(None).flatten().expect("an order");
+        assert_eq!((order.round, order.partitions), (2, vec![(4, true)]));
+        restoring.begin(3, Vec::new());
+        drop(restoring);
+        assert!(desk.take(None).is_none(), "also when something was to be done");
+    }
+}

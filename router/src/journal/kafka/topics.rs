@@ -42,13 +42,18 @@ pub(super) async fn ensure(config: &KafkaConfig, uses_ledger: bool) -> Result<()
         }
     }
     check(config, &found)?;
-    if uses_ledger { check_ledger(&admin, config.topics().ledger()).await } else { Ok(()) }
+    if uses_ledger { check_ledger(&admin, config).await } else { Ok(()) }
 }
 
 /// A topic that was made by an earlier build, or by hand, may be too narrow, or forget.
-async fn check_ledger(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(), KafkaOpenError> {
+async fn check_ledger(
+    admin: &AdminClient<DefaultClientContext>,
+    config: &KafkaConfig,
+) -> Result<(), KafkaOpenError> {
+    let topic = config.topics().ledger();
     let options = AdminOptions::new().request_timeout(Some(METADATA_PATIENCE));
-    let asked = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await?;
+    let asked = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
+    let asked = asked.map_err(|error| unreachable(config, &error))?;
     let Some(Ok(settings)) = asked.into_iter().next() else {
         tracing::warn!(topic, "its settings may not be read: whether it keeps every row is not known");
         return Ok(());
@@ -76,7 +81,6 @@ async fn look(
     admin: AdminClient<DefaultClientContext>,
     config: &KafkaConfig,
 ) -> Result<(AdminClient<DefaultClientContext>, Found), KafkaOpenError> {
-    let unreachable = |why: String| KafkaOpenError::Unreachable { brokers: config.brokers().to_owned(), why };
     let asked = tokio::task::spawn_blocking(move || {
         let metadata = admin.inner().fetch_metadata(None, METADATA_PATIENCE);
         let found = metadata.map(|metadata| {
@@ -85,8 +89,12 @@ async fn look(
         });
         (admin, found)
     });
-    let (admin, found) = asked.await.map_err(|error| unreachable(error.to_string()))?;
-    Ok((admin, found.map_err(|error| unreachable(error.to_string()))?))
+    let (admin, found) = asked.await.map_err(|error| unreachable(config, &error))?;
+    Ok((admin, found.map_err(|error| unreachable(config, &error))?))
+}
+
+fn unreachable(config: &KafkaConfig, why: &dyn std::fmt::Display) -> KafkaOpenError {
+    KafkaOpenError::Unreachable { brokers: config.brokers().to_owned(), why: why.to_string() }
 }
 
 fn missing<'a>(config: &'a KafkaConfig, found: &'a Found) -> impl Iterator<Item = &'a str> {
