@@ -126,9 +126,11 @@ impl Queues {
         }
     }
 
-    /// Waits until the channel's queue has room.
+    /// Waits until the channel's queue has room; with its worker gone, for ever.
     pub async fn room(&self, channel: Channel) {
-        let _permit_or_end = self.by_channel[channel as usize].reserve().await;
+        if self.by_channel[channel as usize].reserve().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

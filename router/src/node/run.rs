@@ -187,9 +187,11 @@ impl<D: Decider> State<D> {
         }
         let blocked = self.waiting.front().map(|call| call.delivery.channel);
         let run = &mut self.run;
+        // With everybody gone who could say anything, only the end of the journal is left to hear.
+        let is_silent = run.inputs.is_closed() && run.inputs.is_empty();
         tokio::select! {
             biased;
-            _ = run.inputs.recv_many(inputs, INPUTS_PER_WAIT_MAX) => Woken::Inputs,
+            _ = run.inputs.recv_many(inputs, INPUTS_PER_WAIT_MAX), if !is_silent => Woken::Inputs,
             batch = run.entries.recv(), if fetches => Woken::Entries(batch),
             () = room(&run.providers, blocked), if blocked.is_some() => Woken::Room,
             () = sleep(wake) => Woken::Time,
