@@ -340,7 +340,7 @@ fn between_two_assignments_nobody_says_that_there_is_no_such_code_and_a_stop_is_
         let to = Some(Address::Phone("+4930123456".to_owned()));
         Command::Receipt(Told { delivery: None, channel: Channel::Sms, to, receipt: Receipt::OptedOut })
     };
-    let mut ask = |owners: &mut Owners<MemoryStore>, command| {
+    let ask = |owners: &mut Owners<MemoryStore>, command| {
         owners.handle_command(1, command, now(2));
         write(&store, owners);
         outputs(owners).into_iter().find_map(|output| match output {

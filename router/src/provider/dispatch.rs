@@ -365,7 +365,7 @@ impl Worker {
     async fn send(self, item: Item, is_probe: bool) {
         // What a provider said of one letter is heard when all of its call have an answer.
         let is_wanted =
-            |is_paused: bool| !item.is_over(self.clock.mono()) && !(is_paused && item.has_siblings());
+            |is_paused: bool| !(item.is_over(self.clock.mono()) || is_paused && item.has_siblings());
         match self.tenure.begin(item.open.call.claim, is_wanted).await {
             Begun::Yes => {}
             // Whoever owns the partition now has the row, and makes the call.

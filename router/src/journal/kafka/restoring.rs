@@ -52,6 +52,14 @@ struct Given {
     ended: bool,
 }
 
+/// What the thread finds there.
+#[derive(Debug)]
+enum Taken {
+    Order(Order),
+    Nothing,
+    End,
+}
+
 impl Restoring {
     /// `told` blocks the thread while there is no room.
     pub fn start<S: Store + Send + 'static>(
@@ -86,8 +94,8 @@ impl Desk {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for an order, `within` at most. `None`: it is over.
-    fn take(&self, within: Option<Duration>) -> Option<Option<Order>> {
+    /// Waits for an order, `within` at most.
+    fn take(&self, within: Option<Duration>) -> Taken {
         let mut given = self.given();
         let nothing = |given: &mut Given| given.order.is_none() && !given.ended;
         given = match within {
@@ -97,16 +105,20 @@ impl Desk {
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        (!given.ended).then(|| given.order.take())
+        if given.ended { Taken::End } else { given.order.take().map_or(Taken::Nothing, Taken::Order) }
     }
 }
 
 fn run<S: Store>(mut restorer: Restorer<S>, desk: &Desk, told: &mpsc::Sender<GroupEvent>) {
     let (mut round, mut rest) = (0, Duration::ZERO);
-    while let Some(order) = desk.take((!restorer.is_idle()).then_some(rest)) {
-        if let Some(order) = order {
-            round = order.round;
-            restorer.begin(order.partitions.into_iter());
+    loop {
+        match desk.take((!restorer.is_idle()).then_some(rest)) {
+            Taken::Order(order) => {
+                round = order.round;
+                restorer.begin(order.partitions.into_iter());
+            }
+            Taken::Nothing => {}
+            Taken::End => return,
         }
         let (pause, restored) = match restorer.step() {
             Ok(Step::Done(restored)) => (Duration::ZERO, Some(Ok(restored))),
@@ -134,13 +146,15 @@ mod tests {
     fn the_newest_order_alone_counts_and_the_end_is_heard_at_once() {
         let restoring = Restoring(Arc::default());
         let desk = Arc::clone(&restoring.0);
-        assert!(desk.take(Some(Duration::ZERO)).is_some_and(|order| order.is_none()));
+        assert!(matches!(desk.take(Some(Duration::ZERO)), Taken::Nothing));
         restoring.begin(1, vec![(3, false)]);
         restoring.begin(2, vec![(4, true)]);
-        let order = desk.take(None).flatten().expect("an order");
-        assert_eq!((order.round, order.partitions), (2, vec![(4, true)]));
+        match desk.take(None) {
+            Taken::Order(order) => assert_eq!((order.round, order.partitions), (2, vec![(4, true)])),
+            other => panic!("{other:?}"),
+        }
         restoring.begin(3, Vec::new());
         drop(restoring);
-        assert!(desk.take(None).is_none(), "also when something was to be done");
+        assert!(matches!(desk.take(None), Taken::End), "also when something was to be done");
     }
 }
