@@ -25,6 +25,7 @@ use wire::time::Wall;
 use crate::config::{EMBEDDED_PARTITIONS, JOURNAL_DIR, STORE_DIR};
 use crate::journal::Journal;
 use crate::journal::embedded::{EmbeddedJournal, EmbeddedLimits, Hold, OpenError, Part};
+use crate::migrate;
 use crate::store::{DiskStore, FORMAT_VERSION, Space, StoreError};
 use folder::Folder;
 
@@ -143,6 +144,9 @@ pub fn write_offline(data: &Path, to: &Path, now: Wall) -> Result<Manifest, Back
                 error => error.into(),
             }
         })?;
+    if migrate::has_begun(&store)? {
+        return Err(BackupError::Elsewhere);
+    }
     write(&store, &journal, to, now)
 }
 

@@ -24,6 +24,7 @@ pub mod limit;
 pub mod limits;
 pub mod links;
 pub mod metrics;
+pub mod migrate;
 pub mod node;
 pub mod otp;
 pub mod outage;

@@ -89,6 +89,18 @@ pub const INGEST_IN_FLIGHT_MAX: usize = 8_192;
 /// `Retry-After` of a 503.
 pub const RETRY_AFTER_S: u32 = 1;
 
+// A migration to Kafka.
+
+/// How long the brokers may say nothing before it gives up. What they have stays.
+pub const MIGRATION_ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+/// One wait for records that are read back.
+pub const MIGRATION_STEP: Duration = Duration::from_millis(100);
+/// How long one that goes on waits for what its killed predecessor had sent.
+pub const MIGRATION_SETTLES_WITHIN: Duration = Duration::from_secs(3);
+/// Records that are appended at once, and their bytes (and the record that crosses them).
+pub const MIGRATED_AT_ONCE_MAX: usize = 1_000;
+pub const MIGRATED_AT_ONCE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 // Links.
 
 /// Links at once: shards of all gateway nodes.

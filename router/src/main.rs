@@ -9,6 +9,8 @@ use ops::clock::Clock;
 use ops::logs::LogFormat;
 use router::backup::{self, Manifest};
 use router::config::{Config, ConfigError};
+#[cfg(feature = "kafka")]
+use router::migrate::{self, How};
 use router::node;
 
 /// Exit code of bad usage, bad settings, or a start that cannot be.
@@ -53,6 +55,22 @@ enum Order {
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
     },
+    /// Carry what waits in a data folder's own journal to the Kafka of the settings. No router may run on the folder.
+    #[cfg(feature = "kafka")]
+    Migrate {
+        /// The settings, with the [kafka] that the journal goes to.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The router's folder; wins over `[router] data`.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// Count only; change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Take back a migration that has begun and is not done.
+        #[arg(long, conflicts_with = "dry_run")]
+        abandon: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -78,6 +96,17 @@ fn carry_out(order: &Order) -> anyhow::Result<()> {
             say("the backup is", to, &manifest);
         }
         Order::Restore { from, data } => say("restored to", data, &backup::restore(from, data)?),
+        #[cfg(feature = "kafka")]
+        Order::Migrate { config, data, dry_run, abandon } => {
+            // Of a router alone or of both halves in one process: the folder is the same.
+            let config = Config::read(config.as_deref(), data.as_deref(), true)?;
+            let how = match (dry_run, abandon) {
+                (true, _) => How::Count,
+                (_, true) => How::Abandon,
+                _ => How::Carry,
+            };
+            println!("{}", migrate::run(&config, how, Clock::start())?);
+        }
     }
     Ok(())
 }

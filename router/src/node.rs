@@ -37,6 +37,7 @@ use crate::limits::{
 };
 use crate::links::Links;
 use crate::metrics::Metrics;
+use crate::migrate::{self, Unfinished};
 use crate::otp::SealKey;
 use crate::outage;
 use crate::outcomes::Hearer;
@@ -108,6 +109,8 @@ pub enum StartError {
     Redis(String),
     #[error("{0}")]
     OtherKind(&'static str),
+    #[error(transparent)]
+    Unfinished(#[from] Unfinished),
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
 }
@@ -177,6 +180,7 @@ fn start_all(
     std::fs::create_dir_all(config.store_dir()).map_err(unusable)?;
     let store = DiskStore::open(&config.store_dir())?;
     instance::check(&store, config.routers > 1)?;
+    migrate::check(config, &store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -192,6 +196,12 @@ fn start_all(
     };
     let Started { api, admin, links, stages, app, inputs } = started;
     Ok(RunningRouter { api, admin, links, runtime, stages, app, inputs, started: config.clone() })
+}
+
+/// Refuses the store of one of several routers.
+#[cfg(feature = "kafka")]
+pub(crate) fn check_kind(store: &DiskStore) -> Result<(), StartError> {
+    instance::check(store, false)
 }
 
 fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -9,6 +9,7 @@ mod hostile;
 mod journal;
 mod lag;
 mod letters;
+mod migrate;
 mod outage;
 mod poison;
 mod several;

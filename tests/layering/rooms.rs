@@ -51,6 +51,7 @@ const PURE: &[&str] = &[
     "router/src/ledger/**",
     "router/src/limit.rs",
     "router/src/limit/**",
+    "router/src/migrate/offsets.rs",
     "router/src/links/queue.rs",
     "router/src/outage/mirror/value.rs",
     "router/src/outage/pacer.rs",

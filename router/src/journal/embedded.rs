@@ -149,6 +149,19 @@ impl EmbeddedJournal {
         Follower::new(lane, self.files[lane].clone(), Arc::clone(&self.shared), Arc::clone(&self.running))
     }
 
+    /// By lane: what is not committed, from the first offset to before the second.
+    pub fn spans(&self) -> [(u64, u64); LANES] {
+        self.shared.spans()
+    }
+
+    /// What lies before these offsets is safe elsewhere: it is committed, whoever read it. On the disk once all halves of
+    /// the journal are dropped.
+    pub fn give_up(&self, before: [u64; LANES]) {
+        for (lane, offset) in before.into_iter().enumerate() {
+            self.shared.note_committed(lane, offset);
+        }
+    }
+
     /// The boot that this process's sequences run in.
     pub fn boot(&self) -> u64 {
         self.boot

@@ -30,6 +30,7 @@ use lag::LagTable;
 use numbers::Numbers;
 
 mod assignment;
+mod carried;
 mod client;
 mod config;
 mod dead_letters;
@@ -44,6 +45,7 @@ mod topics;
 mod transaction;
 
 pub use assignment::{Assignment, Group, GroupEvent, Ownership};
+pub use carried::{CarryError, CarryReader, CarryWriter, Met};
 pub use config::{GROUP, KafkaConfig, KafkaConfigError, PARTITIONS_DEFAULT, Topics};
 pub use dead_letters::{DeadLetter, DeadLetters, KEPT_BYTES_MAX};
 pub use lag::LaneLag;
@@ -118,6 +120,11 @@ impl KafkaJournal {
     /// Makes missing topics and checks the others. With several routers also whether the ledger's keeps what they write.
     pub async fn ensure_topics(config: &KafkaConfig, is_one_of_several: bool) -> Result<(), KafkaOpenError> {
         topics::ensure(config, is_one_of_several).await
+    }
+
+    /// Whether all topics are there; those that are have to fit. Makes none.
+    pub async fn look_at_topics(config: &KafkaConfig) -> Result<bool, KafkaOpenError> {
+        topics::look_only(config).await
     }
 
     /// The same where the topics are known to be there.

@@ -173,6 +173,11 @@ impl Shared {
         self.committed[lane].fetch_max(next, Ordering::AcqRel);
     }
 
+    pub(super) fn spans(&self) -> [(u64, u64); LANES] {
+        let committed = self.committed().0;
+        std::array::from_fn(|lane| (committed[lane], self.ends[lane].load(Ordering::Acquire)))
+    }
+
     pub(super) fn committed(&self) -> Committed {
         Committed(std::array::from_fn(|lane| self.committed[lane].load(Ordering::Acquire)))
     }

@@ -225,6 +225,14 @@ impl KafkaConfig {
         client
     }
 
+    /// The producer of a migration: it never gives a record up, so none is overtaken.
+    pub(crate) fn carrying(&self) -> ClientConfig {
+        let mut client = self.producer();
+        client.remove("delivery.timeout.ms");
+        client.set("linger.ms", "5").set("message.timeout.ms", "0");
+        client
+    }
+
     /// The producer of the ledger.
     pub(crate) fn transactional(&self, id: &str) -> ClientConfig {
         let mut client = self.producer();

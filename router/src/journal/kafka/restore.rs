@@ -95,7 +95,7 @@ enum Reading {
 }
 
 /// The end of a ledger is what we wait for, and no error.
-struct Reader;
+pub(super) struct Reader;
 
 impl ClientContext for Reader {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -41,7 +41,7 @@ pub(super) async fn ensure(config: &KafkaConfig, uses_ledger: bool) -> Result<()
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
-    check(config, &found)?;
+    check(config, config.topics().all(), &found)?;
     if uses_ledger { check_ledger(&admin, config).await } else { Ok(()) }
 }
 
@@ -74,6 +74,14 @@ async fn check_ledger(
         }
     }
     Ok(())
+}
+
+/// Whether all are there. Those that are have to fit.
+pub(super) async fn look_only(config: &KafkaConfig) -> Result<bool, KafkaOpenError> {
+    let (_, found) = look(config.admin().create()?, config).await?;
+    let are_there = missing(config, &found).next().is_none();
+    check(config, config.topics().all().filter(|name| found.iter().any(|(other, _)| other == name)), &found)?;
+    Ok(are_there)
 }
 
 /// Asks for all topics, because to ask for one by name may make it.
@@ -136,9 +144,13 @@ fn ledger<'a>(topic: NewTopic<'a>, row_bytes: &'a str, kept_ms: &'a str) -> NewT
         .set("delete.retention.ms", kept_ms)
 }
 
-fn check(config: &KafkaConfig, found: &Found) -> Result<(), KafkaOpenError> {
+fn check<'a>(
+    config: &KafkaConfig,
+    names: impl Iterator<Item = &'a str>,
+    found: &Found,
+) -> Result<(), KafkaOpenError> {
     let wanted = config.partitions() as usize;
-    for name in config.topics().all() {
+    for name in names {
         let found = found.iter().find(|(other, _)| other == name).map_or(0, |(_, partitions)| *partitions);
         if found != wanted {
             return Err(KafkaOpenError::Partitions { topic: name.to_owned(), found, wanted });
