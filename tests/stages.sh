@@ -6,7 +6,7 @@ readonly TOTAL_BUDGET=3600
 # name:seconds, in the order in which they run.
 readonly STAGES=(
     prepare:240 build:900 fmt:10 clippy:300 alone:120 wasm:60 layering:20 deny:60
-    unit:420 sim:120 e2e:300 crash:300 hostile:150 haproxy:90 kafka:440 redis:180 providers:120 cassandra:200 browser:150 readme:180
+    unit:420 sim:120 e2e:300 crash:300 hostile:170 haproxy:90 kafka:440 redis:180 providers:120 cassandra:200 browser:150 readme:180
 )
 
 all_stages() {

@@ -139,6 +139,9 @@ pub trait JournalReader: Send {
         0
     }
 
+    /// From the next read on critical records alone, or all again. What was read ahead is handed out all the same.
+    fn narrow(&mut self, critical_only: bool);
+
     /// Everything up to and including these positions is final or open in the ledger, durably.
     /// Commits may be delayed; a record may be read again after a restart.
     async fn commit(&mut self, positions: &[Position]) -> Result<(), ReadError>;

@@ -75,13 +75,21 @@ impl Window {
     }
 }
 
+/// What came in a part of a second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slice {
+    all: u64,
+    /// But for LOW, which is never what others wait for.
+    urgent: u64,
+}
+
 /// How many deliveries came in the last second.
 #[derive(Debug, Clone)]
 pub struct Meter {
-    slices: [u64; SLICES],
+    slices: [Slice; SLICES],
     /// The number of the newest slice since the clock's origin.
     newest: u64,
-    total: u64,
+    sum: Slice,
     /// A second's deliveries above which LOW is dropped.
     shed_above: u64,
 }
@@ -89,7 +97,7 @@ pub struct Meter {
 impl Meter {
     pub fn new(global_per_s: u32, shed_low_percent: u32) -> Meter {
         let shed_above = u64::from(global_per_s) * u64::from(shed_low_percent) / 100;
-        Meter { slices: [0; SLICES], newest: 0, total: 0, shed_above: shed_above.max(1) }
+        Meter { slices: Default::default(), newest: 0, sum: Slice::default(), shed_above: shed_above.max(1) }
     }
 
     /// Other limits from here on; what came in the last second still counts.
@@ -102,8 +110,9 @@ impl Meter {
         let passed = slice.saturating_sub(self.newest).min(SLICES as u64);
         for i in 0..passed {
             let old = &mut self.slices[((slice - i) % SLICES as u64) as usize];
-            self.total -= *old;
-            *old = 0;
+            self.sum.all -= old.all;
+            self.sum.urgent -= old.urgent;
+            *old = Slice::default();
         }
         self.newest = slice.max(self.newest);
     }
@@ -111,20 +120,23 @@ impl Meter {
     /// Counts one delivery. False: it is one too many.
     fn admit(&mut self, now: Mono, priority: Priority) -> bool {
         self.roll(now);
-        if priority == Priority::Low && self.total >= self.shed_above {
+        let is_low = priority == Priority::Low;
+        if is_low && self.sum.all >= self.shed_above {
             return false;
         }
-        self.slices[(self.newest % SLICES as u64) as usize] += 1;
-        self.total += 1;
+        for slice in [&mut self.slices[(self.newest % SLICES as u64) as usize], &mut self.sum] {
+            slice.all += 1;
+            slice.urgent += u64::from(!is_low);
+        }
         true
     }
 
-    /// How long to take nothing in, because more comes than dropping LOW can hold off.
+    /// How long to take in what is critical alone, because more comes than dropping LOW can hold off. LOW itself holds nobody up.
     pub fn pause(&self, now: Mono) -> Option<Duration> {
         let mut then = self.clone();
         then.roll(now);
         let next = (then.newest + 1) * SLICE_US;
-        (then.total > then.shed_above).then(|| Mono(next).since(now))
+        (then.sum.urgent > then.shed_above).then(|| Mono(next).since(now))
     }
 }
 
@@ -203,6 +215,20 @@ mod tests {
         assert!(!meter.admit(Mono(5_900_000), Priority::Low));
         assert!(meter.admit(Mono(6_000_000), Priority::Low));
         assert_eq!(meter.pause(Mono(6_000_000)), None);
+    }
+
+    #[test]
+    fn a_flood_of_low_holds_nobody_else_up() {
+        let mut meter = Meter::new(100, 150);
+        for tenth in 0..50 {
+            let at = Mono(5_000_000 + tenth * 100_000);
+            for _ in 0..10 {
+                assert!(meter.admit(at, Priority::Normal));
+                assert_eq!(meter.pause(at), None);
+                let _taken_or_shed = (0..100).map(|_| meter.admit(at, Priority::Low)).collect::<Vec<_>>();
+            }
+        }
+        assert!(!meter.admit(Mono(10_000_000), Priority::Low));
     }
 
     proptest! {

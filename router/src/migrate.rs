@@ -14,6 +14,7 @@
 mod carry;
 #[cfg(feature = "kafka")]
 mod offsets;
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "nobody begins one without Kafka"))]
 mod state;
 
 #[cfg(feature = "kafka")]

@@ -262,6 +262,7 @@ fn compose(
     let view = Views::new(store.clone(), tenure.clone(), config.partitions());
 
     let (entries, entries_out) = mpsc::channel(ENTRIES_QUEUE_MAX);
+    let (critical_only, critical_only_out) = watch::channel(false);
     let (committed, committed_out) = watch::channel(Positions::new());
     let Outward { queued, queued_out, safe_queued, projection } =
         project(config, cassandra, &store, &inputs, (clock, &watch))?;
@@ -270,6 +271,7 @@ fn compose(
         owner: (),
         recent: Arc::clone(&recent),
         entries: entries_out,
+        critical_only,
         inputs: inputs_out,
         committed,
         queued,
@@ -282,19 +284,11 @@ fn compose(
         watch: watch.clone(),
     };
     decide(run, &parts, (owner_config, seed), (&store, &tenure, clock, &watch))?;
-    let (safe, safe_out) = watch::channel(Positions::new());
-    let persist = Persist {
-        store: store.clone(),
-        committed: committed_out.clone(),
-        safe,
-        queued: queued_out,
-        safe_queued,
-        metrics: Arc::clone(&metrics),
-        watch: watch.clone(),
-    };
-    tokio::spawn(persist.run());
+    let safe_out =
+        spawn_persist(&store, committed_out.clone(), (queued_out, safe_queued), (&metrics, &watch));
     let receivers = receivers(config, &mut parts);
-    let (reader, reader_ended) = spawn_reader(parts.reader, entries, safe_out, watch.clone());
+    let (reader, reader_ended) =
+        spawn_reader(parts.reader, entries, (safe_out, critical_only_out), watch.clone());
     #[cfg(feature = "kafka")]
     let kafka = parts.kafka.map(|kafka| {
         let figures = kafka.figures.clone();
@@ -412,15 +406,28 @@ fn mirror(_config: &Config, _watch: &Watch) -> Result<Option<Arc<dyn outage::mir
     Ok(None)
 }
 
+/// How far the journal may be committed.
+fn spawn_persist(
+    store: &DiskStore,
+    committed: watch::Receiver<Positions>,
+    (queued, safe_queued): (watch::Receiver<u64>, watch::Sender<u64>),
+    (metrics, watch): (&Arc<Metrics>, &Watch),
+) -> watch::Receiver<Positions> {
+    let (safe, safe_out) = watch::channel(Positions::new());
+    let (store, metrics, watch) = (store.clone(), Arc::clone(metrics), watch.clone());
+    tokio::spawn(Persist { store, committed, safe, queued, safe_queued, metrics, watch }.run());
+    safe_out
+}
+
 fn spawn_reader(
     reader: Box<dyn JournalReader>,
     entries: mpsc::Sender<Taken>,
-    committed: watch::Receiver<Positions>,
+    (committed, critical_only): (watch::Receiver<Positions>, watch::Receiver<bool>),
     watch: Watch,
 ) -> (watch::Sender<bool>, oneshot::Receiver<()>) {
     let (down, down_out) = watch::channel(false);
     let (ended, ended_out) = oneshot::channel();
-    let task = ReaderTask { reader, entries, committed, down: down_out, watch };
+    let task = ReaderTask { reader, entries, committed, down: down_out, critical_only, watch };
     tokio::spawn(async move {
         task.run().await;
         let _nobody_waits = ended.send(());

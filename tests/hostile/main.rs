@@ -1,10 +1,11 @@
-//! A gateway under attack, as a whole: thousands of attackers of mixed kinds at once, and storms at many times what the
-//! node accepts. Small here; `tests/campaigns/hostile.sh` runs the same for half an hour.
+//! A node under attack, as a whole: thousands of attackers of mixed kinds at once, storms at many times what the
+//! node accepts, and a service that runs wild. Small here; `tests/campaigns/hostile.sh` runs the same for half an hour.
 #![forbid(unsafe_code)]
 
 mod attack;
 mod half_open;
 mod honest;
+mod producer;
 mod siege;
 mod storm;
 

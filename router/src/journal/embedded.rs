@@ -38,7 +38,7 @@ pub use follow::Follower;
 pub use hold::{Hold, Part};
 pub use reader::EmbeddedReader;
 #[cfg(feature = "kafka")]
-pub(crate) use share::shares;
+pub(crate) use share::{narrowed, shares};
 
 /// How many lanes there are: one for each priority.
 pub(crate) const LANES: usize = Priority::ALL.len();

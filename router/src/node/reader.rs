@@ -33,17 +33,21 @@ pub struct ReaderTask {
     /// What is safe in the owner's store.
     pub committed: watch::Receiver<Positions>,
     pub down: watch::Receiver<bool>,
+    /// Critical records alone are wanted: far too much comes.
+    pub critical_only: watch::Receiver<bool>,
     pub watch: Watch,
 }
 
 impl ReaderTask {
     /// Runs until `down` turns true; then commits on until the owner has nothing more to say.
     pub async fn run(self) {
-        let ReaderTask { mut reader, entries, mut committed, mut down, watch } = self;
+        let ReaderTask { mut reader, entries, mut committed, mut down, mut critical_only, watch } = self;
         let mut told = Positions::new();
         loop {
+            reader.narrow(*critical_only.borrow_and_update());
             tokio::select! {
                 biased;
+                Ok(()) = critical_only.changed() => {}
                 changed = committed.changed() => match changed {
                     Ok(()) => commit(&mut *reader, &mut committed, &mut told, &watch).await,
                     Err(_) => return,

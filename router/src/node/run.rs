@@ -12,6 +12,7 @@ use ops::clock::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use wire::link::{DeliveryResult, Frame};
+use wire::message::Priority;
 
 use super::board::Watch;
 use super::decider::{CommitError, Decider};
@@ -20,7 +21,8 @@ use super::reader::Taken;
 use crate::ingest::recent::Recent;
 use crate::journal::{Entry, Positions};
 use crate::limits::{
-    COMMIT_RETRY, LEAVES_WITHIN, PROVIDER_CALLS_WAITING_MAX, TURN_DELIVERIES_MAX, TURN_INPUTS_MAX,
+    COMMIT_RETRY, ENTRIES_QUEUE_MAX, LEAVES_WITHIN, PROVIDER_CALLS_WAITING_MAX, READ_ENTRIES_MAX,
+    TURN_DELIVERIES_MAX, TURN_INPUTS_MAX,
 };
 use crate::links::{FRAMES_PER_INPUT_MAX, Outbound};
 use crate::metrics::Metrics;
@@ -37,6 +39,8 @@ use crate::tenure::Tenure;
 const INPUTS_PER_WAIT_MAX: usize = TURN_INPUTS_MAX / FRAMES_PER_INPUT_MAX;
 /// The alert of one of several routers whose decisions cannot be written to Kafka: everything waits.
 const LEDGER_UNWRITABLE: &str = "ledger_unwritable";
+/// Entries that were read ahead of a pause: what the queue held, what its reader had in hand, and the turn's own.
+const ENTRIES_PUT_BY_MAX: usize = (ENTRIES_QUEUE_MAX + 3) * READ_ENTRIES_MAX;
 /// How long the thread sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -45,6 +49,8 @@ pub struct Run<D> {
     /// What was promised lately; what retention removes is promised no more.
     pub recent: Arc<Recent>,
     pub entries: mpsc::Receiver<Taken>,
+    /// Told to the journal's reader while far too much comes: critical entries alone are taken then.
+    pub critical_only: watch::Sender<bool>,
     pub inputs: mpsc::Receiver<Input>,
     /// What is final or open in the store; `persist` forces it to the disk and tells the journal.
     pub committed: watch::Sender<Positions>,
@@ -69,6 +75,8 @@ struct State<D> {
     next_token: u64,
     /// Read, and not yet handled: one turn takes no more than a bounded number of deliveries. With the assignment of each.
     backlog: VecDeque<(u64, Entry)>,
+    /// A pause had entries put by, and they are not all handled: the journal's reader stays narrowed, or it would bring more.
+    is_put_by: bool,
     /// Calls that their channel's queue has no room for yet.
     waiting: VecDeque<ProviderCall>,
     /// Deliveries that a full link gave back: the owner hears of them in the next turn.
@@ -97,6 +105,7 @@ impl Run<()> {
             owner,
             recent: self.recent,
             entries: self.entries,
+            critical_only: self.critical_only,
             inputs: self.inputs,
             committed: self.committed,
             queued: self.queued,
@@ -121,6 +130,7 @@ impl<D: Decider> Run<D> {
             answers: HashMap::new(),
             next_token: 0,
             backlog: VecDeque::new(),
+            is_put_by: false,
             waiting: VecDeque::new(),
             slow: Vec::new(),
             unanswered: Vec::new(),
@@ -178,11 +188,12 @@ impl<D: Decider> State<D> {
         let now = self.run.clock.mono();
         let due = self.run.owner.poll_timeout().map_or(IDLE, |due| due.since(now));
         let paused = self.run.owner.reading_pause(self.now());
-        let reads = self.reads();
-        let fetches = reads && self.backlog.is_empty();
+        self.is_put_by = paused.is_some() || (self.is_put_by && !self.backlog.is_empty());
+        self.narrow(self.is_put_by);
+        let fetches = self.fetches();
         let wake = due.min(paused.unwrap_or(IDLE));
         let is_owed = !self.slow.is_empty() || !self.unanswered.is_empty() || !self.not_asked.is_empty();
-        if is_owed || (reads && !fetches) {
+        if is_owed || self.next_entry().is_some() {
             return Woken::Time;
         }
         let blocked = self.waiting.front().map(|call| call.delivery.channel);
@@ -206,7 +217,7 @@ impl<D: Decider> State<D> {
             Woken::Entries(None) => ended = true,
             // A busy link never keeps the journal waiting: both come in every turn.
             Woken::Inputs | Woken::Room | Woken::Time => {
-                if self.backlog.is_empty() && self.reads() {
+                if self.fetches() {
                     self.backlog.extend(self.run.entries.try_recv().into_iter().flat_map(Taken::entries));
                 }
             }
@@ -240,11 +251,35 @@ impl<D: Decider> State<D> {
         ended
     }
 
-    /// Whether the journal may be read on.
-    fn reads(&self) -> bool {
+    fn has_room(&self) -> bool {
         // At the end nobody makes room any more.
-        let room = self.waiting.len() < PROVIDER_CALLS_WAITING_MAX || self.run.tenure.has_ended();
-        room && self.run.owner.reading_pause(self.now()).is_none()
+        self.waiting.len() < PROVIDER_CALLS_WAITING_MAX || self.run.tenure.has_ended()
+    }
+
+    fn is_paused(&self) -> bool {
+        self.run.owner.reading_pause(self.now()).is_some()
+    }
+
+    fn narrow(&self, critical_only: bool) {
+        self.run
+            .critical_only
+            .send_if_modified(|before| std::mem::replace(before, critical_only) != critical_only);
+    }
+
+    /// Whether the journal may be read on. In a pause what was read ahead is put by, and its reader has been narrowed.
+    fn fetches(&self) -> bool {
+        let bound = if self.is_paused() { ENTRIES_PUT_BY_MAX } else { 1 };
+        self.has_room() && self.backlog.len() < bound
+    }
+
+    /// Which entry's turn it is: the first, in a pause the first that is critical.
+    fn next_entry(&self) -> Option<usize> {
+        if !self.has_room() {
+            return None;
+        }
+        let is_paused = self.is_paused();
+        let may_go = |entry: &Entry| !is_paused || entry.position.priority == Priority::Critical;
+        self.backlog.iter().position(|(_, entry)| may_go(entry))
     }
 
     fn take(&mut self, input: Input, now: Now) {
@@ -289,8 +324,10 @@ impl<D: Decider> State<D> {
 
     fn take_entries(&mut self, now: Now) {
         let mut deliveries = 0;
-        while deliveries < TURN_DELIVERIES_MAX && self.reads() {
-            let Some((round, entry)) = self.backlog.pop_front() else { return };
+        while deliveries < TURN_DELIVERIES_MAX
+            && let Some(next) = self.next_entry()
+            && let Some((round, entry)) = self.backlog.remove(next)
+        {
             if round == self.run.owner.round() {
                 deliveries += weight(&entry);
                 self.run.owner.handle_entry(entry, now);

@@ -26,6 +26,10 @@ impl JournalReader for Held {
         self.inner.read(max).await
     }
 
+    fn narrow(&mut self, critical_only: bool) {
+        self.inner.narrow(critical_only);
+    }
+
     async fn commit(&mut self, positions: &[Position]) -> Result<(), ReadError> {
         self.inner.commit(positions).await
     }

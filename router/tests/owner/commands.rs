@@ -219,6 +219,10 @@ fn low_is_shed_above_the_limit_logged_and_shown_when_replayed() {
     let shed = world.send(low.clone());
     let normal = world.to("ann");
     assert!(world.delivered(shed).is_empty() && world.delivered(normal).len() == 1);
+    assert_eq!(world.owner.reading_pause(world.now()), None, "LOW holds nobody up");
+    for _ in 0..15 {
+        world.to("ann");
+    }
     assert!(world.owner.reading_pause(world.now()).is_some());
     assert_eq!(world.delivery(shed, Channel::Inapp).reason.as_deref(), Some("shed"));
     world.step(Duration::from_secs(1));
@@ -227,7 +231,7 @@ fn low_is_shed_above_the_limit_logged_and_shown_when_replayed() {
     assert_eq!((world.delivered(shed), world.state(shed, Channel::Inapp)), (vec![link], "handed_over"));
     let text = world.inbox("ann").notifications.pop().expect("it is there").notification;
     assert!(text.get().contains("kept"));
-    assert_eq!(world.send(low).as_u128(), 18);
+    assert_eq!(world.send(low).as_u128(), 33);
     world.balanced();
 }
 

@@ -15,7 +15,7 @@ use wire::message::Priority;
 use super::LANES;
 use super::commit::Committed;
 use super::queue::Shared;
-use super::share::shares;
+use super::share::{narrowed, shares};
 use super::writer::Running;
 use crate::journal::encode::decode;
 use crate::journal::segment::{LogReader, LogRecord};
@@ -36,6 +36,7 @@ pub struct EmbeddedReader {
     /// Read but not handed out: a smaller `max` came after a read that its caller gave up.
     ready: VecDeque<Entry>,
     turn: u64,
+    critical_only: bool,
     _running: Arc<Running>,
 }
 
@@ -60,6 +61,7 @@ impl EmbeddedReader {
             shared,
             ready: VecDeque::new(),
             turn: 0,
+            critical_only: false,
             _running: running,
         }
     }
@@ -135,7 +137,7 @@ impl JournalReader for EmbeddedReader {
             }
             self.appended.borrow_and_update();
             let Lanes::Here(logs) = &self.lanes else { continue };
-            let taken = shares(self.waiting(logs), max.max(1), self.turn);
+            let taken = shares(narrowed(self.waiting(logs), self.critical_only), max.max(1), self.turn);
             self.turn += 1;
             if taken.iter().any(|records| *records > 0) {
                 self.start_read(taken);
@@ -143,6 +145,10 @@ impl JournalReader for EmbeddedReader {
                 return Err(ReadError("the journal is closed".to_owned()));
             }
         }
+    }
+
+    fn narrow(&mut self, critical_only: bool) {
+        self.critical_only = critical_only;
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), ReadError> {

@@ -2,6 +2,8 @@
 //!
 //! Pure. Called by `EmbeddedReader` and by the Kafka reader.
 
+use wire::message::Priority;
+
 use crate::journal::embedded::LANES;
 
 /// One part in this many of a read is kept for each lane that waits.
@@ -33,6 +35,16 @@ pub(crate) fn shares(waiting: [u64; LANES], max: usize, turn: u64) -> [usize; LA
         left -= more;
     }
     taken
+}
+
+/// What there is to share out when critical records alone are read.
+pub(crate) fn narrowed(waiting: [u64; LANES], critical_only: bool) -> [u64; LANES] {
+    const CRITICAL: usize = Priority::Critical as usize;
+    if critical_only {
+        std::array::from_fn(|lane| if lane == CRITICAL { waiting[lane] } else { 0 })
+    } else {
+        waiting
+    }
 }
 
 const _: () = assert!(LANES < SHARE_OF_EACH);

@@ -16,7 +16,7 @@ use super::assignment::{Fetched, Group, GroupEvent, Ownership, Shared, connect, 
 use super::config::{GROUP, KafkaConfig};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::lag::{LagTable, LaneLag};
-use crate::journal::embedded::{LANES, shares};
+use crate::journal::embedded::{LANES, narrowed, shares};
 use crate::journal::encode::decode;
 use crate::journal::{Entry, JournalReader, Poison, Position, ReadError};
 use crate::owners;
@@ -36,6 +36,7 @@ pub struct KafkaReader {
     turn: u64,
     /// The assignment that the last read was under.
     round: u64,
+    critical_only: bool,
     /// Of several routers, with the number of partitions.
     several: Option<u32>,
     thread: Option<JoinHandle<()>>,
@@ -69,6 +70,7 @@ impl KafkaReader {
             poisoned: BTreeMap::new(),
             turn: 0,
             round: 0,
+            critical_only: false,
             several,
             thread: Some(thread),
         })
@@ -133,7 +135,9 @@ impl JournalReader for KafkaReader {
         loop {
             let turn = self.turn;
             self.turn += 1;
-            let (round, taken) = self.shared.take(|waiting| shares(waiting, max.max(1), turn));
+            let critical_only = self.critical_only;
+            let shares = |waiting| shares(narrowed(waiting, critical_only), max.max(1), turn);
+            let (round, taken) = self.shared.take(shares);
             if !taken.is_empty() {
                 // One alone reads whatever comes, under whichever assignment.
                 self.round = if self.several.is_some() { round } else { 0 };
@@ -148,6 +152,10 @@ impl JournalReader for KafkaReader {
 
     fn round(&self) -> u64 {
         self.round
+    }
+
+    fn narrow(&mut self, critical_only: bool) {
+        self.critical_only = critical_only;
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), ReadError> {
