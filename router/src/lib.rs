@@ -15,6 +15,7 @@ pub mod breaker;
 pub mod classify;
 pub mod config;
 pub mod contacts;
+pub mod digest;
 pub mod ids;
 pub mod inbox;
 pub mod ingest;

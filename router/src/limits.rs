@@ -39,6 +39,11 @@ pub const READ_IDS_MAX: usize = wire::limits::IDS_PER_MESSAGE_MAX;
 pub const PUSH_REGISTRATIONS_MAX: usize = 20;
 /// Categories that one user's preferences name.
 pub const PREFERENCE_CATEGORIES_MAX: usize = 100;
+/// Notifications of one user and channel that wait to go out together; with one more they go at once.
+pub const DIGEST_WAITING_MAX: usize = 100;
+/// Of those how many a letter shows, and how many characters of each.
+pub const DIGEST_LINES_MAX: usize = 5;
+pub const DIGEST_LINE_CHARS_MAX: usize = 120;
 /// Bytes of `[email] unsubscribe_url`.
 pub const UNSUBSCRIBE_URL_BYTES_MAX: usize = 256;
 /// Bytes of what a mail program posts there.

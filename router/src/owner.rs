@@ -25,11 +25,13 @@ use clock::Steady;
 use desk::Desk;
 
 mod answers;
+mod calls;
 mod cancellations;
 mod clients;
 mod clock;
 mod commands;
 mod desk;
+mod digests;
 mod erasure;
 mod flights;
 mod intake;

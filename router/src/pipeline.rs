@@ -126,7 +126,7 @@ pub fn step(
     now: Tick,
 ) -> Step {
     let request = &record.request;
-    let wish = preferences.wish(request.category.as_deref(), channel, request.priority, now.wall);
+    let wish = preferences.wish(request.category.as_deref(), channel, request.priority, now.wall, now.wall);
     if wish == Wish::Unwanted {
         return Step::Drop(Reason::Unsubscribed);
     }

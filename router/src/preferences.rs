@@ -21,6 +21,9 @@ use crate::store::turn::Turn;
 use crate::store::{Space, Store, StoreError};
 
 pub mod asked;
+mod rhythm;
+
+pub use rhythm::{Every, Rhythm};
 
 const VERSION: u8 = 1;
 /// The kind of row behind a user's key in [`Space::People`]. Persistent.
@@ -38,6 +41,9 @@ pub struct Preferences {
     pub unsubscribed: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHours>,
+    /// By category: when what came in the meantime goes out together. Not named here and no [`OTHERS`]: at once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digest: BTreeMap<String, Rhythm>,
 }
 
 /// Every day from one time to another, there where the user is; over midnight if it ends earlier than it begins.
@@ -131,8 +137,15 @@ impl Preferences {
         Ok(true)
     }
 
-    /// `now` is a date: quiet hours are told by the clock on the wall.
-    pub fn wish(&self, category: Option<&str>, channel: Channel, priority: Priority, now: Wall) -> Wish {
+    /// Dates, as quiet hours are told by the clock on the wall: `since` when the delivery's turn came, which is `now` at first.
+    pub fn wish(
+        &self,
+        category: Option<&str>,
+        channel: Channel,
+        priority: Priority,
+        since: Wall,
+        now: Wall,
+    ) -> Wish {
         if priority == Priority::Critical {
             return Wish::Go;
         }
@@ -142,8 +155,14 @@ impl Preferences {
         if is_off || allowed.is_some_and(|allowed| !allowed.contains(&channel)) {
             return Wish::Unwanted;
         }
+        let named = category.and_then(|category| self.digest.get(category));
+        let rhythm = named.or_else(|| self.digest.get(OTHERS));
+        let rhythm = rhythm.filter(|rhythm| rhythm.channels.contains(&channel));
+        let beat = rhythm.and_then(|rhythm| rhythm.next(since)).filter(|beat| *beat > now);
         let quiet = self.quiet_hours.as_ref().filter(|quiet| quiet.channels.contains(&channel));
-        quiet.and_then(|quiet| quiet.end(now)).map_or(Wish::Go, Wish::Hold)
+        // What would go out in quiet hours waits for their end, too.
+        let end = quiet.and_then(|quiet| quiet.end(beat.unwrap_or(now)));
+        end.or(beat).map_or(Wish::Go, Wish::Hold)
     }
 }
 
@@ -196,7 +215,7 @@ mod tests {
     }
 
     fn at(preferences: &Preferences, now: &str) -> Wish {
-        preferences.wish(None, Channel::Push, Priority::High, date(now))
+        preferences.wish(None, Channel::Push, Priority::High, date(now), date(now))
     }
 
     #[test]
@@ -215,15 +234,17 @@ mod tests {
         ];
         for (category, channel, wish) in table {
             assert_eq!(
-                some.wish(category, channel, Priority::High, Wall(0)),
+                some.wish(category, channel, Priority::High, Wall(0), Wall(0)),
                 wish,
                 "{category:?} {channel:?}"
             );
-            assert_eq!(some.wish(category, channel, Priority::Critical, Wall(0)), Wish::Go);
+            assert_eq!(some.wish(category, channel, Priority::Critical, Wall(0), Wall(0)), Wish::Go);
         }
         let none = Preferences::default();
         assert!(
-            Channel::ALL.iter().all(|channel| none.wish(None, *channel, Priority::Low, Wall(0)) == Wish::Go)
+            Channel::ALL
+                .iter()
+                .all(|channel| { none.wish(None, *channel, Priority::Low, Wall(0), Wall(0)) == Wish::Go })
         );
     }
 
@@ -277,9 +298,41 @@ mod tests {
         // 02:30 is not on that day: it is 03:30, an hour later by the clock and at the same moment.
         let gap = quiet("01:00", "02:30", "Europe/Berlin");
         assert_eq!(at(&gap, "2026-03-29T00:30:00Z"), Wish::Hold(date("2026-03-29T01:30:00Z")));
-        assert_eq!(berlin.wish(None, Channel::Email, Priority::Low, date("2026-01-10T23:00:00Z")), Wish::Go);
-        let critical = berlin.wish(None, Channel::Push, Priority::Critical, date("2026-01-10T23:00:00Z"));
-        assert_eq!(critical, Wish::Go);
+        let night = date("2026-01-10T23:00:00Z");
+        assert_eq!(berlin.wish(None, Channel::Email, Priority::Low, night, night), Wish::Go);
+        assert_eq!(berlin.wish(None, Channel::Push, Priority::Critical, night, night), Wish::Go);
+    }
+
+    #[test]
+    fn a_digest_holds_its_category_by_its_channels_until_its_time_and_no_longer() {
+        use Channel::{Email, Push, Sms};
+        let daily = r#"{"every":"day","at":"08:00","zone":"Europe/Berlin","channels":["email"]}"#;
+        let hourly = r#"{"every":"hour","zone":"UTC","channels":["email","push"]}"#;
+        let wishes = preferences(&format!(
+            r#"{{"digest":{{"news":{daily},"*":{hourly}}},
+            "quiet_hours":{{"from":"07:30","to":"09:00","zone":"Europe/Berlin","channels":["push"]}}}}"#
+        ));
+        let table = [
+            // The turn came, it is now, and the wish.
+            (Some("news"), Email, "2026-01-10T06:59:59Z", "06:59:59", Some("2026-01-10T07:00:00Z")),
+            (Some("news"), Email, "2026-01-10T07:00:00Z", "07:00:00", Some("2026-01-11T07:00:00Z")),
+            (Some("news"), Email, "2026-01-10T06:59:59Z", "07:00:00", None),
+            (Some("news"), Push, "2026-01-10T05:59:59Z", "05:59:59", None),
+            (Some("offers"), Email, "2026-01-10T05:10:00Z", "05:10:00", Some("2026-01-10T06:00:00Z")),
+            (None, Push, "2026-01-10T05:10:00Z", "06:00:00", None),
+            // Its time lies in quiet hours, and then it has come in them.
+            (None, Push, "2026-01-10T06:10:00Z", "06:10:00", Some("2026-01-10T08:00:00Z")),
+            (None, Push, "2026-01-10T06:10:00Z", "07:00:00", Some("2026-01-10T08:00:00Z")),
+            (None, Push, "2026-01-10T06:10:00Z", "08:00:00", None),
+            (None, Sms, "2026-01-10T06:40:00Z", "06:40:00", None),
+        ];
+        for (category, channel, since, time, until) in table {
+            let (since, now) = (date(since), date(&format!("2026-01-10T{time}Z")));
+            let wish = wishes.wish(category, channel, Priority::Normal, since, now);
+            let wanted = until.map_or(Wish::Go, |until| Wish::Hold(date(until)));
+            assert_eq!(wish, wanted, "{category:?} {channel:?} {since} {now}");
+            assert_eq!(wishes.wish(category, channel, Priority::Critical, since, now), Wish::Go);
+        }
     }
 
     #[test]
@@ -302,9 +355,9 @@ mod tests {
             let clock = |minutes: u32| format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60);
             let quiet = quiet(&clock(from), &clock(from + length), zone);
             let now = Wall(date("2011-01-01T00:00:00Z").0 + minute * 60_000_000);
-            if let Wish::Hold(end) = quiet.wish(None, Channel::Push, Priority::Low, now) {
+            if let Wish::Hold(end) = quiet.wish(None, Channel::Push, Priority::Low, now, now) {
                 prop_assert!(end > now && end.0 - now.0 <= 25 * 3_600_000_000);
-                let then = quiet.wish(None, Channel::Push, Priority::Low, end);
+                let then = quiet.wish(None, Channel::Push, Priority::Low, now, end);
                 // Where a day is left out or clocks go back an hour the next quiet hours may begin at once.
                 prop_assert!(then == Wish::Go || length > 1_300, "{then:?}");
             }

@@ -85,10 +85,12 @@ pub enum Space {
     Suppressions,
     /// By service and number: final outcomes that it was not told yet.
     Outcomes,
+    /// By user, channel and notification: what waits to go out together; and by call: what went so.
+    Digests,
 }
 
 impl Space {
-    pub const ALL: [Space; 27] = [
+    pub const ALL: [Space; 28] = [
         Space::Meta,
         Space::Notifications,
         Space::Ledger,
@@ -116,6 +118,7 @@ impl Space {
         Space::Otp,
         Space::Suppressions,
         Space::Outcomes,
+        Space::Digests,
     ];
 
     pub fn name(self) -> &'static str {
@@ -147,6 +150,7 @@ impl Space {
             Space::Otp => "otp",
             Space::Suppressions => "suppressions",
             Space::Outcomes => "outcomes",
+            Space::Digests => "digests",
         }
     }
 }

@@ -15,16 +15,27 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 use wire::time::Wall;
 
 use crate::limits::{TEMPLATE_DEPTH_MAX, TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX};
-use crate::otp;
 use crate::provider::letter::Letter;
 use crate::record::Channel;
+use crate::{digest, otp};
 
 /// Stands for every category that has no template of its own, and for none.
 const OTHERS: &str = "default";
 
 /// What a template may use.
-const WORDS: [&str; 9] =
-    ["title", "body", "data", "category", "priority", "id", "created_at", "user", "unsubscribe_url"];
+const WORDS: [&str; 11] = [
+    "title",
+    "body",
+    "data",
+    "category",
+    "priority",
+    "id",
+    "created_at",
+    "user",
+    "unsubscribe_url",
+    "count",
+    "items",
+];
 
 /// What a template can be of: the end of its file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +175,12 @@ impl Templates {
             return wrong(format!("no letter has {word:?}; there are {}", WORDS.join(", ")));
         }
         let no_data = || Value::from(BTreeMap::<String, Value>::new());
-        let value = |word: &str| if word == "data" { no_data() } else { Value::from("text") };
+        let value = |word: &str| match word {
+            "data" => no_data(),
+            "count" => Value::from(1),
+            "items" => Value::from(Vec::<Value>::new()),
+            _ => Value::from("text"),
+        };
         let sample: BTreeMap<String, Value> =
             WORDS.into_iter().map(|word| (word.to_owned(), value(word))).collect();
         match template.render(Value::from(sample)) {
@@ -181,7 +197,9 @@ impl Templates {
     pub fn dress(&self, letter: &mut Letter, accepted_at: Wall) -> Vec<Failure> {
         let mut chosen = Vec::new();
         for part in Part::ALL.into_iter().filter(|part| part.channel() == letter.delivery.channel) {
-            chosen.extend(self.name(letter.category.as_deref(), part).map(|name| (part, name)));
+            let category =
+                if letter.digest.is_some() { Some(digest::CATEGORY) } else { letter.category.as_deref() };
+            chosen.extend(self.name(category, part).map(|name| (part, name)));
         }
         if chosen.is_empty() {
             return Vec::new();
@@ -217,13 +235,14 @@ impl Templates {
         Ok(Some(made).filter(|made| !made.trim().is_empty()))
     }
 
-    /// Which template this is: the category's own, or that of all others. A one-use code is only ever put into words that
-    /// were written for it: others would leave it out.
+    /// Which template this is: the category's own, or that of all others. A one-use code and a digest are only ever put into words
+    /// that were written for them: others would leave the code, or the notifications, out.
     fn name(&self, category: Option<&str>, part: Part) -> Option<String> {
         let name = |category: &str| format!("{category}.{}", part.name());
         let own = category.map(name).filter(|name| self.failed.contains_key(name));
         let others = || Some(name(OTHERS)).filter(|name| self.failed.contains_key(name));
-        own.or_else(|| if category == Some(otp::CATEGORY) { None } else { others() })
+        let has_own_alone = matches!(category, Some(otp::CATEGORY | digest::CATEGORY));
+        own.or_else(|| if has_own_alone { None } else { others() })
     }
 }
 
@@ -254,6 +273,7 @@ fn words(letter: &Letter, accepted_at: Wall) -> Value {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let data = letter.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
     let data: serde_json::Map<String, serde_json::Value> = data.unwrap_or_default();
+    let lines = letter.digest.as_ref().map(|digest| digest.lines.clone()).unwrap_or_default();
     context! {
         title => text(&letter.title),
         body => text(&letter.body),
@@ -264,6 +284,8 @@ fn words(letter: &Letter, accepted_at: Wall) -> Value {
         created_at => accepted_at.to_string(),
         user => letter.delivery.user.clone(),
         unsubscribe_url => text(&letter.unsubscribe),
+        count => letter.digest.as_ref().map_or(1, |digest| digest.count),
+        items => Value::from(Serde(lines)),
     }
 }
 

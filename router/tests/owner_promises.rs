@@ -7,6 +7,10 @@ mod world;
 mod clients;
 #[path = "owner/commands.rs"]
 mod commands;
+#[path = "owner/digests.rs"]
+mod digests;
+#[path = "owner/digests_model.rs"]
+mod digests_model;
 #[path = "owner/erasure.rs"]
 mod erasure;
 #[path = "owner/escalation.rs"]

@@ -42,6 +42,7 @@ const PURE: &[&str] = &[
     "router/src/classify.rs",
     "router/src/contacts.rs",
     "router/src/contacts/**",
+    "router/src/digest.rs",
     "router/src/inbox.rs",
     "router/src/inbox/**",
     "router/src/ingest/fields.rs",

@@ -53,6 +53,7 @@ pub(crate) fn letter(channel: Channel, to: Address) -> Letter {
         collapse_key: None,
         ttl: None,
         html: None,
+        digest: None,
         unsubscribe: None,
     }
 }

@@ -51,12 +51,14 @@ pub enum What {
     Answered,
     /// What a provider told later of what it had taken.
     Receipt,
-    /// It waits until the user may be disturbed.
+    /// It waits until its user may be disturbed, or wants it.
     Held,
+    /// It goes out in one letter with others.
+    Digest,
 }
 
 impl What {
-    const ALL: [What; 22] = [
+    const ALL: [What; 23] = [
         What::Accepted,
         What::Inbox,
         What::Sent,
@@ -79,6 +81,7 @@ impl What {
         What::Answered,
         What::Receipt,
         What::Held,
+        What::Digest,
     ];
 
     pub fn name(self) -> &'static str {
@@ -105,6 +108,7 @@ impl What {
             What::Answered => "answered",
             What::Receipt => "receipt",
             What::Held => "held",
+            What::Digest => "digest",
         }
     }
 }

@@ -11,6 +11,7 @@ use wire::time::Wall;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::letters::{Fate, Progress};
+use super::outcomes::Dice;
 use super::words::{Answered, DeliveryKey, Held, Said};
 use super::{intake, people};
 use crate::classify::Recipient;
@@ -59,7 +60,7 @@ pub(super) fn take<S: Store>(
     row: &mut LedgerRow,
     (to, call, known): (&Recipient, &[u8], Option<Progress>),
     delivery: &DeliveryKey,
-    answered: &[Answered],
+    (answered, dice): (&[Answered], Option<&Dice>),
     now: Tick,
 ) -> Result<bool, StoreError> {
     let channel = delivery.channel;
@@ -67,7 +68,8 @@ pub(super) fn take<S: Store>(
     // Somebody has it, and these are the others.
     let was_tried_on = progress.any(Fate::Taken);
     let tries = row.delivery(channel).map_or(0, |delivery| delivery.attempts);
-    let mut chance = chance(desk.seed, call, tries);
+    let (thrown_for, tries) = dice.map_or((call, tries), |dice| (&dice.call, dice.tries));
+    let mut chance = chance(desk.seed, thrown_for, tries);
     let mut sum = Sum::default();
     for one in answered {
         note(row, channel, one, now.wall);

@@ -64,12 +64,22 @@ pub(super) enum Due {
     Erased = 6,
     /// A one-use code is not told of any more.
     Otp = 7,
+    /// More of one user and channel wait than may.
+    Digest = 8,
 }
 
 impl Due {
     pub(super) fn from_number(number: u8) -> Option<Due> {
-        let all =
-            [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket, Due::Cancellation, Due::Erased, Due::Otp];
+        let all = [
+            Due::Deadline,
+            Due::Retry,
+            Due::Expiry,
+            Due::Ticket,
+            Due::Cancellation,
+            Due::Erased,
+            Due::Otp,
+            Due::Digest,
+        ];
         all.into_iter().find(|due| *due as u8 == number)
     }
 }

@@ -20,6 +20,7 @@ use wire::time::Wall;
 use super::clock::Tick;
 use super::commands;
 use super::desk::{Desk, Due, decode_record};
+use super::digests;
 use super::intake;
 use super::letters;
 use super::logs::{self, LogRow};
@@ -330,13 +331,14 @@ fn delivery_goes<S: Store>(
         desk.unschedule(at, Due::Expiry, key);
     }
     letters::forget_all(desk, &row, key)?;
+    digests::forget_row(desk, key, &row)?;
     for delivery in &row.deliveries {
         desk.turn.delete(Space::Calls, keys::within(key, &[delivery.channel as u8]));
     }
     let open = row.deliveries.iter().filter(|delivery| delivery.state.is_open());
     let open: Vec<Channel> = open.map(|delivery| delivery.channel).collect();
     for channel in open {
-        intake::unschedule_retry(desk, &row, key, channel);
+        intake::unschedule_retry(desk, &row, key, channel)?;
         row.apply(channel, &Event::Drop(Reason::Erased), now.wall, &mut desk.counters);
         work.told.cancelled += 1;
     }

@@ -3,6 +3,7 @@
 //! Owns the order in which one recipient's row, inbox and calls are written. Nothing leaves before the commit.
 
 use serde_json::Error as JsonError;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 use wire::limits::NOTIFICATION_BYTES_MAX;
@@ -14,8 +15,9 @@ use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
 use super::retention;
 use super::words::{Answer, DeliveryKey, Output, ProviderCall};
-use super::{cancellations, erasure, letters, outage, people};
+use super::{calls, cancellations, digests, erasure, letters, outage, people};
 use crate::classify::Recipient;
+use crate::digest::Digest;
 use crate::inbox::{self, Item, Mark, RecipientRow};
 use crate::journal::import::ForeignLetter;
 use crate::journal::{Entry, Poison, Position};
@@ -26,12 +28,8 @@ use crate::preferences::Preferences;
 use crate::presence::Whereabouts;
 use crate::record::{Channel, Record};
 use crate::route::Step;
-use crate::store::codec::Encoder;
 use crate::store::keys::{self, Place};
 use crate::store::{Space, Store, StoreError};
-
-/// The version of a row in [`Space::Calls`].
-pub(super) const CALL_VERSION: u8 = 1;
 
 /// One entry of the journal.
 pub(super) fn entry<S: Store>(
@@ -212,7 +210,7 @@ impl<S: Store> Book for Pen<'_, S> {
                 Step::Provide => {
                     provide(desk, &mut row, record, to, channel, false, now)?;
                 }
-                Step::Hold(until) => hold(desk, &mut row, &key, channel, until, now),
+                Step::Hold(until) => hold(desk, &mut row, &key, channel, until, now)?,
                 Step::Drop(reason) => {
                     *texts_needed |= reason.is_replayable();
                     hold_back(desk, &mut row, record.id, to, channel, reason, now);
@@ -306,6 +304,19 @@ pub(super) fn provide<S: Store>(
     again: bool,
     now: Tick,
 ) -> Result<bool, StoreError> {
+    provide_as(desk, row, (record, None), to, channel, again, now)
+}
+
+/// The same, if there is a digest with what others say, too.
+pub(super) fn provide_as<S: Store>(
+    desk: &mut Desk<S>,
+    row: &mut LedgerRow,
+    (record, digest): (&Record, Option<&Digest>),
+    to: &Recipient,
+    channel: Channel,
+    again: bool,
+    now: Tick,
+) -> Result<bool, StoreError> {
     let Recipient::User(user) = to else { return Ok(false) };
     let call = keys::within(&keys::ledger(record.id, to), &[channel as u8]);
     let addresses = match letters::addresses(desk, record, user, channel, &call)? {
@@ -322,10 +333,9 @@ pub(super) fn provide<S: Store>(
     let what = if again { What::ProvidedAgain } else { What::Provided };
     delivery.note(now.wall, what, format!("try {}", delivery.attempts));
     let attempt = delivery.attempts;
-    let boot = desk.boot;
-    desk.turn.put(Space::Calls, call, Encoder::new(CALL_VERSION).u64(boot).finish());
+    calls::note(desk, &call, digest.map(|_| record.id));
     let request = &record.request;
-    desk.say(Output::Provide(ProviderCall {
+    let alone = ProviderCall {
         delivery: DeliveryKey { id: record.id, channel, user: user.clone() },
         addresses,
         service: record.service.clone(),
@@ -340,12 +350,33 @@ pub(super) fn provide<S: Store>(
         ends_at: row.expires_at.map(|at| now.to_mono(at)),
         attempt,
         again,
+        digest: None,
         claim: None,
+    };
+    desk.say(Output::Provide(match digest {
+        Some(digest) => together(alone, digest, now),
+        None => alone,
     }));
     Ok(true)
 }
 
-/// It goes out when its user may be disturbed again. `until` is a date.
+/// What one says is what all of them say.
+fn together(alone: ProviderCall, digest: &Digest, now: Tick) -> ProviderCall {
+    ProviderCall {
+        priority: digest.priority,
+        category: digest.category.clone(),
+        title: Some(digest.title()),
+        body: Some(digest.body()).filter(|body| !body.is_empty()),
+        data: digest.data(),
+        collapse_key: None,
+        expires_at: digest.expires_at,
+        ends_at: digest.expires_at.map(|at| now.to_mono(now.to_steady(at))),
+        digest: Some(Arc::new(digest.clone())),
+        ..alone
+    }
+}
+
+/// It goes out when its user may be disturbed, or wants it. `until` is a date.
 pub(super) fn hold<S: Store>(
     desk: &mut Desk<S>,
     row: &mut LedgerRow,
@@ -353,14 +384,21 @@ pub(super) fn hold<S: Store>(
     channel: Channel,
     until: Wall,
     now: Tick,
-) {
-    let at = now.to_steady(until);
+) -> Result<(), StoreError> {
+    let (at, call) = (now.to_steady(until), keys::within(key, &[channel as u8]));
+    letters::begin_anew(desk, &call)?;
     if row.apply(channel, &Event::Wait(Some(at)), now.wall, &mut desk.counters) {
-        desk.schedule(at, Due::Retry, &keys::within(key, &[channel as u8]));
+        desk.schedule(at, Due::Retry, &call);
+        digests::hold(desk, &call, at)?;
     }
-    if let Some(delivery) = row.delivery_mut(channel) {
-        delivery.note(now.wall, What::Held, format!("quiet hours until {until}"));
+    // A clock that runs a little ahead after a restart holds it once more.
+    let detail = format!("until {until}");
+    if let Some(delivery) = row.delivery_mut(channel)
+        && delivery.timeline.last().is_none_or(|last| last.what != What::Held || last.detail != detail)
+    {
+        delivery.note(now.wall, What::Held, detail);
     }
+    Ok(())
 }
 
 /// Until when a channel that was just begun is held.
@@ -511,7 +549,7 @@ pub(super) fn withdraw<S: Store>(
         }
     }
     for channel in channels {
-        unschedule_retry(desk, row, key, channel);
+        unschedule_retry(desk, row, key, channel)?;
         withdrawn +=
             u32::from(row.apply(channel, &Event::Drop(reason.clone()), now.wall, &mut desk.counters));
     }
@@ -529,12 +567,21 @@ pub(super) fn withdraw<S: Store>(
     Ok(withdrawn)
 }
 
-pub(super) fn unschedule_retry<S: Store>(desk: &mut Desk<S>, row: &LedgerRow, key: &[u8], channel: Channel) {
+/// It waits for nothing any more.
+pub(super) fn unschedule_retry<S: Store>(
+    desk: &mut Desk<S>,
+    row: &LedgerRow,
+    key: &[u8],
+    channel: Channel,
+) -> Result<(), StoreError> {
     if channel != Channel::Inapp
         && let Some(State::Open { due_at: Some(at) }) = row.delivery(channel).map(|delivery| &delivery.state)
     {
-        desk.unschedule(*at, Due::Retry, &keys::within(key, &[channel as u8]));
+        let call = keys::within(key, &[channel as u8]);
+        desk.unschedule(*at, Due::Retry, &call);
+        digests::leave(desk, &call)?;
     }
+    Ok(())
 }
 
 /// It is shown no more.

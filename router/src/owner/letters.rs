@@ -8,8 +8,8 @@ use bytes::Bytes;
 use wire::time::Wall;
 
 use super::desk::{Desk, Due};
-use super::otp;
-use super::words::{DeliveryKey, Output};
+use super::words::DeliveryKey;
+use super::{calls, otp};
 use crate::contacts::{Contacts, MARK_BYTES};
 use crate::ledger::{LedgerRow, Reason};
 use crate::provider::letter::Address;
@@ -64,6 +64,11 @@ impl Progress {
         known.map_or(!self.any(Fate::Taken), |(_, fate)| *fate == Fate::Open)
     }
 
+    /// The same, whenever it is tried again.
+    pub(super) fn so_far(self) -> Progress {
+        Progress { retry_at: None, ..self }
+    }
+
     pub(super) fn keep<S: Store>(&self, desk: &mut Desk<S>, call: &[u8]) {
         desk.turn.put(Space::Letters, call.to_vec(), self.encode());
     }
@@ -115,7 +120,10 @@ pub(super) fn load<S: Store>(desk: &mut Desk<S>, call: &[u8]) -> Result<Option<P
 }
 
 /// A damaged row is told, and stands for nothing: it holds up one delivery at most, not all that came with it.
-fn sound<S: Store, T: Default>(desk: &mut Desk<S>, read: Result<T, StoreError>) -> Result<T, StoreError> {
+pub(super) fn sound<S: Store, T: Default>(
+    desk: &mut Desk<S>,
+    read: Result<T, StoreError>,
+) -> Result<T, StoreError> {
     match read {
         Err(damage @ StoreError::Damaged { .. }) => {
             desk.alert("store_row_damaged", true, damage.to_string());
@@ -133,11 +141,10 @@ pub(super) fn stop<S: Store>(
     reason: &Reason,
 ) -> Result<(), StoreError> {
     let known = forget(desk, call)?;
-    if desk.turn.get(Space::Calls, call)?.is_some() {
+    if calls::take_back(desk, delivery, call)? {
         let progress =
             Progress { retry_at: None, stopped: Some(reason.clone()), ..known.unwrap_or_default() };
         progress.keep(desk, call);
-        desk.say(Output::Withdraw(delivery.clone()));
     }
     Ok(())
 }
@@ -162,6 +169,14 @@ pub(super) fn forget<S: Store>(desk: &mut Desk<S>, call: &[u8]) -> Result<Option
         desk.unschedule(*at, Due::Retry, call);
     }
     Ok(progress)
+}
+
+/// What is held begins anew, like what comes then; but what may have gone out to somebody is not sent there again.
+pub(super) fn begin_anew<S: Store>(desk: &mut Desk<S>, call: &[u8]) -> Result<(), StoreError> {
+    if load(desk, call)?.is_some_and(|known| known.stopped.is_none() && !known.any(Fate::Unknown)) {
+        forget(desk, call)?;
+    }
+    Ok(())
 }
 
 /// The same of all channels of a row.

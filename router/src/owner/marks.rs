@@ -9,7 +9,7 @@ use wire::message::ServerMessage;
 use super::clock::Tick;
 use super::desk::Desk;
 use super::words::{ActElsewhere, DeliveryKey, Output};
-use super::{intake, letters, outcomes};
+use super::{calls, intake, letters, outcomes};
 use crate::classify::Recipient;
 use crate::inbox::{Mark, RecipientRow};
 use crate::ledger::{Event, LedgerRow, Reason, State, What};
@@ -166,11 +166,10 @@ fn withdraw<S: Store>(
     letters::forget_all(desk, row, key)?;
     let others: Vec<Channel> = row.deliveries.iter().map(|delivery| delivery.channel).collect();
     for channel in others.into_iter().filter(|channel| *channel != Channel::Inapp) {
-        let is_out = desk.turn.get(Space::Calls, &keys::within(key, &[channel as u8]))?.is_some();
-        if is_out {
-            desk.say(Output::Withdraw(DeliveryKey { id, channel, user: user.clone() }));
-        } else if intake::is_open(row, channel) {
-            intake::unschedule_retry(desk, row, key, channel);
+        let delivery = DeliveryKey { id, channel, user: user.clone() };
+        let is_out = calls::take_back(desk, &delivery, &keys::within(key, &[channel as u8]))?;
+        if !is_out && intake::is_open(row, channel) {
+            intake::unschedule_retry(desk, row, key, channel)?;
             let event = Event::Drop(Reason::Acknowledged);
             row.apply(channel, &event, now.wall, &mut desk.counters);
         }

@@ -7,7 +7,7 @@ use wire::link::DeliveryResult;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::words::{DeliveryKey, Outcome, Output};
-use super::{answers, erasure, intake, letters};
+use super::{answers, calls, digests, erasure, intake, letters};
 use crate::classify::Recipient;
 use crate::ledger::{Event, LedgerRow, Reason, What};
 use crate::presence::LinkId;
@@ -18,11 +18,38 @@ use crate::store::{Space, Store, StoreError};
 /// The longest that the outbox can make us wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
 
+/// What chance is drawn by, so that all that one letter carried wait equally long.
+#[derive(Debug)]
+pub(super) struct Dice {
+    pub(super) call: Vec<u8>,
+    pub(super) tries: u32,
+}
+
 /// A provider answered.
 pub(super) fn outcome<S: Store>(
     desk: &mut Desk<S>,
     delivery: &DeliveryKey,
     outcome: &Outcome,
+    now: Tick,
+) -> Result<(), StoreError> {
+    let key = keys::ledger(delivery.id, &Recipient::User(delivery.user.clone()));
+    let call = keys::within(&key, &[delivery.channel as u8]);
+    let out = calls::of(desk, &call);
+    if letters::sound(desk, out)?.is_none_or(|out| out.head.is_none()) {
+        return settle(desk, delivery, outcome, None, now);
+    }
+    let row = desk.row(&key);
+    let row = letters::sound(desk, row)?.unwrap_or_default();
+    let tries = row.delivery(delivery.channel).map_or(0, |delivery| delivery.attempts);
+    digests::outcome(desk, delivery, outcome, &Dice { call, tries }, now)
+}
+
+/// Of one delivery. `dice`: those of the letter that carried it with others.
+pub(super) fn settle<S: Store>(
+    desk: &mut Desk<S>,
+    delivery: &DeliveryKey,
+    outcome: &Outcome,
+    dice: Option<&Dice>,
     now: Tick,
 ) -> Result<(), StoreError> {
     let (id, channel) = (delivery.id, delivery.channel);
@@ -39,7 +66,7 @@ pub(super) fn outcome<S: Store>(
         desk.alert("outcome_of_nothing", false, format!("{id} by {}", channel.name()));
         return Ok(());
     };
-    intake::unschedule_retry(desk, &row, &key, channel);
+    intake::unschedule_retry(desk, &row, &key, channel)?;
     let counters = &mut desk.counters;
     let in_time = match outcome {
         Outcome::Delivered => row.apply(channel, &Event::Receipt, now.wall, counters),
@@ -62,7 +89,7 @@ pub(super) fn outcome<S: Store>(
             row.apply(channel, &event, now.wall, counters)
         }
         Outcome::Letters(letters) => {
-            answers::take(desk, &mut row, (&to, &call, known), delivery, letters, now)?
+            answers::take(desk, &mut row, (&to, &call, known), delivery, (letters, dice), now)?
         }
     };
     if !in_time && let Some(late) = row.delivery_mut(channel) {

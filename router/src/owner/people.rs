@@ -7,9 +7,10 @@ use super::words::Answer;
 use crate::classify::Recipient;
 use crate::contacts::Contacts;
 use crate::contacts::asked::Asked;
-use crate::preferences::{OTHERS, Preferences};
+use crate::ledger::LedgerRow;
+use crate::preferences::{OTHERS, Preferences, Wish};
 use crate::provider::letter::Address;
-use crate::record::Channel;
+use crate::record::{Channel, Record};
 use crate::store::{Order, Range, Space, Store, StoreError};
 use crate::suppression::{self, Why};
 use crate::unsubscribe::Leaving;
@@ -32,6 +33,20 @@ pub(super) fn preferences<S: Store>(desk: &mut Desk<S>, to: &Recipient) -> Resul
         }
         known => known,
     }
+}
+
+/// What they make of one delivery now.
+pub(super) fn wish(
+    preferences: &Preferences,
+    record: &Record,
+    row: &LedgerRow,
+    channel: Channel,
+    now: Tick,
+) -> Wish {
+    let request = &record.request;
+    let since = row.delivery(channel).and_then(|delivery| delivery.timeline.first());
+    let since = since.map_or(now.wall, |moment| moment.at);
+    preferences.wish(request.category.as_deref(), channel, request.priority, since, now.wall)
 }
 
 /// Takes the place of what was known.

@@ -7,7 +7,7 @@ use super::clock::Tick;
 use super::desk::Desk;
 use super::outcomes;
 use super::words::{Answer, DeliveryKey, Receipt, Told};
-use super::{erasure, otp, people};
+use super::{digests, erasure, otp, people};
 use crate::classify::Recipient;
 use crate::ledger::{Event, What};
 use crate::provider::letter::Class;
@@ -28,9 +28,25 @@ pub(super) fn told<S: Store>(desk: &mut Desk<S>, told: &Told, now: Tick) -> Resu
         people::suppress(desk, *channel, (to.as_ref().or(said.as_ref()), of), why, now)?;
     }
     match delivery {
-        Some(delivery) => note(desk, delivery, receipt, now),
+        Some(delivery) => note_all(desk, delivery, receipt, now),
         None => Ok(Answer::Done),
     }
+}
+
+/// What is said of a letter is said of all that it carried.
+fn note_all<S: Store>(
+    desk: &mut Desk<S>,
+    delivery: &DeliveryKey,
+    receipt: &Receipt,
+    now: Tick,
+) -> Result<Answer, StoreError> {
+    let key = keys::ledger(delivery.id, &Recipient::User(delivery.user.clone()));
+    let others = digests::others(desk, &keys::within(&key, &[delivery.channel as u8]))?;
+    let answer = note(desk, delivery, receipt, now)?;
+    for id in others {
+        note(desk, &DeliveryKey { id, ..delivery.clone() }, receipt, now)?;
+    }
+    Ok(answer)
 }
 
 /// Whether nothing may be sent to the address any more.

@@ -17,6 +17,7 @@ use wire::time::Wall;
 
 use super::clock::Tick;
 use super::desk::{Desk, Due, decode_record};
+use super::digests;
 use super::intake;
 use super::logs::{self, LogRow};
 use super::words::Output;
@@ -320,6 +321,7 @@ fn part_with<S: Store>(
             if let Some(at) = row.expires_at {
                 desk.unschedule(at, Due::Expiry, key);
             }
+            digests::forget_row(desk, key, &row)?;
             desk.counters.forget_row(&row);
             desk.turn.delete(Space::Ledger, key.to_vec());
             desk.sweep.progress.removed.ledger += 1;

@@ -6,7 +6,7 @@ use wire::time::Wall;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::intake;
-use super::{cancellations, erasure, letters, otp, outcomes, people};
+use super::{calls, cancellations, digests, erasure, letters, otp, outcomes, people};
 use crate::classify::Recipient;
 use crate::inbox::{self, RecipientRow};
 use crate::ledger::{Event, Ladder, LedgerRow, Reason, State};
@@ -14,7 +14,6 @@ use crate::pipeline::{self, Rules};
 use crate::preferences::Wish;
 use crate::record::{Channel, Record};
 use crate::route::Step;
-use crate::store::codec::Decoder;
 use crate::store::keys;
 use crate::store::{Order, Range, Space, Store, StoreError};
 use std::time::Duration;
@@ -45,6 +44,7 @@ pub(super) fn due<S: Store>(
             otp::forget(desk, key);
             Ok(())
         }
+        Some(Due::Digest) => digests::flush(desk, key, now),
         None => Err(StoreError::Damaged { space: Space::Due, what: format!("kind {kind}") }),
     }
 }
@@ -136,7 +136,7 @@ fn start<S: Store>(
         Step::Show(at) => intake::show(desk, row, recipient, record, to, &at, now)?,
         Step::Provide => return intake::provide(desk, row, record, to, channel, false, now),
         Step::Hold(until) => {
-            intake::hold(desk, row, &keys::ledger(record.id, to), channel, until, now);
+            intake::hold(desk, row, &keys::ledger(record.id, to), channel, until, now)?;
         }
         Step::Drop(reason) => {
             intake::hold_back(desk, row, record.id, to, channel, reason, now);
@@ -156,13 +156,15 @@ fn retry<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall, now: Tick) -> Resu
     if !is_due && letters::load(desk, call)?.is_none_or(|progress| progress.retry_at != Some(at)) {
         return Ok(());
     }
+    if is_due && digests::is_waiting(desk, call)? {
+        return digests::due(desk, call, now);
+    }
     let (id, to) = keys::ledger_parts(key)?;
     let Some(record) = desk.record(id)? else { return Ok(()) };
     // What was wanted when it came may not be any more, and nobody is disturbed by a second try, either.
     let preferences = people::preferences(desk, &to)?;
-    let request = &record.request;
-    match preferences.wish(request.category.as_deref(), channel, request.priority, now.wall) {
-        Wish::Hold(until) if is_due => intake::hold(desk, &mut row, key, channel, until, now),
+    match people::wish(&preferences, &record, &row, channel, now) {
+        Wish::Hold(until) if is_due => intake::hold(desk, &mut row, key, channel, until, now)?,
         // One device has it; the others are not disturbed, either.
         Wish::Hold(until) => letters::put_off(desk, call, now.to_steady(until))?,
         Wish::Unwanted => {
@@ -171,7 +173,9 @@ fn retry<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall, now: Tick) -> Resu
             row.apply(channel, &event, now.wall, &mut desk.counters);
         }
         Wish::Go => {
-            intake::provide(desk, &mut row, &record, &to, channel, false, now)?;
+            // Devices that did not have it yet get what the others got.
+            let digest = digests::of(desk, call, &record)?;
+            intake::provide_as(desk, &mut row, (&record, digest.as_ref()), &to, channel, false, now)?;
         }
     }
     outcomes::go_on(desk, &mut row, key, now);
@@ -200,7 +204,7 @@ fn expiry<S: Store>(desk: &mut Desk<S>, key: &[u8], at: Wall, now: Tick) -> Resu
         .collect();
     letters::forget_all(desk, &row, key)?;
     for channel in over {
-        intake::unschedule_retry(desk, &row, key, channel);
+        intake::unschedule_retry(desk, &row, key, channel)?;
         row.apply(channel, &Event::Expire, now.wall, &mut desk.counters);
     }
     intake::settle_inapp(desk, &mut row, now.wall);
@@ -233,6 +237,7 @@ pub(super) fn refuse<S: Store>(
     };
     let (Some(mut row), Ok((id, to))) = (row, keys::ledger_parts(key)) else { return Ok(()) };
     letters::forget(desk, call)?;
+    digests::leave(desk, call)?;
     intake::give_up(desk, &mut row, id, &to, channel, damage, now);
     outcomes::go_on(desk, &mut row, key, now);
     desk.keep_row(key, &row);
@@ -252,13 +257,17 @@ pub(super) fn unfinished_calls<S: Store>(
 
 /// One of them is provided again, under the same delivery id.
 pub(super) fn resume<S: Store>(desk: &mut Desk<S>, call_key: &[u8], now: Tick) -> Result<(), StoreError> {
-    let Some(call) = desk.turn.get(Space::Calls, call_key)? else { return Ok(()) };
-    if Decoder::new(Space::Calls, call, intake::CALL_VERSION)?.u64()? == desk.boot {
-        return Ok(());
-    }
-    desk.turn.delete(Space::Calls, call_key.to_vec());
+    let Some(out) = calls::of(desk, call_key)?.filter(|out| out.boot != desk.boot) else { return Ok(()) };
     let Some((key, channel)) = split_channel(call_key) else { return Ok(()) };
     let (id, to) = keys::ledger_parts(key)?;
+    if digests::rides(desk, id, call_key)? {
+        return Ok(());
+    }
+    let is_waited_for = desk.row(key)?.is_some_and(|row| intake::is_open(&row, channel));
+    if out.head == Some(id) && is_waited_for {
+        return digests::resume(desk, call_key, now);
+    }
+    desk.turn.delete(Space::Calls, call_key.to_vec());
     let (Some(mut row), Some(record)) = (desk.row(key)?, desk.record(id)?) else { return Ok(()) };
     let known = letters::load(desk, call_key)?;
     if !intake::is_open(&row, channel) && known.is_none() {
@@ -267,19 +276,19 @@ pub(super) fn resume<S: Store>(desk: &mut Desk<S>, call_key: &[u8], now: Tick) -
     let is_stopped = known.is_some_and(|known| known.stopped.is_some());
     let is_over = row.expires_at.is_some_and(|at| at <= now.steady) || row.acknowledgements > 0;
     let preferences = people::preferences(desk, &to)?;
-    let request = &record.request;
-    match preferences.wish(request.category.as_deref(), channel, request.priority, now.wall) {
+    match people::wish(&preferences, &record, &row, channel, now) {
         // It is too late to send it again, or nobody wants it, and it may have gone out.
         wish if is_stopped || is_over || wish == Wish::Unwanted => {
             letters::forget(desk, call_key)?;
             row.apply(channel, &Event::Doubt, now.wall, &mut desk.counters);
         }
         Wish::Hold(until) if intake::is_open(&row, channel) => {
-            intake::hold(desk, &mut row, key, channel, until, now);
+            intake::hold(desk, &mut row, key, channel, until, now)?;
         }
         Wish::Hold(until) => letters::put_off(desk, call_key, now.to_steady(until))?,
         _ => {
-            intake::provide(desk, &mut row, &record, &to, channel, true, now)?;
+            let digest = digests::of(desk, call_key, &record)?;
+            intake::provide_as(desk, &mut row, (&record, digest.as_ref()), &to, channel, true, now)?;
             outcomes::go_on(desk, &mut row, key, now);
         }
     }

@@ -1,5 +1,6 @@
 //! What goes into the owner and what comes out of it: values, nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -11,6 +12,7 @@ use wire::time::{Mono, Wall};
 use super::erasure::Erasure;
 use crate::contacts::Contacts;
 use crate::contacts::asked::Asked;
+use crate::digest::Digest;
 use crate::inbox::Mark;
 use crate::journal::Position;
 use crate::journal::import::ForeignLetter;
@@ -147,6 +149,8 @@ pub struct ProviderCall {
     pub attempt: u32,
     /// The same try may have gone out before the router was stopped.
     pub again: bool,
+    /// It speaks for several notifications; the texts above say so in plain words.
+    pub digest: Option<Arc<Digest>>,
     /// With several routers: whoever makes the call asks first whether this still holds.
     pub claim: Option<Claim>,
 }

@@ -270,6 +270,7 @@ impl Item {
             collapse_key: call.collapse_key.clone(),
             ttl: call.ends_at.map(|end| end.since(now)),
             html: None,
+            digest: call.digest.clone(),
             unsubscribe: None,
         }
     }
@@ -553,6 +554,7 @@ mod tests {
             ends_at: None,
             attempt: 1,
             again: false,
+            digest: None,
             claim: None,
         }
     }

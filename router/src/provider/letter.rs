@@ -4,6 +4,7 @@
 //! is known and nothing about what to do: whether it is tried again, whether the provider is thought broken and whether
 //! the address is given up all follow from its [`Class`], in one table.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use serde_json::value::RawValue;
 use wire::message::Priority;
 use wire::time::Wall;
 
+use crate::digest::Digest;
 use crate::owner::DeliveryKey;
 
 /// Where one person is reached by one channel.
@@ -63,6 +65,8 @@ pub struct Letter {
     pub ttl: Option<Duration>,
     /// A mail in HTML, beside its body; made by a template alone.
     pub html: Option<String>,
+    /// It speaks for several notifications.
+    pub digest: Option<Arc<Digest>>,
     /// A mail's link for who wants no more of its kind; `None`: there is none.
     pub unsubscribe: Option<String>,
 }

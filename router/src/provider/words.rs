@@ -127,6 +127,7 @@ pub(crate) mod tests {
             collapse_key: None,
             ttl: None,
             html: None,
+            digest: None,
             unsubscribe: None,
         }
     }

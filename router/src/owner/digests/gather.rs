@@ -1,0 +1,286 @@
+//! Who goes out together: whoever may go now, of one user and channel.
+//!
+//! Mails go by category, because the exit in a mail ends one category. What was tried before goes on with those alone that were
+//! tried with it.
+
+use std::cmp::Reverse;
+
+use uuid::Uuid;
+use wire::time::Wall;
+
+use super::super::clock::Tick;
+use super::super::desk::Desk;
+use super::super::letters::{self, Progress};
+use super::super::{calls, intake, outcomes, people};
+use super::{For, ID_BYTES, call_for, call_of, is_full, keep_letter, others, wait};
+use crate::classify::Recipient;
+use crate::digest::Digest;
+use crate::ledger::{Event, LedgerRow, Reason, State, What};
+use crate::limits::DIGEST_WAITING_MAX;
+use crate::preferences::{Preferences, Wish};
+use crate::record::{Channel, Record};
+use crate::store::codec::Decoder;
+use crate::store::keys;
+use crate::store::{Order, Range, SCAN_ROWS_MAX, Space, Store, StoreError};
+
+/// One that may go.
+struct Ready {
+    id: Uuid,
+    /// Of its row in the ledger.
+    key: Vec<u8>,
+    call: Vec<u8>,
+    row: LedgerRow,
+    record: Record,
+    progress: Option<Progress>,
+}
+
+/// Of whom, and by which way.
+struct Place {
+    to: Recipient,
+    channel: Channel,
+    preferences: Preferences,
+}
+
+impl Place {
+    /// `to`: recipient and channel, as in keys.
+    fn read<S: Store>(desk: &mut Desk<S>, to: &[u8]) -> Result<Option<Place>, StoreError> {
+        let Some((channel, user)) = to.split_last() else { return Ok(None) };
+        let Some(channel) = Channel::ALL.get(usize::from(*channel)).copied() else { return Ok(None) };
+        let to = Recipient::User(keys::user_of(Space::Digests, user)?);
+        let preferences = people::preferences(desk, &to)?;
+        Ok(Some(Place { to, channel, preferences }))
+    }
+}
+
+/// The time of one that waits has come.
+pub(in super::super) fn due<S: Store>(desk: &mut Desk<S>, call: &[u8], now: Tick) -> Result<(), StoreError> {
+    go(desk, &call[ID_BYTES.min(call.len())..], Some(call), now)
+}
+
+/// More wait than may: they go at once, whatever they wait for.
+pub(in super::super) fn flush<S: Store>(desk: &mut Desk<S>, to: &[u8], now: Tick) -> Result<(), StoreError> {
+    if is_full(desk, to)? { go(desk, to, None, now) } else { Ok(()) }
+}
+
+fn go<S: Store>(desk: &mut Desk<S>, to: &[u8], trigger: Option<&[u8]>, now: Tick) -> Result<(), StoreError> {
+    let Some(place) = Place::read(desk, to)? else { return Ok(()) };
+    let mut ready = Vec::new();
+    for what in [For::Wishes, For::Provider] {
+        let range = Range::prefix(&keys::within(&[what as u8], to));
+        for (key, row) in desk.turn.scan(Space::Digests, &range, Order::Forward, SCAN_ROWS_MAX)? {
+            let Some(call) = call_of(&key) else { continue };
+            let is_trigger = trigger == Some(&*call);
+            let looked =
+                match Decoder::new(Space::Digests, row, super::VERSION).and_then(|mut row| row.wall()) {
+                    Ok(at) => look(desk, &place, (what, at), &call, (is_trigger, trigger.is_none()), now),
+                    Err(damage) => Err(damage),
+                };
+            // A damaged one holds up none of the others: its own timer finds it.
+            ready.extend(letters::sound(desk, looked)?);
+        }
+    }
+    for bundle in bundles(ready, place.channel) {
+        send(desk, &place, bundle, false, now)?;
+    }
+    Ok(())
+}
+
+/// Whether one that waits may go now. What ended meanwhile waits no more; what nobody wants any more ends.
+fn look<S: Store>(
+    desk: &mut Desk<S>,
+    place: &Place,
+    (what, at): (For, Wall),
+    call: &[u8],
+    (is_trigger, is_forced): (bool, bool),
+    now: Tick,
+) -> Result<Option<Ready>, StoreError> {
+    let channel = place.channel;
+    let due = State::Open { due_at: Some(at) };
+    let Some(mut one) = ready(desk, call, channel)?
+        .filter(|one| one.row.delivery(channel).is_some_and(|delivery| delivery.state == due))
+    else {
+        super::leave(desk, call)?;
+        return Ok(None);
+    };
+    if what == For::Provider && at > now.steady {
+        return Ok(None);
+    }
+    match people::wish(&place.preferences, &one.record, &one.row, channel, now) {
+        Wish::Unwanted => {
+            intake::unschedule_retry(desk, &one.row, &one.key, channel)?;
+            give_up(desk, &mut one, channel, Reason::Unsubscribed, now)?;
+            keep(desk, &mut one, now);
+            Ok(None)
+        }
+        Wish::Hold(until) if is_trigger => {
+            intake::unschedule_retry(desk, &one.row, &one.key, channel)?;
+            intake::hold(desk, &mut one.row, &one.key, channel, until, now)?;
+            keep(desk, &mut one, now);
+            Ok(None)
+        }
+        Wish::Hold(_) if !is_forced => Ok(None),
+        _ => {
+            intake::unschedule_retry(desk, &one.row, &one.key, channel)?;
+            // Its own timer may be behind this one in the same turn: there is nothing left for it to do.
+            if let Some(progress) = &one.progress {
+                progress.keep(desk, &one.call);
+            }
+            Ok(Some(one))
+        }
+    }
+}
+
+/// `None`: it is not known any more.
+fn ready<S: Store>(desk: &mut Desk<S>, call: &[u8], channel: Channel) -> Result<Option<Ready>, StoreError> {
+    let Some((last, key)) = call.split_last() else { return Ok(None) };
+    debug_assert_eq!(*last, channel as u8);
+    let (id, _) = keys::ledger_parts(key)?;
+    let (Some(row), Some(record)) = (desk.row(key)?, desk.record(id)?) else { return Ok(None) };
+    let progress = letters::load(desk, call)?.map(Progress::so_far);
+    Ok(Some(Ready { id, key: key.to_vec(), call: call.to_vec(), row, record, progress }))
+}
+
+/// Those that one letter can carry, newest first, and as many as one may.
+fn bundles(ready: Vec<Ready>, channel: Channel) -> Vec<Vec<Ready>> {
+    let is_mail = channel == Channel::Email;
+    let goes_with = |one: &Ready, other: &Ready| {
+        let is_same_kind = !is_mail || one.record.request.category == other.record.request.category;
+        one.progress == other.progress && is_same_kind
+    };
+    let mut bundles: Vec<Vec<Ready>> = Vec::new();
+    for one in ready {
+        match bundles
+            .iter_mut()
+            .find(|bundle| bundle.len() < DIGEST_WAITING_MAX && goes_with(&bundle[0], &one))
+        {
+            Some(bundle) => bundle.push(one),
+            None => bundles.push(vec![one]),
+        }
+    }
+    for bundle in &mut bundles {
+        bundle.sort_by_key(|one| Reverse((one.record.accepted_at, one.id)));
+    }
+    bundles
+}
+
+/// As one letter, under the id of the first; one alone goes as itself.
+fn send<S: Store>(
+    desk: &mut Desk<S>,
+    place: &Place,
+    mut bundle: Vec<Ready>,
+    again: bool,
+    now: Tick,
+) -> Result<(), StoreError> {
+    let Place { to, channel, .. } = place;
+    let channel = *channel;
+    let count = bundle.len();
+    let digest = (count > 1).then(|| Digest::of(bundle.iter().map(|one| &one.record)));
+    let ids: Vec<Uuid> = bundle.iter().map(|one| one.id).collect();
+    let Some((head, others)) = bundle.split_first_mut() else { return Ok(()) };
+    let said = (&head.record, digest.as_ref());
+    let is_out = intake::provide_as(desk, &mut head.row, said, to, channel, again, now)?;
+    let reason = match head.row.delivery(channel).map(|delivery| &delivery.state) {
+        Some(State::Dropped(reason)) if !is_out => Some(reason.clone()),
+        _ => None,
+    };
+    for other in others {
+        match &reason {
+            Some(reason) => give_up(desk, other, channel, reason.clone(), now)?,
+            None => ride(desk, other, ids[0], channel, again, now),
+        }
+    }
+    if is_out && count > 1 {
+        keep_letter(desk, &bundle[0].call, &ids[1..]);
+        for (i, one) in bundle.iter_mut().enumerate() {
+            let with: Vec<String> = match i {
+                0 => ids[1..].iter().map(Uuid::to_string).collect(),
+                _ => vec![ids[0].to_string()],
+            };
+            if let Some(delivery) = one.row.delivery_mut(channel) {
+                delivery.note(
+                    now.wall,
+                    What::Digest,
+                    format!("{count} in one letter, with {}", with.join(", ")),
+                );
+            }
+        }
+    }
+    for one in &mut bundle {
+        keep(desk, one, now);
+    }
+    Ok(())
+}
+
+/// It is out with the head's call.
+fn ride<S: Store>(desk: &mut Desk<S>, one: &mut Ready, head: Uuid, channel: Channel, again: bool, now: Tick) {
+    one.row.apply(channel, &Event::Wait(None), now.wall, &mut desk.counters);
+    if let Some(delivery) = one.row.delivery_mut(channel) {
+        delivery.attempts += u32::from(!again);
+        let what = if again { What::ProvidedAgain } else { What::Provided };
+        delivery.note(now.wall, what, format!("try {}", delivery.attempts));
+    }
+    calls::note(desk, &one.call, Some(head));
+}
+
+fn give_up<S: Store>(
+    desk: &mut Desk<S>,
+    one: &mut Ready,
+    channel: Channel,
+    reason: Reason,
+    now: Tick,
+) -> Result<(), StoreError> {
+    letters::forget(desk, &one.call)?;
+    one.row.apply(channel, &Event::Drop(reason), now.wall, &mut desk.counters);
+    Ok(())
+}
+
+fn keep<S: Store>(desk: &mut Desk<S>, one: &mut Ready, now: Tick) {
+    outcomes::go_on(desk, &mut one.row, &one.key, now);
+    desk.keep_row(&one.key, &one.row);
+}
+
+/// The run that made a call of several is over, and whether it went out is not known: what may still go is sent again, together.
+pub(in super::super) fn resume<S: Store>(
+    desk: &mut Desk<S>,
+    head: &[u8],
+    now: Tick,
+) -> Result<(), StoreError> {
+    let Some(place) = Place::read(desk, &head[ID_BYTES.min(head.len())..])? else { return Ok(()) };
+    let channel = place.channel;
+    let mut all = vec![head.to_vec()];
+    all.extend(others(desk, head)?.into_iter().map(|id| call_for(id, head)));
+    super::forget(desk, super::letter_key(head))?;
+    let mut bundle = Vec::new();
+    for call in all {
+        if calls::of(desk, &call)?.is_none_or(|out| out.boot == desk.boot) {
+            continue;
+        }
+        desk.turn.delete(Space::Calls, call.clone());
+        let known = ready(desk, &call, channel);
+        let Some(mut one) = letters::sound(desk, known)? else { continue };
+        if !intake::is_open(&one.row, channel) {
+            letters::forget(desk, &one.call)?;
+            continue;
+        }
+        let is_stopped = one.progress.as_ref().is_some_and(|known| known.stopped.is_some());
+        let is_over = one.row.expires_at.is_some_and(|at| at <= now.steady) || one.row.acknowledgements > 0;
+        match people::wish(&place.preferences, &one.record, &one.row, channel, now) {
+            wish if is_stopped || is_over || wish == Wish::Unwanted => {
+                letters::forget(desk, &one.call)?;
+                one.row.apply(channel, &Event::Doubt, now.wall, &mut desk.counters);
+                desk.keep_row(&one.key, &one.row);
+            }
+            Wish::Hold(until) => {
+                intake::hold(desk, &mut one.row, &one.key, channel, until, now)?;
+                desk.keep_row(&one.key, &one.row);
+            }
+            _ => bundle.push(one),
+        }
+    }
+    if bundle.is_empty() { Ok(()) } else { send(desk, &place, bundle, true, now) }
+}
+
+/// It goes again with those that were tried with it.
+pub(super) fn again<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall) {
+    wait(desk, For::Provider, call, at);
+}
