@@ -10,6 +10,7 @@ mod digest;
 mod fcm;
 mod foreign;
 mod house;
+mod letters;
 mod outages;
 mod ses;
 mod smtp;

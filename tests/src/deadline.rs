@@ -47,9 +47,27 @@ fn now() -> Instant {
 }
 
 /// The wall clock, in seconds: for tokens' `exp`.
-#[expect(clippy::disallowed_methods, reason = "tokens carry dates; this is the harness's only wall clock")]
 pub fn unix_seconds() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    since_epoch().as_secs()
+}
+
+/// The same in microseconds, as other processes on this machine write it down.
+pub fn unix_us() -> i64 {
+    i64::try_from(since_epoch().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Waits for a moment of [`unix_us`]; not at all if it has passed.
+pub fn sleep_until_us(moment: i64) {
+    let left = u64::try_from(moment - unix_us()).unwrap_or(0);
+    std::thread::sleep(Duration::from_micros(left));
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tokens and letters carry dates; this is the harness's only wall clock"
+)]
+fn since_epoch() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Looks again and again until `what` is there.
