@@ -252,7 +252,7 @@ impl Work {
         if how == How::Count {
             return self.count(standing.as_ref());
         }
-        self.runtime.block_on(KafkaJournal::ensure_topics(&self.config))?;
+        self.runtime.block_on(KafkaJournal::ensure_topics(&self.config, false))?;
         self.reader.check_group()?;
         let migration = match standing {
             Some(standing) => self.resume(standing)?,
