@@ -156,14 +156,19 @@ pub fn limit(
     steady: Wall,
     mono: Mono,
 ) -> Result<(), Reason> {
-    if !meter.admit(mono, priority) {
-        return Err(Reason::Shed);
-    }
+    pass(meter, priority, mono)?;
+    if channel == Channel::Push { push(window, priority, limits, steady) } else { Ok(()) }
+}
+
+/// The part of it that is about all services together: what is held is no push yet.
+pub fn pass(meter: &mut Meter, priority: Priority, mono: Mono) -> Result<(), Reason> {
+    if meter.admit(mono, priority) { Ok(()) } else { Err(Reason::Shed) }
+}
+
+/// The part of it that is about one user's hour.
+pub fn push(window: &mut Window, priority: Priority, limits: Limits, steady: Wall) -> Result<(), Reason> {
     let exempt = priority == Priority::Critical;
-    if channel == Channel::Push && !window.admit(steady, limits.push_per_user_hour, exempt) {
-        return Err(Reason::PushLimit);
-    }
-    Ok(())
+    if window.admit(steady, limits.push_per_user_hour, exempt) { Ok(()) } else { Err(Reason::PushLimit) }
 }
 
 #[cfg(test)]

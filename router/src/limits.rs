@@ -39,9 +39,13 @@ pub const READ_IDS_MAX: usize = wire::limits::IDS_PER_MESSAGE_MAX;
 pub const PUSH_REGISTRATIONS_MAX: usize = 20;
 /// Categories that one user's preferences name.
 pub const PREFERENCE_CATEGORIES_MAX: usize = 100;
-/// Notifications of one user and channel that wait to go out together; with one more they go at once.
-pub const DIGEST_WAITING_MAX: usize = 100;
-/// Of those how many a letter shows, and how many characters of each.
+/// Notifications that one letter carries; what is more goes in further ones.
+pub const DIGEST_CARRIED_MAX: usize = 100;
+/// Of what waits for one user and channel, rows that are looked at for one letter.
+pub const DIGEST_LOOKED_AT_MAX: usize = 400;
+/// The same of all users in one turn of the owner (and the letter that crosses it).
+pub const DIGEST_ROWS_PER_TURN_MAX: usize = 1_024;
+/// Of what it carries, how many a letter shows, and how many characters of each.
 pub const DIGEST_LINES_MAX: usize = 5;
 pub const DIGEST_LINE_CHARS_MAX: usize = 120;
 /// Bytes of `[email] unsubscribe_url`.

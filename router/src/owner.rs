@@ -12,13 +12,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use wire::link::Frame;
-use wire::time::Mono;
+use wire::time::{Mono, Wall};
 
 use crate::journal::Entry;
 use crate::limit::{Limits, Meter};
+use crate::limits::DIGEST_ROWS_PER_TURN_MAX;
 use crate::pipeline::Rules;
 use crate::presence::Presence;
 use crate::record::Record;
+use crate::store::keys;
 use crate::store::{Space, Store, StoreError};
 use crate::sync::history::History;
 use clock::Steady;
@@ -218,7 +220,13 @@ impl<S: Store> Owner<S> {
         // A failed read leaves everything due; the next commit finds out whether the store is back.
         if now.mono >= self.quiet_until {
             let due = self.desk.due(self.steady.tick(now).steady, DUE_PER_TURN_MAX).unwrap_or_default();
+            self.desk.gathered = 0;
             for key in due {
+                if self.desk.gathered >= DIGEST_ROWS_PER_TURN_MAX {
+                    // The rest stays due: all users of a zone wake at one moment.
+                    self.desk.due_from = Some(keys::due_parts(&key).map_or(Wall(i64::MIN), |(at, ..)| at));
+                    break;
+                }
                 self.take(Input::Due(key), now);
             }
         }

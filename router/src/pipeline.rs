@@ -5,7 +5,7 @@
 
 use crate::classify::{Classified, Recipient, Senseless, classify};
 use crate::ledger::Reason;
-use crate::limit::{Limits, Meter, Window, limit};
+use crate::limit::{self, Limits, Meter, Window};
 use crate::owner::Tick;
 use crate::preferences::{Preferences, Wish};
 use crate::presence::Presence;
@@ -130,9 +130,12 @@ pub fn step(
     if wish == Wish::Unwanted {
         return Step::Drop(Reason::Unsubscribed);
     }
-    if let Err(reason) =
-        limit(channel, request.priority, window, rules.meter, rules.limits, now.steady, now.mono)
-    {
+    let limited = match wish {
+        // It is a push of the hour in which it goes.
+        Wish::Hold(_) => limit::pass(rules.meter, request.priority, now.mono),
+        _ => limit::limit(channel, request.priority, window, rules.meter, rules.limits, now.steady, now.mono),
+    };
+    if let Err(reason) = limited {
         return Step::Drop(reason);
     }
     match (wish, route(to, channel, rules.presence, now.mono)) {

@@ -150,7 +150,10 @@ impl Templates {
     /// HTML alone says nothing to programs that show none, and is no mail where a letter has no words of its own.
     fn check_text(&self, name: &str) -> Result<(), (String, String)> {
         let Some((category, Part::EmailHtml)) = Part::of(name) else { return Ok(()) };
-        let has = |part| self.name(Some(category), part).is_some();
+        let has = |part| match category {
+            digest::CATEGORY => self.of_digests(part).is_some(),
+            category => self.name(Some(category), part).is_some(),
+        };
         if has(Part::EmailText) || has(Part::EmailSubject) {
             return Ok(());
         }
@@ -197,9 +200,11 @@ impl Templates {
     pub fn dress(&self, letter: &mut Letter, accepted_at: Wall) -> Vec<Failure> {
         let mut chosen = Vec::new();
         for part in Part::ALL.into_iter().filter(|part| part.channel() == letter.delivery.channel) {
-            let category =
-                if letter.digest.is_some() { Some(digest::CATEGORY) } else { letter.category.as_deref() };
-            chosen.extend(self.name(category, part).map(|name| (part, name)));
+            let name = match &letter.digest {
+                Some(_) => self.of_digests(part),
+                None => self.name(letter.category.as_deref(), part),
+            };
+            chosen.extend(name.map(|name| (part, name)));
         }
         if chosen.is_empty() {
             return Vec::new();
@@ -235,14 +240,19 @@ impl Templates {
         Ok(Some(made).filter(|made| !made.trim().is_empty()))
     }
 
-    /// Which template this is: the category's own, or that of all others. A one-use code and a digest are only ever put into words
-    /// that were written for them: others would leave the code, or the notifications, out.
+    /// Several notifications are only ever put into words that were written for that: others would leave them out.
+    fn of_digests(&self, part: Part) -> Option<String> {
+        Some(format!("{}.{}", digest::CATEGORY, part.name())).filter(|name| self.failed.contains_key(name))
+    }
+
+    /// Which template this is: the category's own, or that of all others. A one-use code is only ever put into words that
+    /// were written for it: others would leave it out. One notification of a category called as digests are is none.
     fn name(&self, category: Option<&str>, part: Part) -> Option<String> {
         let name = |category: &str| format!("{category}.{}", part.name());
-        let own = category.map(name).filter(|name| self.failed.contains_key(name));
+        let own = category.filter(|category| *category != digest::CATEGORY).map(name);
+        let own = own.filter(|name| self.failed.contains_key(name));
         let others = || Some(name(OTHERS)).filter(|name| self.failed.contains_key(name));
-        let has_own_alone = matches!(category, Some(otp::CATEGORY | digest::CATEGORY));
-        own.or_else(|| if has_own_alone { None } else { others() })
+        own.or_else(|| if category == Some(otp::CATEGORY) { None } else { others() })
     }
 }
 

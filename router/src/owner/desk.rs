@@ -64,22 +64,12 @@ pub(super) enum Due {
     Erased = 6,
     /// A one-use code is not told of any more.
     Otp = 7,
-    /// More of one user and channel wait than may.
-    Digest = 8,
 }
 
 impl Due {
     pub(super) fn from_number(number: u8) -> Option<Due> {
-        let all = [
-            Due::Deadline,
-            Due::Retry,
-            Due::Expiry,
-            Due::Ticket,
-            Due::Cancellation,
-            Due::Erased,
-            Due::Otp,
-            Due::Digest,
-        ];
+        let all =
+            [Due::Deadline, Due::Retry, Due::Expiry, Due::Ticket, Due::Cancellation, Due::Erased, Due::Otp];
         all.into_iter().find(|due| *due as u8 == number)
     }
 }
@@ -114,6 +104,8 @@ pub(super) struct Desk<S> {
     /// How far the steady clock has come, and how far it was written down to have come.
     pub(super) steady: Wall,
     reached: Option<Wall>,
+    /// Rows of what waits together that this turn has looked at.
+    pub(super) gathered: usize,
     /// Nothing is due before.
     pub(super) due_from: Option<Wall>,
     pub(super) sweep: Sweep,
@@ -185,6 +177,7 @@ impl<S: Store> Desk<S> {
             boot,
             steady: Wall(i64::MIN),
             reached,
+            gathered: 0,
             due_from: Some(Wall(i64::MIN)),
             sweep,
             revocations: Revocations::default(),

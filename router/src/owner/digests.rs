@@ -8,21 +8,22 @@ use bytes::Bytes;
 use uuid::Uuid;
 use wire::time::Wall;
 
-use super::desk::{Desk, Due};
+use super::desk::Desk;
+use super::words::DeliveryKey;
 use super::{calls, letters};
+use crate::classify::Recipient;
 use crate::digest::Digest;
-use crate::ledger::LedgerRow;
-use crate::limits::DIGEST_WAITING_MAX;
+use crate::ledger::{LedgerRow, State};
 use crate::record::{Channel, Record};
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
-use crate::store::{Order, Range, Space, Store, StoreError};
+use crate::store::{Space, Store, StoreError};
 
 mod answered;
 mod gather;
 
 pub(super) use answered::outcome;
-pub(super) use gather::{due, flush, resume};
+pub(super) use gather::{due, resume};
 
 const VERSION: u8 = 1;
 const ID_BYTES: usize = 16;
@@ -55,25 +56,13 @@ fn letter_key(head: &[u8]) -> Vec<u8> {
     keys::within(&[LETTER], head)
 }
 
-/// It waits for its user's wishes, until then. With more than may wait, all of them go in the next turn.
-pub(super) fn hold<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall) -> Result<(), StoreError> {
+/// It waits for its user's wishes, until then.
+pub(super) fn hold<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall) {
     wait(desk, For::Wishes, call, at);
-    let to = &call[ID_BYTES.min(call.len())..];
-    if is_full(desk, to)? {
-        desk.schedule(desk.steady, Due::Digest, to);
-    }
-    Ok(())
 }
 
 fn wait<S: Store>(desk: &mut Desk<S>, what: For, call: &[u8], at: Wall) {
     desk.turn.put(Space::Digests, waiting_key(what, call), Encoder::new(VERSION).wall(at).finish());
-}
-
-/// `to`: recipient and channel.
-fn is_full<S: Store>(desk: &Desk<S>, to: &[u8]) -> Result<bool, StoreError> {
-    let range = Range::prefix(&keys::within(&[For::Wishes as u8], to));
-    let rows = desk.turn.scan(Space::Digests, &range, Order::Forward, DIGEST_WAITING_MAX + 1)?;
-    Ok(rows.len() > DIGEST_WAITING_MAX)
 }
 
 pub(super) fn is_waiting<S: Store>(desk: &Desk<S>, call: &[u8]) -> Result<bool, StoreError> {
@@ -101,16 +90,31 @@ fn forget<S: Store>(desk: &mut Desk<S>, key: Vec<u8>) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// What is known of the letters of a row that goes.
-pub(super) fn forget_row<S: Store>(
-    desk: &mut Desk<S>,
-    key: &[u8],
-    row: &LedgerRow,
-) -> Result<(), StoreError> {
-    for delivery in row.deliveries.iter().filter(|delivery| delivery.channel != Channel::Inapp) {
-        let call = keys::within(key, &[delivery.channel as u8]);
+/// What is known of the letters of a row that goes, also of one that cannot be read.
+pub(super) fn forget_row<S: Store>(desk: &mut Desk<S>, key: &[u8]) -> Result<(), StoreError> {
+    for channel in Channel::ALL.into_iter().filter(|channel| *channel != Channel::Inapp) {
+        let call = keys::within(key, &[channel as u8]);
         leave(desk, &call)?;
         forget(desk, letter_key(&call))?;
+    }
+    Ok(())
+}
+
+/// The life of one that is out with others is over: their letter is asked for back, and goes without it.
+pub(super) fn ask_back<S: Store>(
+    desk: &mut Desk<S>,
+    row: &LedgerRow,
+    key: &[u8],
+    (id, to): (Uuid, &Recipient),
+) -> Result<(), StoreError> {
+    let Recipient::User(user) = to else { return Ok(()) };
+    for delivery in row.deliveries.iter().filter(|delivery| delivery.state == State::Open { due_at: None }) {
+        let call = keys::within(key, &[delivery.channel as u8]);
+        let out = calls::of(desk, &call);
+        if letters::sound(desk, out)?.is_some_and(|out| out.head.is_some()) {
+            let delivery = DeliveryKey { id, channel: delivery.channel, user: user.clone() };
+            calls::take_back(desk, &delivery, &call)?;
+        }
     }
     Ok(())
 }
@@ -143,7 +147,8 @@ fn call_for(id: Uuid, call: &[u8]) -> Vec<u8> {
     [id.as_bytes(), &call[ID_BYTES.min(call.len())..]].concat()
 }
 
-/// What the letter of this head says. `None`: it carried nobody else.
+/// What the letter of this head says to who gets it later: without what its reader has acted on, and what is over. `None`: it
+/// carried nobody else.
 pub(super) fn of<S: Store>(
     desk: &mut Desk<S>,
     head: &[u8],
@@ -155,17 +160,40 @@ pub(super) fn of<S: Store>(
     }
     let mut records = vec![record.clone()];
     for id in others {
-        let known = desk.record(id);
-        records.extend(letters::sound(desk, known)?);
+        let call = call_for(id, head);
+        let row = desk.row(&call[..call.len() - 1]);
+        let now = desk.steady;
+        let is_wanted =
+            |row: LedgerRow| row.acknowledgements == 0 && row.expires_at.is_none_or(|at| at > now);
+        if letters::sound(desk, row)?.is_some_and(is_wanted) {
+            let known = desk.record(id);
+            records.extend(letters::sound(desk, known)?);
+        }
     }
     Ok(Some(Digest::of(&records)))
 }
 
-/// Whether a call is another's business: it went under a head whose own call has yet to be taken up.
-pub(super) fn rides<S: Store>(desk: &Desk<S>, id: Uuid, call: &[u8]) -> Result<bool, StoreError> {
-    let Some(head) = calls::of(desk, call)?.and_then(|out| out.head).filter(|head| *head != id) else {
-        return Ok(false);
-    };
-    let out = calls::of(desk, &call_for(head, call))?;
-    Ok(out.is_some_and(|out| out.head == Some(head) && out.boot != desk.boot))
+/// Those whose calls went out under this head, and were not answered by the run that made them.
+fn riders<S: Store>(desk: &mut Desk<S>, head: Uuid, call: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut riders = Vec::new();
+    for id in others(desk, &call_for(head, call))? {
+        let rider = call_for(id, call);
+        let out = calls::of(desk, &rider);
+        let boot = desk.boot;
+        if letters::sound(desk, out)?.is_some_and(|out| out.head == Some(head) && out.boot != boot) {
+            riders.push(rider);
+        }
+    }
+    Ok(riders)
+}
+
+/// Whether the call that a kill left out is one of a letter that others wait for, too. Else it is a device's that is tried on.
+pub(super) fn is_letter<S: Store>(desk: &mut Desk<S>, head: Uuid, call: &[u8]) -> Result<bool, StoreError> {
+    if !call.starts_with(head.as_bytes()) || !riders(desk, head, call)?.is_empty() {
+        return Ok(true);
+    }
+    let Some((channel, key)) = call.split_last() else { return Ok(false) };
+    let row = desk.row(key);
+    let row = letters::sound(desk, row)?.unwrap_or_default();
+    Ok(row.deliveries.iter().any(|delivery| delivery.channel as u8 == *channel && delivery.state.is_open()))
 }

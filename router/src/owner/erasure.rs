@@ -325,13 +325,13 @@ fn delivery_goes<S: Store>(
     if user != work.user {
         return Ok(false);
     }
+    digests::forget_row(desk, key)?;
     let Ok(mut row) = LedgerRow::decode(row) else { return Ok(true) };
     desk.set_deadline(&mut row, key, None);
     if let Some(at) = row.expires_at {
         desk.unschedule(at, Due::Expiry, key);
     }
     letters::forget_all(desk, &row, key)?;
-    digests::forget_row(desk, key, &row)?;
     for delivery in &row.deliveries {
         desk.turn.delete(Space::Calls, keys::within(key, &[delivery.channel as u8]));
     }

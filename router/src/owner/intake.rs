@@ -389,7 +389,7 @@ pub(super) fn hold<S: Store>(
     letters::begin_anew(desk, &call)?;
     if row.apply(channel, &Event::Wait(Some(at)), now.wall, &mut desk.counters) {
         desk.schedule(at, Due::Retry, &call);
-        digests::hold(desk, &call, at)?;
+        digests::hold(desk, &call, at);
     }
     // A clock that runs a little ahead after a restart holds it once more.
     let detail = format!("until {until}");
@@ -460,8 +460,8 @@ fn set_times<S: Store>(
     if has_turns && !expired {
         row.ladder = Some(Ladder { next: 0 });
         let wait = if hopeless(row, absent) { Duration::ZERO } else { patience };
-        // Nobody acknowledges what is held: the next channel waits, too.
-        let held = row.deliveries.iter().filter_map(|delivery| held_until(row, delivery.channel)).max();
+        // Nobody acknowledges what is held: the next channel waits, too, unless somebody else was asked at once.
+        let held = first_out(row);
         desk.set_deadline(row, key, Some(held.unwrap_or(now.steady) + wait));
     } else if !expired && !request.channel_within_s.is_empty() && hopeless(row, absent) {
         desk.set_deadline(row, key, Some(now.steady));
@@ -474,6 +474,15 @@ fn set_times<S: Store>(
     {
         desk.schedule(at, Due::Expiry, key);
     }
+}
+
+/// When the first channel that has not failed goes out to its provider. `None`: it is out, or there is none.
+fn first_out(row: &LedgerRow) -> Option<Wall> {
+    let others = row.deliveries.iter().filter(|delivery| {
+        let is_waiting = matches!(delivery.state, State::Open { .. } | State::HandedOver | State::Unknown);
+        delivery.channel != Channel::Inapp && is_waiting
+    });
+    others.map(|delivery| held_until(row, delivery.channel)).min().flatten()
 }
 
 /// Whether none of what was tried can bring anything: the next channel need not wait.

@@ -7,7 +7,7 @@ use super::clock::Tick;
 use super::desk::Desk;
 use super::outcomes;
 use super::words::{Answer, DeliveryKey, Receipt, Told};
-use super::{digests, erasure, otp, people};
+use super::{digests, erasure, letters, otp, people};
 use crate::classify::Recipient;
 use crate::ledger::{Event, What};
 use crate::provider::letter::Class;
@@ -44,7 +44,8 @@ fn note_all<S: Store>(
     let others = digests::others(desk, &keys::within(&key, &[delivery.channel as u8]))?;
     let answer = note(desk, delivery, receipt, now)?;
     for id in others {
-        note(desk, &DeliveryKey { id, ..delivery.clone() }, receipt, now)?;
+        let noted = note(desk, &DeliveryKey { id, ..delivery.clone() }, receipt, now);
+        letters::sound(desk, noted.map(Some))?;
     }
     Ok(answer)
 }

@@ -321,7 +321,7 @@ fn part_with<S: Store>(
             if let Some(at) = row.expires_at {
                 desk.unschedule(at, Due::Expiry, key);
             }
-            digests::forget_row(desk, key, &row)?;
+            digests::forget_row(desk, key)?;
             desk.counters.forget_row(&row);
             desk.turn.delete(Space::Ledger, key.to_vec());
             desk.sweep.progress.removed.ledger += 1;

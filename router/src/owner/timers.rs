@@ -29,7 +29,7 @@ pub(super) fn due<S: Store>(
     desk.turn.delete(Space::Due, due_key.to_vec());
     match Due::from_number(kind) {
         Some(Due::Deadline) => deadline(desk, rules, key, at, now),
-        Some(Due::Retry) => retry(desk, key, at, now),
+        Some(Due::Retry) => retry(desk, rules, key, at, now),
         Some(Due::Expiry) => expiry(desk, key, at, now),
         Some(Due::Ticket) => {
             desk.turn.delete(Space::Tickets, key.to_vec());
@@ -44,7 +44,6 @@ pub(super) fn due<S: Store>(
             otp::forget(desk, key);
             Ok(())
         }
-        Some(Due::Digest) => digests::flush(desk, key, now),
         None => Err(StoreError::Damaged { space: Space::Due, what: format!("kind {kind}") }),
     }
 }
@@ -148,7 +147,13 @@ fn start<S: Store>(
 }
 
 /// A provider said "later", and now it is later.
-fn retry<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall, now: Tick) -> Result<(), StoreError> {
+fn retry<S: Store>(
+    desk: &mut Desk<S>,
+    rules: &Rules<'_>,
+    call: &[u8],
+    at: Wall,
+    now: Tick,
+) -> Result<(), StoreError> {
     let Some((key, channel)) = split_channel(call) else { return Ok(()) };
     let Some(mut row) = desk.row(key)? else { return Ok(()) };
     let due = State::Open { due_at: Some(at) };
@@ -157,7 +162,7 @@ fn retry<S: Store>(desk: &mut Desk<S>, call: &[u8], at: Wall, now: Tick) -> Resu
         return Ok(());
     }
     if is_due && digests::is_waiting(desk, call)? {
-        return digests::due(desk, call, now);
+        return digests::due(desk, rules.limits, call, now);
     }
     let (id, to) = keys::ledger_parts(key)?;
     let Some(record) = desk.record(id)? else { return Ok(()) };
@@ -203,6 +208,7 @@ fn expiry<S: Store>(desk: &mut Desk<S>, key: &[u8], at: Wall, now: Tick) -> Resu
         .map(|delivery| delivery.channel)
         .collect();
     letters::forget_all(desk, &row, key)?;
+    digests::ask_back(desk, &row, key, (id, &to))?;
     for channel in over {
         intake::unschedule_retry(desk, &row, key, channel)?;
         row.apply(channel, &Event::Expire, now.wall, &mut desk.counters);
@@ -260,12 +266,10 @@ pub(super) fn resume<S: Store>(desk: &mut Desk<S>, call_key: &[u8], now: Tick) -
     let Some(out) = calls::of(desk, call_key)?.filter(|out| out.boot != desk.boot) else { return Ok(()) };
     let Some((key, channel)) = split_channel(call_key) else { return Ok(()) };
     let (id, to) = keys::ledger_parts(key)?;
-    if digests::rides(desk, id, call_key)? {
-        return Ok(());
-    }
-    let is_waited_for = desk.row(key)?.is_some_and(|row| intake::is_open(&row, channel));
-    if out.head == Some(id) && is_waited_for {
-        return digests::resume(desk, call_key, now);
+    if let Some(head) = out.head
+        && digests::is_letter(desk, head, call_key)?
+    {
+        return digests::resume(desk, head, call_key, now);
     }
     desk.turn.delete(Space::Calls, call_key.to_vec());
     let (Some(mut row), Some(record)) = (desk.row(key)?, desk.record(id)?) else { return Ok(()) };

@@ -196,25 +196,99 @@ fn a_digest_gathers_its_category_by_its_channels_and_mails_by_category() {
     world.balanced();
 }
 
+fn counts(calls: &[ProviderCall]) -> Vec<usize> {
+    calls.iter().map(|call| call.digest.as_ref().map_or(1, |digest| digest.count)).collect()
+}
+
 #[test]
-fn more_than_may_wait_go_out_at_once_and_nothing_is_lost() {
+fn more_than_a_letter_carries_wait_all_the_same_and_go_in_further_ones() {
     let mut world = night();
-    wants(&mut world, &json!({"digest": {"*": {"every": "day", "at": "08:00", "zone": "UTC"}}}));
-    let ids: Vec<_> =
-        (0..130).map(|i| push(&mut world, &format!("m{i}"), &json!({"channels": ["email"]}))).collect();
-    let first = std::mem::take(&mut world.seen.calls);
-    let counts = |calls: &[ProviderCall]| -> Vec<_> {
-        calls.iter().map(|call| call.digest.as_ref().map_or(1, |digest| digest.count)).collect()
-    };
-    assert_eq!(counts(&first), [100, 1], "as many as a letter carries, and the one that was too many");
-    world.pass(9 * HOUR);
-    let rest = std::mem::take(&mut world.seen.calls);
-    assert_eq!(counts(&rest), [29]);
-    for call in first.iter().chain(&rest) {
+    let ids: Vec<_> = (0..230).map(|i| push(&mut world, &format!("m{i}"), &json!({}))).collect();
+    world.pass(5 * HOUR + 50 * MINUTE);
+    assert!(world.seen.calls.is_empty(), "nobody is disturbed, however many there are");
+    world.pass(10 * MINUTE);
+    let calls = std::mem::take(&mut world.seen.calls);
+    assert_eq!(counts(&calls), [100, 100, 30]);
+    for call in &calls {
         answer(&mut world, call, taken);
     }
-    assert!(ids.iter().all(|id| world.state(*id, Channel::Email) == "handed_over"));
+    assert!(states(&world, &ids).iter().all(|state| *state == "handed_over"));
     is_settled(&mut world);
+}
+
+#[test]
+fn a_letter_is_one_push_of_its_hour_and_what_it_gathers_is_none() {
+    let mut world = night();
+    let ids: Vec<_> = (0..30).map(|i| push(&mut world, &format!("m{i}"), &json!({}))).collect();
+    assert_eq!(states(&world, &ids), ["open"; 30], "more than twenty in an hour");
+    world.pass(6 * HOUR);
+    assert_eq!(counts(&std::mem::take(&mut world.seen.calls)), [30]);
+    let later: Vec<_> = (0..20).map(|i| push(&mut world, &format!("n{i}"), &json!({}))).collect();
+    assert_eq!((world.seen.calls.len(), world.state(later[19], Channel::Push)), (19, "dropped"));
+}
+
+#[test]
+fn what_shows_nothing_goes_alone_with_its_data() {
+    let mut world = night();
+    let silent = json!({"to": {"user": "ann"}, "channels": ["push"], "data": {"k": 1}});
+    world.send(silent);
+    three(&mut world);
+    world.pass(6 * HOUR);
+    let mut calls = std::mem::take(&mut world.seen.calls);
+    calls.sort_by_key(|call| call.digest.is_some());
+    assert_eq!(counts(&calls), [1, 3]);
+    assert_eq!(calls[0].data.as_ref().map(|data| data.get()), Some("{\"k\":1}"));
+}
+
+#[test]
+fn a_channel_that_is_gathered_puts_off_no_escalation_of_those_that_went() {
+    let mut world = night();
+    wants(
+        &mut world,
+        &json!({"digest": {"*": {"every": "day", "at": "08:00", "zone": "UTC", "channels": ["email"]}}}),
+    );
+    push(
+        &mut world,
+        "t",
+        &json!({"channels": ["inapp", "push", "email"], "fallback": ["sms"], "ack_within_s": 600}),
+    );
+    assert_eq!(call(&mut world).delivery.channel, Channel::Push);
+    world.pass(10 * MINUTE);
+    assert_eq!(call(&mut world).delivery.channel, Channel::Sms);
+}
+
+#[test]
+fn a_letter_whose_head_has_ended_is_taken_up_again_for_the_others() {
+    for read in [0, 2] {
+        let mut world = night();
+        let ids = three(&mut world);
+        world.pass(6 * HOUR);
+        call(&mut world);
+        world.command(Command::MarkRead { user: "ann".to_owned(), ids: vec![ids[read]] });
+        assert_eq!(world.state(ids[read], Channel::Push), "delivered", "it came by the push, they say");
+        world.crash();
+        world.pass(Duration::ZERO);
+        let second = call(&mut world);
+        assert_eq!((text(&second).0, second.again), ("2 notifications", true));
+        answer(&mut world, &second, taken);
+        let left: Vec<_> = ids.iter().filter(|id| **id != ids[read]).copied().collect();
+        assert_eq!(states(&world, &left), ["handed_over"; 2]);
+        is_settled(&mut world);
+    }
+}
+
+#[test]
+fn one_whose_own_row_is_damaged_does_not_stay_open() {
+    let mut world = night();
+    let alone = push(&mut world, "alone", &json!({}));
+    let mut batch = Batch::default();
+    batch.put(Space::Notifications, alone.as_bytes().to_vec(), vec![9, 9]);
+    world.store.commit(&batch).expect("memory");
+    world.pass(6 * HOUR);
+    let rows = world.store.scan(Space::Ledger, &Range::prefix(alone.as_bytes()), Order::Forward, 2);
+    let (_, row) = rows.expect("memory").remove(0);
+    let row = router::ledger::LedgerRow::decode(row).expect("a row");
+    assert!(row.deliveries.iter().all(|delivery| !delivery.state.is_open()), "{row:?}");
 }
 
 #[test]

@@ -47,6 +47,8 @@ struct Night {
     world: World,
     ids: Vec<Uuid>,
     out: Vec<ProviderCall>,
+    /// One that came by a push alone was read while it was out: that is its receipt.
+    is_read: bool,
 }
 
 fn wishes(which: u8) -> Value {
@@ -68,7 +70,7 @@ impl Night {
         let mut world = World::with(config);
         let push = json!([{"kind": "fcm", "token": "a"}]);
         world.contacts(USER, &json!({"email": "ann@example.org", "push": push}));
-        let mut night = Night { world, ids: Vec::new(), out: Vec::new() };
+        let mut night = Night { world, ids: Vec::new(), out: Vec::new(), is_read: false };
         night.wish(1);
         night
     }
@@ -83,14 +85,17 @@ impl Night {
         match step {
             Step::Send { channel, category, ttl } => {
                 let channel = if channel % 2 == 0 { "push" } else { "email" };
-                let category = ["news", "offers", "other"][usize::from(category % 3)];
                 let ttl = [Value::Null, json!(3_600), json!(60)][usize::from(ttl % 8).min(2)].clone();
+                let channels =
+                    if category / 3 % 2 == 0 { json!(["inapp", channel]) } else { json!([channel]) };
+                let category = ["news", "offers", "other"][usize::from(category % 3)];
                 let request = json!({"to": {"user": USER}, "title": "t", "category": category,
-                    "channels": ["inapp", channel], "ttl_s": ttl});
+                    "channels": channels, "ttl_s": ttl});
                 self.ids.push(world.send(request));
             }
             Step::Read(which) if !self.ids.is_empty() => {
                 let id = self.ids[usize::from(*which) % self.ids.len()];
+                self.is_read = true;
                 world.command(Command::MarkRead { user: USER.to_owned(), ids: vec![id] });
             }
             Step::Cancel(which) if !self.ids.is_empty() => {
@@ -139,7 +144,7 @@ impl Night {
         if how % 6 < 2 {
             let more =
                 self.world.balanced().channel(channel).handed_over - before.channel(channel).handed_over;
-            assert_eq!(more, carried, "{call:?}");
+            assert!(more == carried || (self.is_read && more < carried), "{more} of {call:?}");
         }
     }
 

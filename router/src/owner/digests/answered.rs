@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::clock::Tick;
 use super::super::desk::{Desk, Due};
-use super::super::letters;
+use super::super::letters::{self, Fate, Progress};
 use super::super::outcomes::{self, Dice};
 use super::super::words::{DeliveryKey, Outcome, Said};
 use super::super::{calls, intake};
@@ -40,8 +40,10 @@ pub(in super::super) fn outcome<S: Store>(
         let state = if is_taken_back && goes_on(desk, &delivery, now)? {
             None
         } else {
-            let settled = outcomes::settle(desk, &delivery, outcome, Some(dice), now);
-            letters::sound(desk, settled.map(|()| None::<()>))?;
+            match outcomes::settle(desk, &delivery, outcome, Some(dice), now) {
+                Err(damage @ StoreError::Damaged { .. }) => lose(desk, &delivery, &damage.to_string(), now)?,
+                settled => settled?,
+            }
             after(desk, &delivery, head.id)?
         };
         went |= matches!(state, Some(State::HandedOver | State::Delivered | State::Unknown));
@@ -49,6 +51,25 @@ pub(in super::super) fn outcome<S: Store>(
     // What comes later of it (a receipt, a try of other devices) is about all of them.
     if !went {
         super::forget(desk, letter_key(&dice.call))?;
+    }
+    Ok(())
+}
+
+/// A row that is needed is damaged: the others are not held up by it, and it does not stay open for that.
+fn lose<S: Store>(
+    desk: &mut Desk<S>,
+    delivery: &DeliveryKey,
+    damage: &str,
+    now: Tick,
+) -> Result<(), StoreError> {
+    desk.alert("store_row_damaged", true, damage);
+    let to = Recipient::User(delivery.user.clone());
+    let key = keys::ledger(delivery.id, &to);
+    let known = desk.row(&key);
+    if let Some(mut row) = letters::sound(desk, known)? {
+        intake::give_up(desk, &mut row, delivery.id, &to, delivery.channel, damage, now);
+        outcomes::go_on(desk, &mut row, &key, now);
+        desk.keep_row(&key, &row);
     }
     Ok(())
 }
@@ -78,10 +99,16 @@ fn goes_on<S: Store>(desk: &mut Desk<S>, delivery: &DeliveryKey, now: Tick) -> R
         return Ok(false);
     }
     desk.turn.delete(Space::Calls, call.clone());
-    letters::forget(desk, &call)?;
+    // Where it may have gone before, it does not go again.
+    let known = letters::forget(desk, &call)?.map(Progress::so_far);
     if row.expires_at.is_some_and(|at| at <= now.steady) {
-        row.apply(delivery.channel, &Event::Expire, now.wall, &mut desk.counters);
+        let is_doubtful = known.is_some_and(|known| known.any(Fate::Unknown));
+        let event = if is_doubtful { Event::Doubt } else { Event::Expire };
+        row.apply(delivery.channel, &event, now.wall, &mut desk.counters);
     } else {
+        if let Some(known) = known {
+            known.keep(desk, &call);
+        }
         row.apply(delivery.channel, &Event::Wait(Some(now.steady)), now.wall, &mut desk.counters);
         desk.schedule(now.steady, Due::Retry, &call);
         gather::again(desk, &call, now.steady);

@@ -5,26 +5,32 @@
 
 use std::cmp::Reverse;
 
+use bytes::Bytes;
 use uuid::Uuid;
+use wire::message::Priority;
 use wire::time::Wall;
 
 use super::super::clock::Tick;
 use super::super::desk::Desk;
 use super::super::letters::{self, Progress};
 use super::super::{calls, intake, outcomes, people};
-use super::{For, ID_BYTES, call_for, call_of, is_full, keep_letter, others, wait};
+use super::{For, ID_BYTES, call_for, call_of, keep_letter, riders, wait, waiting_key};
 use crate::classify::Recipient;
 use crate::digest::Digest;
+use crate::inbox::RecipientRow;
 use crate::ledger::{Event, LedgerRow, Reason, State, What};
-use crate::limits::DIGEST_WAITING_MAX;
+use crate::limit::{self, Limits};
+use crate::limits::{DIGEST_CARRIED_MAX, DIGEST_LOOKED_AT_MAX};
 use crate::preferences::{Preferences, Wish};
 use crate::record::{Channel, Record};
 use crate::store::codec::Decoder;
 use crate::store::keys;
-use crate::store::{Order, Range, SCAN_ROWS_MAX, Space, Store, StoreError};
+use crate::store::{Order, Range, Space, Store, StoreError};
 
 /// One that may go.
 struct Ready {
+    /// What it waited for.
+    what: For,
     id: Uuid,
     /// Of its row in the ledger.
     key: Vec<u8>,
@@ -53,36 +59,71 @@ impl Place {
 }
 
 /// The time of one that waits has come.
-pub(in super::super) fn due<S: Store>(desk: &mut Desk<S>, call: &[u8], now: Tick) -> Result<(), StoreError> {
-    go(desk, &call[ID_BYTES.min(call.len())..], Some(call), now)
-}
-
-/// More wait than may: they go at once, whatever they wait for.
-pub(in super::super) fn flush<S: Store>(desk: &mut Desk<S>, to: &[u8], now: Tick) -> Result<(), StoreError> {
-    if is_full(desk, to)? { go(desk, to, None, now) } else { Ok(()) }
-}
-
-fn go<S: Store>(desk: &mut Desk<S>, to: &[u8], trigger: Option<&[u8]>, now: Tick) -> Result<(), StoreError> {
+pub(in super::super) fn due<S: Store>(
+    desk: &mut Desk<S>,
+    limits: Limits,
+    call: &[u8],
+    now: Tick,
+) -> Result<(), StoreError> {
+    let to = &call[ID_BYTES.min(call.len())..];
     let Some(place) = Place::read(desk, to)? else { return Ok(()) };
     let mut ready = Vec::new();
+    // Its own damage is its end; that of others holds it up no more than it does them.
+    for what in [For::Wishes, For::Provider] {
+        if let Some(row) = desk.turn.get(Space::Digests, &waiting_key(what, call))? {
+            ready.extend(look(desk, &place, (what, read(row)?), call, true, now)?);
+        }
+    }
+    if ready.is_empty() {
+        return Ok(());
+    }
     for what in [For::Wishes, For::Provider] {
         let range = Range::prefix(&keys::within(&[what as u8], to));
-        for (key, row) in desk.turn.scan(Space::Digests, &range, Order::Forward, SCAN_ROWS_MAX)? {
-            let Some(call) = call_of(&key) else { continue };
-            let is_trigger = trigger == Some(&*call);
-            let looked =
-                match Decoder::new(Space::Digests, row, super::VERSION).and_then(|mut row| row.wall()) {
-                    Ok(at) => look(desk, &place, (what, at), &call, (is_trigger, trigger.is_none()), now),
-                    Err(damage) => Err(damage),
-                };
-            // A damaged one holds up none of the others: its own timer finds it.
+        for (key, row) in desk.turn.scan(Space::Digests, &range, Order::Forward, DIGEST_LOOKED_AT_MAX)? {
+            desk.gathered += 1;
+            let Some(call) = call_of(&key).filter(|_| ready.len() < DIGEST_CARRIED_MAX) else { continue };
+            let looked = read(row).and_then(|at| look(desk, &place, (what, at), &call, false, now));
             ready.extend(letters::sound(desk, looked)?);
         }
     }
     for bundle in bundles(ready, place.channel) {
-        send(desk, &place, bundle, false, now)?;
+        if is_admitted(desk, limits, &place, &bundle[0], now)? {
+            send(desk, &place, bundle, false, now)?;
+        } else {
+            hold_back(desk, &place, bundle, now);
+        }
     }
     Ok(())
+}
+
+fn read(row: Bytes) -> Result<Wall, StoreError> {
+    Decoder::new(Space::Digests, row, super::VERSION)?.wall()
+}
+
+/// A letter is one push of its user's hour, whatever it carries. What was tried has been counted.
+fn is_admitted<S: Store>(
+    desk: &mut Desk<S>,
+    limits: Limits,
+    place: &Place,
+    first: &Ready,
+    now: Tick,
+) -> Result<bool, StoreError> {
+    let tries = first.row.delivery(place.channel).map_or(0, |delivery| delivery.attempts);
+    if place.channel != Channel::Push || first.what == For::Provider || tries > 0 {
+        return Ok(true);
+    }
+    let stream = keys::recipient(&place.to);
+    let mut recipient = RecipientRow::load(&desk.turn, &stream)?;
+    let is_admitted = limit::push(&mut recipient.window, Priority::Normal, limits, now.steady).is_ok();
+    recipient.keep(&mut desk.turn, &stream);
+    Ok(is_admitted)
+}
+
+fn hold_back<S: Store>(desk: &mut Desk<S>, place: &Place, bundle: Vec<Ready>, now: Tick) {
+    for mut one in bundle {
+        intake::hold_back(desk, &mut one.row, one.id, &place.to, place.channel, Reason::PushLimit, now);
+        keep(desk, &mut one, now);
+    }
 }
 
 /// Whether one that waits may go now. What ended meanwhile waits no more; what nobody wants any more ends.
@@ -91,20 +132,20 @@ fn look<S: Store>(
     place: &Place,
     (what, at): (For, Wall),
     call: &[u8],
-    (is_trigger, is_forced): (bool, bool),
+    is_trigger: bool,
     now: Tick,
 ) -> Result<Option<Ready>, StoreError> {
     let channel = place.channel;
+    if what == For::Provider && at > now.steady {
+        return Ok(None);
+    }
     let due = State::Open { due_at: Some(at) };
-    let Some(mut one) = ready(desk, call, channel)?
+    let Some(mut one) = ready(desk, what, call, channel)?
         .filter(|one| one.row.delivery(channel).is_some_and(|delivery| delivery.state == due))
     else {
         super::leave(desk, call)?;
         return Ok(None);
     };
-    if what == For::Provider && at > now.steady {
-        return Ok(None);
-    }
     match people::wish(&place.preferences, &one.record, &one.row, channel, now) {
         Wish::Unwanted => {
             intake::unschedule_retry(desk, &one.row, &one.key, channel)?;
@@ -118,8 +159,8 @@ fn look<S: Store>(
             keep(desk, &mut one, now);
             Ok(None)
         }
-        Wish::Hold(_) if !is_forced => Ok(None),
-        _ => {
+        Wish::Hold(_) => Ok(None),
+        Wish::Go => {
             intake::unschedule_retry(desk, &one.row, &one.key, channel)?;
             // Its own timer may be behind this one in the same turn: there is nothing left for it to do.
             if let Some(progress) = &one.progress {
@@ -131,13 +172,18 @@ fn look<S: Store>(
 }
 
 /// `None`: it is not known any more.
-fn ready<S: Store>(desk: &mut Desk<S>, call: &[u8], channel: Channel) -> Result<Option<Ready>, StoreError> {
+fn ready<S: Store>(
+    desk: &mut Desk<S>,
+    what: For,
+    call: &[u8],
+    channel: Channel,
+) -> Result<Option<Ready>, StoreError> {
     let Some((last, key)) = call.split_last() else { return Ok(None) };
     debug_assert_eq!(*last, channel as u8);
     let (id, _) = keys::ledger_parts(key)?;
     let (Some(row), Some(record)) = (desk.row(key)?, desk.record(id)?) else { return Ok(None) };
     let progress = letters::load(desk, call)?.map(Progress::so_far);
-    Ok(Some(Ready { id, key: key.to_vec(), call: call.to_vec(), row, record, progress }))
+    Ok(Some(Ready { what, id, key: key.to_vec(), call: call.to_vec(), row, record, progress }))
 }
 
 /// Those that one letter can carry, newest first, and as many as one may.
@@ -145,13 +191,15 @@ fn bundles(ready: Vec<Ready>, channel: Channel) -> Vec<Vec<Ready>> {
     let is_mail = channel == Channel::Email;
     let goes_with = |one: &Ready, other: &Ready| {
         let is_same_kind = !is_mail || one.record.request.category == other.record.request.category;
-        one.progress == other.progress && is_same_kind
+        // What shows nothing is for the app alone: it would be seen, and its data lost.
+        let are_shown = [one, other].iter().all(|one| is_shown(&one.record));
+        one.progress == other.progress && is_same_kind && are_shown
     };
     let mut bundles: Vec<Vec<Ready>> = Vec::new();
     for one in ready {
         match bundles
             .iter_mut()
-            .find(|bundle| bundle.len() < DIGEST_WAITING_MAX && goes_with(&bundle[0], &one))
+            .find(|bundle| bundle.len() < DIGEST_CARRIED_MAX && goes_with(&bundle[0], &one))
         {
             Some(bundle) => bundle.push(one),
             None => bundles.push(vec![one]),
@@ -161,6 +209,11 @@ fn bundles(ready: Vec<Ready>, channel: Channel) -> Vec<Vec<Ready>> {
         bundle.sort_by_key(|one| Reverse((one.record.accepted_at, one.id)));
     }
     bundles
+}
+
+fn is_shown(record: &Record) -> bool {
+    let texts = [&record.request.title, &record.request.body];
+    texts.into_iter().flatten().any(|text| !text.trim().is_empty())
 }
 
 /// As one letter, under the id of the first; one alone goes as itself.
@@ -242,21 +295,26 @@ fn keep<S: Store>(desk: &mut Desk<S>, one: &mut Ready, now: Tick) {
 /// The run that made a call of several is over, and whether it went out is not known: what may still go is sent again, together.
 pub(in super::super) fn resume<S: Store>(
     desk: &mut Desk<S>,
-    head: &[u8],
+    head: Uuid,
+    call: &[u8],
     now: Tick,
 ) -> Result<(), StoreError> {
-    let Some(place) = Place::read(desk, &head[ID_BYTES.min(head.len())..])? else { return Ok(()) };
+    let Some(place) = Place::read(desk, &call[ID_BYTES.min(call.len())..])? else { return Ok(()) };
     let channel = place.channel;
-    let mut all = vec![head.to_vec()];
-    all.extend(others(desk, head)?.into_iter().map(|id| call_for(id, head)));
-    super::forget(desk, super::letter_key(head))?;
+    let head_call = call_for(head, call);
+    let mut all = riders(desk, head, call)?;
+    // Whoever of them comes first takes all of it up, also if the list cannot be read.
+    all.extend((!all.iter().any(|known| known == call) && head_call != call).then(|| call.to_vec()));
+    all.push(head_call.clone());
+    super::forget(desk, super::letter_key(&head_call))?;
     let mut bundle = Vec::new();
     for call in all {
-        if calls::of(desk, &call)?.is_none_or(|out| out.boot == desk.boot) {
+        let (out, boot) = (calls::of(desk, &call), desk.boot);
+        if !letters::sound(desk, out)?.is_some_and(|out| out.boot != boot && out.head == Some(head)) {
             continue;
         }
         desk.turn.delete(Space::Calls, call.clone());
-        let known = ready(desk, &call, channel);
+        let known = ready(desk, For::Wishes, &call, channel);
         let Some(mut one) = letters::sound(desk, known)? else { continue };
         if !intake::is_open(&one.row, channel) {
             letters::forget(desk, &one.call)?;
@@ -277,6 +335,7 @@ pub(in super::super) fn resume<S: Store>(
             _ => bundle.push(one),
         }
     }
+    bundle.sort_by_key(|one: &Ready| Reverse((one.record.accepted_at, one.id)));
     if bundle.is_empty() { Ok(()) } else { send(desk, &place, bundle, true, now) }
 }
 
