@@ -16,6 +16,7 @@ use crate::compare::args::CompareArgs;
 use crate::config::{DrainPlan, HoldPlan, Job, Scenario};
 use crate::expect;
 use crate::limits::{MESSAGES_MAX, MESSAGES_TO_ALL_MAX};
+use crate::offer::OfferArgs;
 use crate::providers::args::ProvidersArgs;
 
 use checks::{duration, name};
@@ -67,6 +68,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Shows a kept report again, as a page or as one HTML file with plots.
     Report(ReportArgs),
+    /// A service that runs wild: hands in far more than it may and heeds no refusal; what was taken, what was refused and how.
+    Offer(OfferArgs),
     /// Simulates the providers that carry letters, with their errors, faults and callbacks, until it is told to end.
     Providers(ProvidersArgs),
 }
@@ -209,6 +212,9 @@ impl Command {
             }
             Command::Merge(args) => return args.settle().map(Job::Merge),
             Command::Report(args) => return Ok(Job::Draw(args.settle())),
+            Command::Offer(args) => {
+                return args.settle(seed, command).map(|config| Job::Offer(Box::new(config)));
+            }
             Command::Providers(args) => return args.settle().map(Job::Providers),
         };
         common.settle(connect_rate, scenario, now, seed, command).map(|config| Job::Run(Box::new(config)))

@@ -10,6 +10,7 @@ use wire::time::Wall;
 use crate::api::To;
 use crate::compare::config::CompareConfig;
 use crate::expect::Expectation;
+use crate::offer::OfferConfig;
 use crate::providers::ProvidersConfig;
 use crate::sources::Sources;
 use crate::target::Target;
@@ -26,6 +27,8 @@ pub enum Job {
     Merge(MergeConfig),
     /// Shows a kept report again.
     Draw(DrawConfig),
+    /// Hands in more than may be.
+    Offer(Box<OfferConfig>),
     /// Simulates the providers.
     Providers(ProvidersConfig),
 }

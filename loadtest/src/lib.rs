@@ -6,7 +6,8 @@
 //! Pure rooms: `fleet` (the clients), `schedule`, `tally`, `receipts`, `returns`, `posts`, `counts`, `series`, `percentiles`,
 //! `phases`, `marker`, `plan`, `expect`, `report`, `units`, `target`, `sources`, `tls`, `users`, `config`.
 //! Porches: `run` (the walk), `engine` (sockets), `api` (posts), `machine` (/proc), `victim` (the server that dies), `cli`, `progress`,
-//! `interrupt`, `kept` (reports on disk), `providers` (simulators of those who carry letters).
+//! `interrupt`, `kept` (reports on disk), `offer` (a service that runs wild),
+//! `providers` (simulators of those who carry letters).
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -23,6 +24,7 @@ pub mod kept;
 pub mod limits;
 pub mod machine;
 pub mod marker;
+pub mod offer;
 pub mod percentiles;
 pub mod phases;
 pub mod plan;

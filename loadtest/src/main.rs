@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,6 +14,7 @@ use loadtest::compare::table;
 use loadtest::config::{DrawConfig, Job, MergeConfig, RunConfig};
 use loadtest::interrupt::Interrupt;
 use loadtest::kept::{self, Outputs};
+use loadtest::offer::OfferConfig;
 use loadtest::providers::ProvidersConfig;
 use loadtest::report::Report;
 use loadtest::report::merge::merge;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Job::Compare(config) => side_by_side(&config, clock),
         Job::Merge(config) => add_up(&config),
         Job::Draw(config) => draw(&config),
+        Job::Offer(config) => offer(&config, clock),
         Job::Providers(config) => providers(config, clock),
     };
     done.map_or_else(end, |passed| ExitCode::from(if passed { 0 } else { FAILED }))
@@ -97,6 +100,24 @@ fn draw(config: &DrawConfig) -> Result<bool, End> {
     let report = kept::read(&config.file).map_err(usage)?;
     let outputs = Outputs::open(None, config.html.as_deref()).map_err(usage)?;
     tell(outputs, &report).map(|_| true)
+}
+
+fn offer(config: &OfferConfig, clock: Clock) -> Result<bool, End> {
+    let file = config.json.as_deref().filter(|path| *path != Path::new("-"));
+    if let Some(path) = file {
+        let opened = fs::File::options().append(true).create(true).open(path);
+        opened.map_err(|error| (USAGE, format!("cannot write {}: {error}", path.display())))?;
+    }
+    let interrupt =
+        Interrupt::listen().map_err(|error| (FAILED, format!("cannot listen for signals: {error}")))?;
+    let report = loadtest::offer::run(config, clock, &interrupt)
+        .map_err(|error| (USAGE, format!("threads cannot be started: {error}")))?;
+    let json = serde_json::to_string_pretty(&report).expect("numbers and names") + "\n";
+    let shown = if config.json.is_some() && file.is_none() { &json } else { &report.to_string() };
+    let written = write!(std::io::stdout(), "{shown}");
+    let written = written.and_then(|()| file.map_or(Ok(()), |path| fs::write(path, &json)));
+    written.map_err(|error| (FAILED, format!("cannot write the report: {error}")))?;
+    Ok(report.is_good())
 }
 
 fn providers(config: ProvidersConfig, clock: Clock) -> Result<bool, End> {

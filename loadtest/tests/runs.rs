@@ -11,6 +11,8 @@ mod hold;
 mod merged;
 #[path = "runs/messages.rs"]
 mod messages;
+#[path = "runs/offer.rs"]
+mod offer;
 #[path = "runs/server.rs"]
 mod server;
 #[path = "runs/signals.rs"]

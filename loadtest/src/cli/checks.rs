@@ -42,7 +42,7 @@ pub(crate) fn duration(flag: &str, text: &str) -> Result<Duration, Usage> {
 }
 
 /// A name that stands in URLs and JSON without escapes.
-pub(super) fn name(flag: &str, text: String, bytes_max: usize) -> Result<String, Usage> {
+pub(crate) fn name(flag: &str, text: String, bytes_max: usize) -> Result<String, Usage> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if text.is_empty() || text.len() > bytes_max || !text.bytes().all(plain) {
         return Err(Usage(format!("{flag} {text:?}: 1 to {bytes_max} letters, digits, - _ . are possible")));
