@@ -70,6 +70,9 @@ enum Order {
         /// Take back a migration that has begun and is not done.
         #[arg(long, conflicts_with = "dry_run")]
         abandon: bool,
+        /// Let go of the journal as it is and carry nothing: of a folder that has long been on Kafka.
+        #[arg(long, conflicts_with_all = ["dry_run", "abandon"])]
+        leave: bool,
     },
 }
 
@@ -97,12 +100,13 @@ fn carry_out(order: &Order) -> anyhow::Result<()> {
         }
         Order::Restore { from, data } => say("restored to", data, &backup::restore(from, data)?),
         #[cfg(feature = "kafka")]
-        Order::Migrate { config, data, dry_run, abandon } => {
+        Order::Migrate { config, data, dry_run, abandon, leave } => {
             // Of a router alone or of both halves in one process: the folder is the same.
             let config = Config::read(config.as_deref(), data.as_deref(), true)?;
-            let how = match (dry_run, abandon) {
-                (true, _) => How::Count,
-                (_, true) => How::Abandon,
+            let how = match (dry_run, abandon, leave) {
+                (true, _, _) => How::Count,
+                (_, true, _) => How::Abandon,
+                (_, _, true) => How::Leave,
                 _ => How::Carry,
             };
             println!("{}", migrate::run(&config, how, Clock::start())?);

@@ -313,6 +313,45 @@ fn a_migration_that_is_killed_at_any_moment_goes_on_and_doubles_nothing() {
     assert_eq!(inbox(&api, "user-7").len() as u32, EACH);
 }
 
+#[test]
+fn who_came_between_two_runs_is_found_and_a_leftover_of_long_ago_is_let_go_of() {
+    let mut node = Node::new(Kafka::start());
+    let data = node.tocsin.folder().join("data");
+    journal_of(&data, 20, 400);
+    node.go_to_kafka();
+    let mut process = Process::start("router", &plan(&node));
+    Moment::Grown(1).wait_for(&mut process, &node.kafka);
+    process.kill_9();
+    // A router on another folder takes what was carried, and goes.
+    let mut other = on(&node.kafka).start();
+    until_within(WITHIN, "it has read some", || {
+        (Equation::read(&other.api()).number("accepted") > 0).then_some(())
+    });
+    node.refused(&[], "a router is on this Kafka");
+    // Not all of its producer's numbers are there, which it says; it has read what there is.
+    until_within(WITHIN, "it has read all", || {
+        (Equation::read(&other.api()).number("journal_lag") == 0).then_some(())
+    });
+    other.gateway().terminate();
+    other.gateway().ending(WITHIN);
+    drop(other);
+    node.refused(&[], "would never be read here");
+    node.tocsin.rewrite(|setup| setup.set("kafka.partitions", 4));
+    node.refused(&[], "has 3 partitions");
+    node.tocsin.rewrite(|setup| setup.set("kafka.partitions", 3).set("kafka.topics.low", "elsewhere.low"));
+    node.refused(&[], "named other lanes");
+    // Of the time before there was a migration: a journal beside a store that has been on Kafka.
+    let mut node = Node::new(Kafka::start());
+    journal_of(&node.tocsin.folder().join("data"), 2, 5);
+    node.go_to_kafka();
+    node.start_is_refused("--leave");
+    let (code, said) = node.migrate(&["--leave"]);
+    assert!(code == 0 && said.contains("left: 10 records"), "{said}");
+    node.refused(&[], "there is nothing to migrate");
+    node.tocsin.start_gateway();
+    assert_eq!(Equation::settled(&node.tocsin.api()).number("accepted"), 0);
+}
+
 /// When a migration is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
@@ -433,6 +472,7 @@ fn a_record_that_the_brokers_refuse_is_named_and_the_migration_can_be_abandoned(
     node.go_to_kafka();
     let (code, said) = node.migrate(&["--abandon"]);
     assert!(code == 0 && said.contains("the journal is the folder's own"), "{said}");
+    node.start_is_refused("was abandoned");
     node.tocsin.rewrite(|setup| setup.without("kafka"));
     node.tocsin.start_gateway();
     let equation = Equation::settled(&node.tocsin.api());

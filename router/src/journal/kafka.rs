@@ -122,8 +122,8 @@ impl KafkaJournal {
         topics::ensure(config, is_one_of_several).await
     }
 
-    /// Whether all topics are there; those that are have to fit. Makes none.
-    pub async fn look_at_topics(config: &KafkaConfig) -> Result<bool, KafkaOpenError> {
+    /// Those of our topics that are there, which have to fit. Makes none.
+    pub async fn look_at_topics(config: &KafkaConfig) -> Result<Vec<String>, KafkaOpenError> {
         topics::look_only(config).await
     }
 

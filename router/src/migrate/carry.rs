@@ -29,6 +29,8 @@ pub enum How {
     Count,
     /// The journal stays the folder's own.
     Abandon,
+    /// The journal is let go of as it is: a folder that has long been on Kafka, from before there was a migration.
+    Leave,
 }
 
 /// What there was and what came of it, for a person.
@@ -39,7 +41,7 @@ pub struct Told {
     began_at: Option<Wall>,
     /// By lane: records that wait in the journal, and those of them that are in Kafka.
     lanes: [(u64, u64); LANES],
-    /// Places of the journal that nobody can read any more.
+    /// Records of the journal that nobody can read any more.
     damaged: u64,
     /// Stand in Kafka twice: a broker took one from a process that was dead already. The router knows them by their ids.
     twice: u64,
@@ -62,6 +64,8 @@ pub enum MigrateError {
     InUse { dir: PathBuf },
     #[error("the journal of {} is in Kafka since {at}: there is nothing to migrate", dir.display())]
     Done { dir: PathBuf, at: Wall },
+    #[error("a migration of {} has begun: its journal is carried or taken back, not left", dir.display())]
+    Begun { dir: PathBuf },
     #[error("no migration of {} has begun, or it is done: there is nothing to abandon", dir.display())]
     NotBegun { dir: PathBuf },
     #[error(
@@ -70,7 +74,7 @@ pub enum MigrateError {
         dir.display()
     )]
     Outage { dir: PathBuf },
-    #[error("the journal is not what it was when the migration began: {0}")]
+    #[error("something is not what it was when the migration began: {0}")]
     Changed(&'static str),
     #[error("{0} records in the topics are of nobody's migration: somebody else writes there")]
     Foreign(u64),
@@ -98,6 +102,13 @@ pub enum MigrateError {
 
 impl std::fmt::Display for Told {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.how == How::Leave {
+            return write!(
+                f,
+                "left: {} records of the journal are let go of, none was carried",
+                self.sums().0
+            );
+        }
         if self.how == How::Abandon {
             return f.write_str(
                 "abandoned: the journal is the folder's own; delete the topics before another try",
@@ -110,7 +121,11 @@ impl std::fmt::Display for Told {
             writeln!(f, "{:<8}  {here} in the journal, {there} of them in Kafka", priority.name())?;
         }
         if self.damaged > 0 {
-            writeln!(f, "{} places of the journal cannot be read and stay in its quarantine", self.damaged)?;
+            writeln!(
+                f,
+                "{} more were in the journal and cannot be read any more; what is left of them is in its quarantine",
+                self.damaged
+            )?;
         }
         if self.late > 0 {
             writeln!(f, "{} stand behind one that came after them", self.late)?;
@@ -145,9 +160,11 @@ pub fn run(config: &Config, how: How, clock: Clock) -> Result<Told, MigrateError
     }
     let folder = Folder::open(config)?;
     folder.check_outage(buffer)?;
-    let standing = Migration::load(&folder.store)?;
+    let standing = Migration::load(&folder.store)?.filter(|migration| !migration.is_abandoned);
     match standing {
-        Some(Migration { done: None, .. }) if how == How::Abandon => folder.abandon(),
+        Some(migration @ Migration { done: None, .. }) if how == How::Abandon => folder.abandon(migration),
+        None if how == How::Leave => folder.leave(clock.wall()),
+        _ if how == How::Leave => Err(MigrateError::Begun { dir: folder.dir }),
         _ if how == How::Abandon => Err(MigrateError::NotBegun { dir: folder.dir }),
         Some(done @ Migration { done: Some(_), .. }) => folder.end(&done, how),
         standing => Work::new(folder, kafka, clock)?.go(standing, how),
@@ -187,8 +204,20 @@ impl Folder {
         Ok(())
     }
 
-    fn abandon(self) -> Result<Told, MigrateError> {
-        Migration::forget(&self.store)?;
+    /// Of an earlier time on Kafka: what waits is not carried, which is said.
+    fn leave(self, now: Wall) -> Result<Told, MigrateError> {
+        let journal = self.journal.spans();
+        let mut left = Migration::begin(journal, (None, Default::default()), Default::default(), now);
+        left.done = Some(Done { at: now, carried: [0; LANES] });
+        left.save(&self.store)?;
+        self.journal.give_up(journal.map(|(_, end)| end));
+        let lanes = journal.map(|(first, end)| (end - first, 0));
+        Ok(Told { how: How::Leave, began_at: None, lanes, damaged: 0, twice: 0, late: 0 })
+    }
+
+    fn abandon(self, mut migration: Migration) -> Result<Told, MigrateError> {
+        migration.is_abandoned = true;
+        migration.save(&self.store)?;
         Ok(Told {
             how: How::Abandon,
             began_at: None,
@@ -265,21 +294,39 @@ impl Work {
         if missing > 0 {
             return Err(MigrateError::Missing(missing));
         }
+        // A router that came and went meanwhile has read what is ours to decide.
+        self.check_unread(&migration)?;
         self.end(migration, &here, &found)
+    }
+
+    /// Nobody is in the group, and nobody has read what was carried.
+    fn check_unread(&self, migration: &Migration) -> Result<(), MigrateError> {
+        self.reader.check_group()?;
+        for (lane, priority) in Priority::ALL.into_iter().enumerate() {
+            self.reader.check_unread(priority, &migration.topics[lane])?;
+        }
+        Ok(())
+    }
+
+    fn kafka(&self) -> (Option<String>, [String; LANES]) {
+        (self.reader.cluster(), self.config.topics().lanes().map(str::to_owned))
     }
 
     /// Without Kafka being changed.
     fn count(&self, standing: Option<&Migration>) -> Result<Told, MigrateError> {
-        let are_there = self.runtime.block_on(KafkaJournal::look_at_topics(&self.config))?;
+        let there = self.runtime.block_on(KafkaJournal::look_at_topics(&self.config))?;
         let spans = self.folder.journal.spans();
-        let found = match standing {
-            Some(migration) => self.read_back(migration)?.lanes,
-            None if are_there => {
-                self.reader.check_group()?;
-                self.ends()?;
-                spans.map(Offsets::of)
+        let found = if let Some(migration) = standing {
+            self.check_same(migration)?;
+            self.read_back(migration)?.lanes
+        } else {
+            self.reader.check_group()?;
+            for priority in Priority::ALL {
+                if there.iter().any(|topic| topic == self.config.topics().lane(priority)) {
+                    self.reader.end_of_empty(priority)?;
+                }
             }
-            None => spans.map(Offsets::of),
+            spans.map(Offsets::of)
         };
         let mut here = spans.map(Offsets::of);
         self.runtime.block_on(self.each_batch(async |priority, records: &[LogRecord]| {
@@ -299,13 +346,21 @@ impl Work {
     }
 
     fn begin(&self) -> Result<Migration, MigrateError> {
-        let migration = Migration::begin(self.folder.journal.spans(), self.ends()?, self.clock.wall());
+        let (spans, kafka) = (self.folder.journal.spans(), self.kafka());
+        let migration = Migration::begin(spans, kafka, self.ends()?, self.clock.wall());
         migration.save(&self.folder.store)?;
         Ok(migration)
     }
 
     /// What a process that was killed had sent may still be with a broker, which takes it or not within this time.
     fn resume(&self, migration: Migration) -> Result<Migration, MigrateError> {
+        self.check_same(&migration)?;
+        self.check_unread(&migration)?;
+        thread::sleep(MIGRATION_SETTLES_WITHIN);
+        Ok(migration)
+    }
+
+    fn check_same(&self, migration: &Migration) -> Result<(), MigrateError> {
         if self.folder.journal.spans() != migration.journal {
             return Err(MigrateError::Changed("it has other records"));
         }
@@ -313,8 +368,14 @@ impl Work {
         if migration.topics.iter().any(|ends| ends.len() != partitions) {
             return Err(MigrateError::Changed("[kafka] partitions was another number"));
         }
-        thread::sleep(MIGRATION_SETTLES_WITHIN);
-        Ok(migration)
+        let (cluster, names) = self.kafka();
+        if migration.names != names {
+            return Err(MigrateError::Changed("[kafka.topics] named other lanes"));
+        }
+        if migration.cluster.is_some() && migration.cluster != cluster {
+            return Err(MigrateError::Changed("it was on its way to another Kafka"));
+        }
+        Ok(())
     }
 
     fn read_back(&self, migration: &Migration) -> Result<Found, MigrateError> {
@@ -380,17 +441,20 @@ impl Work {
         here: &[Offsets; LANES],
         found: &Found,
     ) -> Result<Told, MigrateError> {
+        let told = self.told(How::Carry, here, &found.lanes, (found.twice, found.late));
         let carried = std::array::from_fn(|lane| found.lanes[lane].count());
         let mut done = migration;
         done.done = Some(Done { at: self.clock.wall(), carried });
         done.save(&self.folder.store)?;
         self.folder.journal.give_up(done.journal.map(|(_, end)| end));
-        Ok(self.told(How::Carry, here, &found.lanes, (found.twice, found.late)))
+        Ok(told)
     }
 
     fn told(&self, how: How, here: &[Offsets; LANES], found: &[Offsets; LANES], odd: (u64, u64)) -> Told {
         let lanes = std::array::from_fn(|lane| (here[lane].count(), found[lane].count()));
-        let damaged = self.folder.journal.status().damaged;
+        let spans = self.folder.journal.spans();
+        let lost = |(lane, (first, end)): (usize, (u64, u64))| end - first - here[lane].count();
+        let damaged = spans.into_iter().enumerate().map(lost).sum();
         Told { how, began_at: None, lanes, damaged, twice: odd.0, late: odd.1 }
     }
 }

@@ -28,6 +28,14 @@ pub(super) struct Migration {
     pub(super) journal: [(u64, u64); LANES],
     /// By lane and partition: where the topics ended before.
     pub(super) topics: [Vec<u64>; LANES],
+    /// Which Kafka: the cluster's own id, if it tells one, and the lanes' names.
+    #[serde(default)]
+    pub(super) cluster: Option<String>,
+    #[serde(default)]
+    pub(super) names: [String; LANES],
+    /// It was taken back: the journal is the folder's own, and the topics may have some of it.
+    #[serde(default)]
+    pub(super) is_abandoned: bool,
     /// Kafka has all of it, which was counted.
     pub(super) done: Option<Done>,
 }
@@ -40,8 +48,25 @@ pub(super) struct Done {
 }
 
 impl Migration {
-    pub(super) fn begin(journal: [(u64, u64); LANES], topics: [Vec<u64>; LANES], now: Wall) -> Migration {
-        Migration { v: VERSION, id: Uuid::new_v4(), begun_at: now, journal, topics, done: None }
+    /// Not kept yet.
+    pub(super) fn begin(
+        journal: [(u64, u64); LANES],
+        (cluster, names): (Option<String>, [String; LANES]),
+        topics: [Vec<u64>; LANES],
+        now: Wall,
+    ) -> Migration {
+        let id = Uuid::new_v4();
+        Migration {
+            v: VERSION,
+            id,
+            begun_at: now,
+            journal,
+            topics,
+            cluster,
+            names,
+            is_abandoned: false,
+            done: None,
+        }
     }
 
     pub(super) fn load(store: &DiskStore) -> Result<Option<Migration>, StoreError> {
@@ -64,13 +89,6 @@ impl Migration {
         store.commit(&batch)?;
         store.persist()
     }
-
-    pub(super) fn forget(store: &DiskStore) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        batch.delete(Space::Documents, KEY.to_vec());
-        store.commit(&batch)?;
-        store.persist()
-    }
 }
 
 /// Why a router does not start on a folder. One line for a person.
@@ -78,7 +96,7 @@ impl Migration {
 pub enum Unfinished {
     #[error(
         "{waiting} records wait in {} and would stay there: with [kafka] the journal is Kafka's. Carry them over first: \
-         `router migrate --config FILE`",
+         `router migrate --config FILE` (where this folder was on Kafka before and they are of a time before that: `--leave`)",
         dir.display()
     )]
     Waiting { waiting: u64, dir: PathBuf },
@@ -88,6 +106,14 @@ pub enum Unfinished {
         data.display()
     )]
     OnItsWay { data: PathBuf, since: Wall },
+    #[error(
+        "a migration of {} to Kafka was abandoned, and the topics may have some of its records: delete the topics, then carry the \
+         journal over with `router migrate --config FILE`",
+        data.display()
+    )]
+    Abandoned { data: PathBuf },
+    #[error("the journal of {} went to the topics {names} at {at}, which [kafka.topics] does not name", data.display())]
+    OtherTopics { data: PathBuf, names: String, at: Wall },
     #[error("the journal of {} went to Kafka at {at}: the settings need the [kafka] of then", data.display())]
     Gone { data: PathBuf, at: Wall },
     #[error(transparent)]
@@ -98,19 +124,35 @@ pub enum Unfinished {
 
 /// Whether Kafka has, or may have, what this folder accepted.
 pub(crate) fn has_begun(store: &DiskStore) -> Result<bool, StoreError> {
-    Ok(Migration::load(store)?.is_some())
+    Ok(Migration::load(store)?.is_some_and(|migration| !migration.is_abandoned))
 }
 
 /// Refuses a start that would leave records behind. Before anything is written.
 pub(crate) fn check(config: &Config, store: &DiskStore) -> Result<(), Unfinished> {
     let (data, is_kafka) = (config.data.clone(), matches!(config.journal, JournalConfig::Kafka { .. }));
     match Migration::load(store)? {
+        Some(Migration { is_abandoned: true, .. }) if is_kafka => Err(Unfinished::Abandoned { data }),
+        Some(Migration { is_abandoned: true, .. }) => Ok(()),
         Some(Migration { done: None, begun_at, .. }) => Err(Unfinished::OnItsWay { data, since: begun_at }),
-        Some(Migration { done: Some(_), .. }) if is_kafka => Ok(()),
+        Some(Migration { done: Some(done), names, .. }) if is_kafka => same_topics(config, &names, done.at),
         Some(Migration { done: Some(done), .. }) => Err(Unfinished::Gone { data, at: done.at }),
         None if is_kafka => nothing_waits(config),
         None => Ok(()),
     }
+}
+
+/// Nothing was carried where no topics are named.
+fn same_topics(config: &Config, names: &[String; LANES], at: Wall) -> Result<(), Unfinished> {
+    #[cfg(feature = "kafka")]
+    if let JournalConfig::Kafka { kafka, .. } = &config.journal
+        && names.iter().any(|name| !name.is_empty())
+        && kafka.checked().is_ok_and(|kafka| kafka.topics().lanes() != names.each_ref().map(String::as_str))
+    {
+        return Err(Unfinished::OtherTopics { data: config.data.clone(), names: names.join(", "), at });
+    }
+    #[cfg(not(feature = "kafka"))]
+    let _without_kafka_no_topics = (config, names, at);
+    Ok(())
 }
 
 /// In the journal that the folder had before it was on Kafka, if it had one.

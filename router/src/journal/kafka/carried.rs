@@ -59,8 +59,8 @@ pub enum CarryError {
     )]
     Foreign { topic: String, partition: u32, records: u64 },
     #[error(
-        "the group {GROUP} has read partition {partition} of {topic} to {committed}, and it ends at {end}: what came there \
-         would never be read. Delete the group, or the topics"
+        "the group {GROUP} has read partition {partition} of {topic} to {committed}, and the migration begins at {end}: what \
+         lies between would never be read here. Delete the group, or the topics"
     )]
     ReadBefore { topic: String, partition: u32, committed: u64, end: u64 },
 }
@@ -181,32 +181,45 @@ impl CarryReader {
         }
     }
 
-    /// By partition: where the lane ends. It has to be empty, and nobody may have read beyond.
-    pub fn end_of_empty(&self, priority: Priority) -> Result<Vec<u64>, CarryError> {
+    /// The cluster's own id, if it tells one.
+    pub fn cluster(&self) -> Option<String> {
+        self.consumer.client().fetch_cluster_id(MIGRATION_ANSWERS_WITHIN)
+    }
+
+    /// What the group has read of a lane lies before these offsets.
+    pub fn check_unread(&self, priority: Priority, from: &[u64]) -> Result<(), CarryError> {
         let topic = self.config.topics().lane(priority);
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, self.config.partitions().cast_signed() - 1);
-        let consumer = &self.consumer;
-        let committed = self.asked(|| consumer.committed_offsets(asked.clone(), MIGRATION_ANSWERS_WITHIN))?;
-        let mut ends = Vec::new();
-        for partition in 0..self.config.partitions() {
-            let marks =
-                || consumer.fetch_watermarks(topic, partition.cast_signed(), MIGRATION_ANSWERS_WITHIN);
-            let (first, end) = self.asked(marks)?;
-            let (first, end) = (first.cast_unsigned(), end.cast_unsigned());
-            let topic = topic.to_owned();
-            if first != end {
-                return Err(CarryError::Foreign { topic, partition, records: end - first });
-            }
-            let committed = committed.find_partition(&topic, partition.cast_signed());
-            if let Some(Offset::Offset(committed)) = committed.map(|element| element.offset())
+        let committed =
+            self.asked(|| self.consumer.committed_offsets(asked.clone(), MIGRATION_ANSWERS_WITHIN))?;
+        for (partition, end) in (0..).zip(from.iter().copied()) {
+            let found = committed.find_partition(topic, i32::try_from(partition).unwrap_or(i32::MAX));
+            if let Some(Offset::Offset(committed)) = found.map(|element| element.offset())
                 && committed.cast_unsigned() > end
             {
-                let committed = committed.cast_unsigned();
+                let (topic, committed) = (topic.to_owned(), committed.cast_unsigned());
                 return Err(CarryError::ReadBefore { topic, partition, committed, end });
             }
-            ends.push(end);
         }
+        Ok(())
+    }
+
+    /// By partition: where the lane ends. It has to be empty, and nobody may have read beyond.
+    pub fn end_of_empty(&self, priority: Priority) -> Result<Vec<u64>, CarryError> {
+        let topic = self.config.topics().lane(priority);
+        let mut ends = Vec::new();
+        for partition in 0..self.config.partitions() {
+            let at = partition.cast_signed();
+            let marks = || self.consumer.fetch_watermarks(topic, at, MIGRATION_ANSWERS_WITHIN);
+            let (first, end) = self.asked(marks)?;
+            if first != end {
+                let records = (end - first).cast_unsigned();
+                return Err(CarryError::Foreign { topic: topic.to_owned(), partition, records });
+            }
+            ends.push(end.cast_unsigned());
+        }
+        self.check_unread(priority, &ends)?;
         Ok(ends)
     }
 

@@ -228,8 +228,12 @@ impl KafkaConfig {
     /// The producer of a migration: it never gives a record up, so none is overtaken.
     pub(crate) fn carrying(&self) -> ClientConfig {
         let mut client = self.producer();
-        client.remove("delivery.timeout.ms");
+        for name in ["delivery.timeout.ms", "retries", "message.send.max.retries"] {
+            client.remove(name);
+        }
         client.set("linger.ms", "5").set("message.timeout.ms", "0");
+        // One that is refused for good ends it: nothing behind it may come before it.
+        client.set("enable.gapless.guarantee", "true");
         client
     }
 

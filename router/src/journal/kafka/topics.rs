@@ -76,12 +76,15 @@ async fn check_ledger(
     Ok(())
 }
 
-/// Whether all are there. Those that are have to fit.
-pub(super) async fn look_only(config: &KafkaConfig) -> Result<bool, KafkaOpenError> {
+/// Those of ours that are there. They have to fit.
+pub(super) async fn look_only(config: &KafkaConfig) -> Result<Vec<String>, KafkaOpenError> {
     let (_, found) = look(config.admin().create()?, config).await?;
-    let are_there = missing(config, &found).next().is_none();
     check(config, config.topics().all().filter(|name| found.iter().any(|(other, _)| other == name)), &found)?;
-    Ok(are_there)
+    Ok(found
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| config.topics().all().any(|ours| ours == name))
+        .collect())
 }
 
 /// Asks for all topics, because to ask for one by name may make it.
