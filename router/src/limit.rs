@@ -81,7 +81,12 @@ struct Slice {
     all: u64,
     /// But for LOW, which is never what others wait for.
     urgent: u64,
+    /// Of those what a pause holds: all but what is critical.
+    held: u64,
 }
+
+/// In a pause HIGH and NORMAL still get this share of a second, however much that is critical comes.
+const FLOOR: u64 = 16;
 
 /// How many deliveries came in the last second.
 #[derive(Debug, Clone)]
@@ -112,6 +117,7 @@ impl Meter {
             let old = &mut self.slices[((slice - i) % SLICES as u64) as usize];
             self.sum.all -= old.all;
             self.sum.urgent -= old.urgent;
+            self.sum.held -= old.held;
             *old = Slice::default();
         }
         self.newest = slice.max(self.newest);
@@ -127,16 +133,19 @@ impl Meter {
         for slice in [&mut self.slices[(self.newest % SLICES as u64) as usize], &mut self.sum] {
             slice.all += 1;
             slice.urgent += u64::from(!is_low);
+            slice.held += u64::from(!is_low && priority != Priority::Critical);
         }
         true
     }
 
-    /// How long to take in what is critical alone, because more comes than dropping LOW can hold off. LOW itself holds nobody up.
+    /// How long to take in what is critical alone, because more comes than dropping LOW can hold off. LOW itself holds nobody up,
+    /// and no flood of critical ones holds the others for good.
     pub fn pause(&self, now: Mono) -> Option<Duration> {
         let mut then = self.clone();
         then.roll(now);
         let next = (then.newest + 1) * SLICE_US;
-        (then.sum.urgent > then.shed_above).then(|| Mono(next).since(now))
+        let Slice { urgent, held, .. } = then.sum;
+        (urgent > then.shed_above && held > then.shed_above / FLOOR).then(|| Mono(next).since(now))
     }
 }
 
@@ -234,6 +243,22 @@ mod tests {
             }
         }
         assert!(!meter.admit(Mono(10_000_000), Priority::Low));
+    }
+
+    #[test]
+    fn a_flood_of_critical_ones_leaves_the_others_their_floor() {
+        let mut meter = Meter::new(100, 160);
+        let mut taken = 0;
+        assert!((0..200).all(|_| meter.admit(Mono(5_000_000), Priority::Critical)));
+        for tenth in 0..50 {
+            let at = Mono(5_000_000 + tenth * 100_000);
+            assert!((0..40).all(|_| meter.admit(at, Priority::Critical)), "they are never held");
+            while meter.pause(at).is_none() && taken < 1_000 {
+                assert!(meter.admit(at, Priority::Normal));
+                taken += 1;
+            }
+        }
+        assert!((50..=70).contains(&taken), "about ten a second, of 160: {taken}");
     }
 
     proptest! {

@@ -147,7 +147,8 @@ fn each_user_gets_twenty_pushes_an_hour_and_the_log_has_the_rest_and_replays_it(
 #[test]
 fn above_the_rate_of_all_low_alone_is_dropped_and_each_drop_is_in_the_log() {
     const PER_S: i64 = 100;
-    const EACH: u64 = 1_500;
+    // More than twice of what is read ahead.
+    const EACH: u64 = 3_000;
     let tocsin = Setup::standalone().set("router.limits.global_per_s", PER_S).start();
     let api = tocsin.api();
     let note = |n: u64| {
@@ -158,18 +159,21 @@ fn above_the_rate_of_all_low_alone_is_dropped_and_each_drop_is_in_the_log() {
     let answers = batch(&api, (0..EACH).map(note));
     assert_eq!(statuses(&answers), BTreeMap::from([(202, EACH)]), "what is accepted is kept track of");
     // The journal is not read on now, but for what is critical.
-    let mut longest = Duration::ZERO;
+    let mut waited = Vec::new();
     for n in 0..20 {
         let watch = Stopwatch::start();
         let id =
             api.accepted(&json!({ "to": { "user": "ada" }, "title": n.to_string(), "priority": "critical" }));
         assert_eq!(ada.recv("notification")["id"], id.as_str());
-        longest = longest.max(watch.elapsed());
+        waited.push(watch.elapsed());
     }
+    waited.sort_unstable();
     let decided = Equation::read(&api).number("accepted");
     println!(
-        "REPORT: {decided} of {EACH} are decided about; the slowest of twenty criticals took {longest:?}"
+        "REPORT: {decided} of {EACH} are decided about; of twenty criticals half took {:?}, the slowest {:?}",
+        waited[10], waited[19]
     );
+    assert!(waited[10] < Duration::from_secs(1), "{waited:?}");
     assert!(decided < EACH / 2, "the criticals did not wait for the rest: {decided}");
     let equation = until_within(2 * WITHIN, "all are through", || {
         let equation = Equation::read(&api);

@@ -41,6 +41,8 @@ const INPUTS_PER_WAIT_MAX: usize = TURN_INPUTS_MAX / FRAMES_PER_INPUT_MAX;
 const LEDGER_UNWRITABLE: &str = "ledger_unwritable";
 /// Entries that were read ahead of a pause: what the queue held, what its reader had in hand, and the turn's own.
 const ENTRIES_PUT_BY_MAX: usize = (ENTRIES_QUEUE_MAX + 3) * READ_ENTRIES_MAX;
+/// Behind a pause one entry of so many is whatever comes first.
+const OTHERS_EVERY: u64 = 16;
 /// How long the thread sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -77,6 +79,8 @@ struct State<D> {
     backlog: VecDeque<(u64, Entry)>,
     /// A pause had entries put by, and they are not all handled: the journal's reader stays narrowed, or it would bring more.
     is_put_by: bool,
+    /// Counts the entries.
+    taken: u64,
     /// Calls that their channel's queue has no room for yet.
     waiting: VecDeque<ProviderCall>,
     /// Deliveries that a full link gave back: the owner hears of them in the next turn.
@@ -131,6 +135,7 @@ impl<D: Decider> Run<D> {
             next_token: 0,
             backlog: VecDeque::new(),
             is_put_by: false,
+            taken: 0,
             waiting: VecDeque::new(),
             slow: Vec::new(),
             unanswered: Vec::new(),
@@ -268,18 +273,28 @@ impl<D: Decider> State<D> {
 
     /// Whether the journal may be read on. In a pause what was read ahead is put by, and its reader has been narrowed.
     fn fetches(&self) -> bool {
-        let bound = if self.is_paused() { ENTRIES_PUT_BY_MAX } else { 1 };
-        self.has_room() && self.backlog.len() < bound
+        let bound = if self.is_put_by || self.is_paused() { ENTRIES_PUT_BY_MAX } else { 1 };
+        // That the journal has ended is heard when all of it is handled.
+        let goes_on = !(self.run.entries.is_closed() && self.run.entries.is_empty());
+        self.has_room() && self.backlog.len() < bound && (goes_on || self.backlog.is_empty())
     }
 
-    /// Which entry's turn it is: the first, in a pause the first that is critical.
+    /// Which entry's turn it is: the first, in a pause the first that is critical. Behind a pause critical ones go before what was
+    /// put by, but for every so many.
     fn next_entry(&self) -> Option<usize> {
         if !self.has_room() {
             return None;
         }
-        let is_paused = self.is_paused();
-        let may_go = |entry: &Entry| !is_paused || entry.position.priority == Priority::Critical;
-        self.backlog.iter().position(|(_, entry)| may_go(entry))
+        let is_critical = |(_, entry): &(u64, Entry)| entry.position.priority == Priority::Critical;
+        let critical = || self.backlog.iter().position(is_critical);
+        let first = (!self.backlog.is_empty()).then_some(0);
+        if self.is_paused() {
+            critical()
+        } else if self.is_put_by && !self.taken.is_multiple_of(OTHERS_EVERY) {
+            critical().or(first)
+        } else {
+            first
+        }
     }
 
     fn take(&mut self, input: Input, now: Now) {
@@ -328,6 +343,7 @@ impl<D: Decider> State<D> {
             && let Some(next) = self.next_entry()
             && let Some((round, entry)) = self.backlog.remove(next)
         {
+            self.taken = self.taken.wrapping_add(1);
             if round == self.run.owner.round() {
                 deliveries += weight(&entry);
                 self.run.owner.handle_entry(entry, now);
