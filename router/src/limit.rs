@@ -242,7 +242,7 @@ mod tests {
                 let _taken_or_shed = (0..100).map(|_| meter.admit(at, Priority::Low)).collect::<Vec<_>>();
             }
         }
-        assert!(!meter.admit(Mono(10_000_000), Priority::Low));
+        assert!(!meter.admit(Mono(9_900_000), Priority::Low), "LOW fills what is left, and no more");
     }
 
     #[test]
