@@ -560,7 +560,8 @@ mod tests {
     }
 
     async fn said(inputs: &mut mpsc::Receiver<Input>) -> Vec<Said> {
-        match inputs.recv().await.expect("an answer") {
+        let said = tokio::time::timeout(Duration::from_secs(10), inputs.recv()).await;
+        match said.expect("in time").expect("an answer") {
             Input::Outcome(Done { outcome: Outcome::Letters(letters), .. }) => {
                 letters.into_iter().map(|one| one.said).collect()
             }
