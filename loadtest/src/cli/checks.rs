@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use wire::message::Priority;
 use wire::time::Wall;
 
 use crate::config::Moment;
@@ -89,4 +90,9 @@ pub(super) fn moment(flag: &str, text: &str, now: Wall) -> Result<Moment, Usage>
         return Err(Usage(format!("{flag} {text}: at most {} hours", AHEAD_MAX.as_secs() / 3_600)));
     }
     Ok(Moment::After(after))
+}
+
+pub(crate) fn priority(text: &str) -> Result<Priority, String> {
+    let named = Priority::ALL.into_iter().find(|priority| priority.name() == text);
+    named.ok_or_else(|| "critical, high, normal and low are possible".to_owned())
 }

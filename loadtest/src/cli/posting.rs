@@ -11,7 +11,7 @@ use crate::limits::{BATCH_MAX, POSTERS_MAX, SIZE_MAX};
 use crate::target;
 
 use super::Usage;
-use super::checks::{duration, rate, service_key, within};
+use super::checks::{duration, priority, rate, service_key, within};
 use super::common::Common;
 
 /// Messages a second that one posting thread manages even if each answer takes 10 ms.
@@ -88,9 +88,4 @@ impl PostingArgs {
             settle: duration("--settle", &self.settle)?,
         })
     }
-}
-
-fn priority(text: &str) -> Result<Priority, String> {
-    let named = Priority::ALL.into_iter().find(|priority| priority.name() == text);
-    named.ok_or_else(|| "critical, high, normal and low are possible".to_owned())
 }

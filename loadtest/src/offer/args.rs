@@ -7,7 +7,7 @@ use wire::message::Priority;
 
 use super::OfferConfig;
 use crate::cli::Usage;
-use crate::cli::checks::{duration, name, rate, service_key, within};
+use crate::cli::checks::{duration, name, priority, rate, service_key, within};
 use crate::limits::{BATCH_MAX, CONNECTIONS_MAX, MESSAGES_MAX, POSTERS_MAX, SIZE_MAX};
 use crate::target;
 
@@ -83,9 +83,4 @@ impl OfferArgs {
             command,
         })
     }
-}
-
-fn priority(text: &str) -> Result<Priority, String> {
-    let named = Priority::ALL.into_iter().find(|priority| priority.name() == text);
-    named.ok_or_else(|| "critical, high, normal and low are possible".to_owned())
 }
