@@ -195,9 +195,7 @@ impl App {
         let looked = tokio::task::spawn_blocking(move || look(&app)).await;
         looked.unwrap_or_else(|error| Err(StoreError::Io(error.to_string()).into()))
     }
-}
 
-impl App {
     /// Looks something of a user up, where it stands.
     async fn look_at<T: Send + 'static>(
         &self,
