@@ -9,12 +9,10 @@ use crate::support::{shared, to_user};
 #[test]
 fn events_bring_the_welcome_and_what_comes() {
     let tocsin = shared();
-    let mut events = tocsin.events("sse-live", None);
-    assert_eq!(events.status, 200);
+    let mut events = tocsin.heard_events("sse-live");
     assert!(events.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")));
     let caching = events.header("cache-control").unwrap_or_default();
     assert!(["no-cache", "no-store"].contains(&caching), "{:?}", events.headers);
-    events.recv("welcome");
     let id = tocsin
         .api()
         .accepted(&json!({ "to": { "user": "sse-live" }, "body": "line one\nline two\r\n\u{2028}" }));
@@ -27,8 +25,7 @@ fn events_bring_the_welcome_and_what_comes() {
 #[test]
 fn last_event_id_brings_everything_since() {
     let tocsin = shared();
-    let mut events = tocsin.events("sse-back", None);
-    events.recv("welcome");
+    let mut events = tocsin.heard_events("sse-back");
     tocsin.api().accepted(&to_user("sse-back", "seen"));
     let seen = events.recv("notification").id.expect("an id");
     drop(events);
@@ -45,8 +42,7 @@ fn last_event_id_brings_everything_since() {
 #[test]
 fn a_post_acknowledges_and_dismisses_elsewhere() {
     let tocsin = shared();
-    let mut events = tocsin.events("sse-ack", None);
-    events.recv("welcome");
+    let mut events = tocsin.heard_events("sse-ack");
     let mut socket = tocsin.connect("sse-ack");
     // Behind the answer to a sync the router knows of this socket's shard, too.
     socket.say(&json!({ "type": "sync" }));

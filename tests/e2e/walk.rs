@@ -36,8 +36,7 @@ fn walk(tocsin: &Tocsin) {
     assert_eq!(found.iter().map(id_of).filter(|id| missed.contains(id)).collect::<Vec<_>>(), missed);
     assert!(pages.iter().all(|page| *page <= 50), "{pages:?}");
     // Server-sent events.
-    let mut events = tocsin.events("dee", None);
-    events.recv("welcome");
+    let mut events = tocsin.heard_events("dee");
     let event = api.accepted(&to_user("dee", "an event"));
     assert_eq!(id_of(&events.recv("notification").json()), event);
     Equation::settled(&api).check();

@@ -79,12 +79,14 @@ impl Sse {
     #[track_caller]
     pub fn recv(&mut self, kind: &str) -> SseEvent {
         let deadline = Deadline::after(PATIENCE);
+        let mut passed = Vec::new();
         loop {
             let event = self.try_next(deadline.left().unwrap_or_default());
-            let event = event.unwrap_or_else(|| panic!("no `{kind}` came"));
+            let event = event.unwrap_or_else(|| panic!("no `{kind}` came, but {passed:?}"));
             if event.json()["type"] == kind {
                 return event;
             }
+            passed.push(event);
         }
     }
 

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::api::Api;
 use crate::client::{Client, Connect, Refused};
-use crate::deadline::until_within;
+use crate::deadline::{until, until_within};
 use crate::paths;
 use crate::ports;
 use crate::process::{Plan, Process};
@@ -251,6 +252,25 @@ impl Tocsin {
         };
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
         Sse::open(self.clients(), &path, &headers)
+    }
+
+    /// A stream that the router knows of: what is handed in before it does, in the moment after the welcome, is in the
+    /// inbox alone.
+    #[track_caller]
+    pub fn heard_events(&self, user: &str) -> Sse {
+        let mut events = self.events(user, None);
+        assert_eq!(events.status, 200);
+        events.recv("welcome");
+        until("the router sends to this stream", || {
+            let probe = self.api().accepted(&json!({ "to": { "user": user }, "title": "probe" }));
+            while let Some(event) = events.try_next(Duration::from_secs(5)) {
+                if event.json()["id"] == probe.as_str() {
+                    return Some(());
+                }
+            }
+            None
+        });
+        events
     }
 
     /// One sample of a gateway's or router's metrics: the sum over the labels that contain `labels`.

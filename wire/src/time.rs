@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+
+const SHOWN: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 /// A reading of a monotonic clock, in microseconds since an origin that only its process knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -69,15 +74,15 @@ impl Sub<Duration> for Wall {
 }
 
 impl std::fmt::Display for Wall {
-    /// RFC 3339 in UTC, with as many fractional digits as needed. A value outside the years 1..=9999 shows
-    /// as the nearest date inside.
+    /// RFC 3339 in UTC, always with six fractional digits, so that texts sort as their times do. A value outside
+    /// the years 1..=9999 shows as the nearest date inside.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const MIN_US: i64 = -62_135_596_800_000_000;
         const MAX_US: i64 = 253_402_300_799_999_999;
         let nanos = i128::from(self.0.clamp(MIN_US, MAX_US)) * 1_000;
         let text = OffsetDateTime::from_unix_timestamp_nanos(nanos)
             .ok()
-            .and_then(|date| date.format(&Rfc3339).ok())
+            .and_then(|date| date.format(SHOWN).ok())
             .ok_or(std::fmt::Error)?;
         f.write_str(&text)
     }
@@ -105,6 +110,13 @@ mod tests {
         for us in [0, 1, -1, 1_700_000_000_123_456, 253_402_300_799_999_999, -62_135_596_800_000_000] {
             assert_eq!(Wall::parse(&Wall(us).to_string()), Ok(Wall(us)));
         }
+    }
+
+    #[test]
+    fn texts_sort_as_their_times_do() {
+        let times = [0, 1, 580_000, 580_001, 580_010, 1_000_000, 1_700_000_000_000_000].map(Wall);
+        assert!(times.map(|time| time.to_string()).is_sorted());
+        assert_eq!(Wall(580_000).to_string(), "1970-01-01T00:00:00.580000Z");
     }
 
     #[test]
