@@ -1,10 +1,13 @@
 //! Three nodes and three copies of each row: one of them may die or hang, and nobody notices. Too large for every run:
 //! `tests/campaign cassandra3`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tests::cassandra::Cassandra;
 use tests::client::id_of;
 use tests::deadline::Stopwatch;
+use tests::sla::{Failure, Took, report};
 use tests::{Setup, Tocsin, until_within};
 
 use crate::support::{CAUGHT_UP, standing, state, to_user, wait_until_carried};
@@ -20,19 +23,23 @@ fn nodes(tocsin: &Tocsin, state: &str) -> u64 {
     Tocsin::metric(&tocsin.router_admin(), "tocsin_router_cassandra_nodes", state) as u64
 }
 
-/// Written, carried and read while one node is away; nothing on the board but a figure.
-fn unnoticed(tocsin: &Tocsin, reader: &Tocsin, what: &str) {
+/// Written, carried and read while one node is away; nothing on the board but a figure. How long that figure and the writing took.
+fn unnoticed(tocsin: &Tocsin, reader: &Tocsin, what: &str) -> [Duration; 2] {
+    let clock = Stopwatch::start();
     until_within(CAUGHT_UP, "a figure says that one is away", || (nodes(tocsin, "away") == 1).then_some(()));
+    let found = clock.elapsed();
     let clock = Stopwatch::start();
     let notes: Vec<Value> = (0..200).map(|i| to_user("max", &format!("{what} {i}"))).collect();
     let ids = tocsin.api().accepted_batch(&notes);
     wait_until_carried(tocsin);
-    println!("REPORT: one node {what}: 200 carried in {} ms", clock.elapsed().as_millis());
+    let carried = clock.elapsed();
+    println!("REPORT: one node {what}: 200 carried in {} ms", carried.as_millis());
     assert_eq!((&state(tocsin)["state"], standing(tocsin)), (&json!("up"), vec![]));
     let mut client = reader.connect("max");
     let (all, _) = client.sync_all(&json!({ "limit": 50 }));
     let met: Vec<String> = all.iter().map(id_of).collect();
     assert_eq!(met[met.len() - ids.len()..], ids, "another router reads them");
+    [found, carried]
 }
 
 #[test]
@@ -49,9 +56,11 @@ fn one_node_of_three_dies_or_hangs_and_nobody_notices() {
     pages(&reader, &sent);
 
     cassandra.nodes[2].process.kill_9();
-    unnoticed(&tocsin, &reader, "dead");
+    let [detection, mitigation] = unnoticed(&tocsin, &reader, "dead");
+    let clock = Stopwatch::start();
     cassandra.nodes[2].start_again();
     until_within(CAUGHT_UP, "it is back", || (nodes(&tocsin, "connected") == 3).then_some(()));
+    report(Failure::CassandraNode, Took { detection, mitigation, recovery: clock.elapsed() });
 
     cassandra.nodes[1].process.freeze();
     unnoticed(&tocsin, &reader, "hung");

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use tests::cluster::Node;
 use tests::deadline::Stopwatch;
 use tests::loadtest::Load;
+use tests::sla::{Failure, Took, report};
 use tests::{Cluster, Equation, until_within};
 
 use crate::killing;
@@ -50,7 +52,16 @@ fn the_others_take_all_back_and_nothing_is_lost() {
     until_within(NOTICED, "the router has no link to the dead node", || {
         (cluster.links() == LINKS - 2).then_some(())
     });
-    assert!(dead.elapsed() < NOTICED);
+    let detection = dead.elapsed();
+    assert!(detection < NOTICED);
+    until_within(Duration::from_secs(30), "all are on the others", || {
+        let on: u64 = cluster.nodes[1..].iter().map(Node::connections).sum();
+        (on == CLIENTS as u64).then_some(())
+    });
+    let mitigation = dead.elapsed();
+    cluster.nodes[0].restart();
+    until_within(NOTICED, "another takes its place", || (cluster.links() == LINKS).then_some(()));
+    report(Failure::Gateway, Took { detection, mitigation, recovery: dead.elapsed() });
     let loaded = load.end(Duration::from_secs(60));
     assert_eq!(loaded.code, Some(0), "{}", loaded.log);
     assert!((loaded.number("/storm/lost") - ON_THE_ONE).abs() < 0.5, "{}", loaded.log);

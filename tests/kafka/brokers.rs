@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::deadline::Stopwatch;
 use tests::kafka::Kafka;
+use tests::sla::{Failure, Took, report};
 use tests::{Equation, Setup, Tocsin, until_within};
 
 /// The promise for what waits on a lost broker; the rest of it is for a busy machine.
@@ -34,6 +35,11 @@ fn send_and_receive(tocsin: &Tocsin, sent: &mut usize, count: usize) -> Duration
     longest
 }
 
+/// What a broker knows of all partitions; nothing while it does not answer.
+fn described(node: &Kafka) -> String {
+    node.try_kcat(&["-L", "-m", "5"], None).unwrap_or_else(|| "leader 3,".to_owned())
+}
+
 fn system(nodes: &[Kafka]) -> Tocsin {
     let brokers: Vec<String> = nodes.iter().map(|node| node.broker.to_string()).collect();
     Setup::standalone().set("kafka.brokers", brokers).set("kafka.partitions", 6).start()
@@ -47,9 +53,27 @@ fn one_broker_of_three_is_killed_and_another_hangs() {
     send_and_receive(&tocsin, &mut sent, 5);
 
     nodes[2].process.kill_9();
-    let dead = send_and_receive(&tocsin, &mut sent, 20);
+    let watch = Stopwatch::start();
+    let (dead, detection) = std::thread::scope(|scope| {
+        let first = &nodes[0];
+        let found = scope.spawn(move || {
+            until_within(DELAY_MAX, "its partitions have other leaders", || {
+                (!described(first).contains("leader 3,")).then_some(watch.elapsed())
+            })
+        });
+        (send_and_receive(&tocsin, &mut sent, 20), found.join().expect("the cluster notices"))
+    });
+    let watch = Stopwatch::start();
     nodes[2].start_again();
+    until_within(2 * DELAY_MAX, "all have all copies again", || {
+        let told = described(&nodes[0]);
+        let is_whole =
+            |line: &str| line.split_once("isrs: ").is_some_and(|(_, isrs)| isrs.split(',').count() == 3);
+        told.lines().filter(|line| line.contains(" partition ")).all(is_whole).then_some(())
+    });
+    let recovery = watch.elapsed();
     println!("REPORT: one broker of three killed: the longest of 20 rounds took {} ms", dead.as_millis());
+    report(Failure::Broker, Took { detection, mitigation: dead, recovery });
 
     nodes[1].process.freeze();
     let hung = send_and_receive(&tocsin, &mut sent, 20);

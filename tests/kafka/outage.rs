@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::deadline::{PATIENCE, Stopwatch};
+use tests::sla::{Failure, Took, report};
 use tests::{Equation, Tocsin, until_within};
 
 use crate::support::OnKafka;
@@ -84,6 +85,8 @@ fn a_dead_kafka_costs_nothing_that_was_accepted() {
     assert!(waited < CRITICAL_WITHIN, "{waited:?}");
     assert_eq!(ada.recv_within("notification", CRITICAL_WITHIN)["id"], id.as_str());
     wait_for_phase(&system.tocsin, "buffering", DETECTED_WITHIN);
+    let detection = watch.elapsed();
+    let mut mitigation = waited;
     assert!(is_standing(&system.tocsin, "kafka_down"));
     assert_eq!(system.tocsin.router_admin().get("/readyz").status, 200, "it goes on taking in");
     for i in 1..=200 {
@@ -93,16 +96,20 @@ fn a_dead_kafka_costs_nothing_that_was_accepted() {
     system.tocsin.api().accepted_batch(&batch);
     // Critical ones go out at once, over and over.
     for i in 0..20 {
+        let watch = Stopwatch::start();
         let (_, id) = accept(&system.tocsin, &note("ada", &format!("urgent {i}"), "critical"));
         assert_eq!(ada.recv_within("notification", PATIENCE)["id"], id.as_str());
+        mitigation = mitigation.max(watch.elapsed());
     }
     let shown = outage(&system.tocsin);
     assert_eq!((&shown["waiting"], &shown["bypassed"]), (&320.into(), &21.into()), "{shown}");
     assert_eq!(titles(&system.tocsin, "bob"), ["0"], "what is not critical waits");
 
+    let watch = Stopwatch::start();
     system.kafka.start_again();
     system.wait_for_inbox("bob", 300);
     over(&system);
+    report(Failure::Kafka, Took { detection, mitigation, recovery: watch.elapsed() });
     assert_eq!(titles(&system.tocsin, "bob"), numbered(0, 300), "all of them, once, in their order");
     assert_eq!(titles(&system.tocsin, "ada").len(), 21, "the criticals came by Kafka, too, and were known");
     assert_eq!(system.records("critical").len(), 21, "Kafka has them");

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::deadline::Stopwatch;
+use tests::sla::{Failure, Took, report};
 use tests::until;
 
 use crate::house::{Contacts, House, SECRETS};
@@ -147,26 +149,32 @@ fn the_fifth_error_opens_the_breaker_and_codes_pass_it_at_once_until_it_closes()
         });
     };
     assert_eq!(house.account("sms")["state"], "ok");
+    let broken = Stopwatch::start();
     (0..4).for_each(send);
     assert_eq!(house.account("sms")["breaker"], "closed", "four are not five");
     assert_eq!(house.account("sms")["state"], "failing");
     send(4);
     until("the breaker opens", || (house.account("sms")["breaker"] != "closed").then_some(()));
     until("people are told", || is_told_of(&house).then_some(()));
+    let detection = broken.elapsed();
     let sms = house.account("sms");
     assert!(sms["state"] == "open" || sms["state"] == "half_open", "{sms}");
     assert_eq!((&sms["last_error"]["class"], &sms["last_error"]["code"]), (&json!("fault"), &json!("20500")));
     assert!(sms["errors_lately"]["fault"].as_u64() >= Some(5) && sms["breaker_since"].is_string(), "{sms}");
     assert_eq!((&sms["last_taken_at"], &house.account("email")["state"]), (&Value::Null, &json!("ok")));
+    let asked = Stopwatch::start();
     let id = ask(&house, "ada");
     until("it goes by push", || house.letters("fcm", &ada.token).pop());
+    let mitigation = asked.elapsed();
     assert_eq!(shown(&house, &id)["rungs"][0]["state"], "fell_back");
     // The next ones that try find it well.
     house.simulators.faults(&json!({}));
+    let well = Stopwatch::start();
     until("the breaker closes by itself", || (house.account("sms")["breaker"] == "closed").then_some(()));
     until("what waited has arrived", || {
         (!house.letters("twilio", "+4915100000104").is_empty()).then_some(())
     });
     until("the alert is over", || (!is_told_of(&house)).then_some(()));
     until("it is well", || (house.account("sms")["last_taken_at"].is_string()).then_some(()));
+    report(Failure::Sms, Took { detection, mitigation, recovery: well.elapsed() });
 }

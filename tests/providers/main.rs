@@ -12,6 +12,7 @@ mod foreign;
 mod house;
 mod letters;
 mod outages;
+mod push_away;
 mod ses;
 mod smtp;
 mod support;

@@ -4,6 +4,7 @@ use serde_json::json;
 use tests::certificate::Certificate;
 use tests::deadline::Stopwatch;
 use tests::redis::Redis;
+use tests::sla::{Failure, Took, report};
 
 use crate::support::{
     LIST, OnBoth, RECOVERED_WITHIN, criticals, ids, inbox, over, phase, redis, sorted, system, wait_for_redis,
@@ -18,16 +19,28 @@ fn a_redis_that_dies_first_or_is_emptied_is_filled_again() {
     let mut system = OnBoth::start();
     wait_for_redis(&system.tocsin, "up");
     system.redis.process.kill_9();
+    let watch = Stopwatch::start();
     wait_for_redis(&system.tocsin, "down");
+    let detection = watch.elapsed();
     let shown = redis(&system.tocsin);
     assert!(shown["degraded"].as_str().is_some_and(|text| !text.is_empty()), "{shown}");
     assert_eq!(system.tocsin.api().get("/v1/status").expect(200).json()["state"], "degraded");
     assert_eq!(system.tocsin.router_admin().get("/readyz").status, 200, "it goes on taking in");
     system.kafka_dies();
-    let mut accepted = criticals(&system.tocsin, 40);
+    let mut mitigation = Duration::ZERO;
+    let mut accepted: Vec<String> = (0..40)
+        .flat_map(|_| {
+            let watch = Stopwatch::start();
+            let one = criticals(&system.tocsin, 1);
+            mitigation = mitigation.max(watch.elapsed());
+            one
+        })
+        .collect();
+    let watch = Stopwatch::start();
     system.redis.start_again();
     system.wait_for_list(40);
     wait_for_redis(&system.tocsin, "up");
+    report(Failure::Redis, Took { detection, mitigation, recovery: watch.elapsed() });
     system.redis.ask(&["FLUSHALL"]);
     system.wait_for_list(40);
     accepted.extend(criticals(&system.tocsin, 3));

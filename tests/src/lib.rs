@@ -22,6 +22,7 @@ pub mod providers;
 pub mod redis;
 pub mod setup;
 pub mod several;
+pub mod sla;
 pub mod sse;
 pub mod tocsin;
 
