@@ -59,7 +59,7 @@ describe() {
         done
         printf '\n## Commands\n'
     } >"$folder/run.md"
-    say "$name: results in $folder"
+    say "$name: results in ${folder#"$PWD/"}"
 }
 
 # Writes a command into run.md as it is run; secrets are in files, so there are none in it.
@@ -210,6 +210,6 @@ finish() {
         say "not as expected: ${failures[*]}"
         exit 1
     fi
-    say "as expected; $folder"
+    say "as expected; ${folder#"$PWD/"}"
     return "$status"
 }
