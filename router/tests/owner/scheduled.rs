@@ -49,7 +49,7 @@ fn it_goes_out_at_its_moment_and_is_stamped_then() {
         assert_eq!(whats(&waits), ["accepted", "scheduled"]);
         assert_eq!(waits.timeline[1].detail, Some(at.to_string()));
     }
-    world.pass(HOUR - SECOND);
+    world.pass(3_599 * SECOND);
     assert_eq!((world.delivered(id).len(), world.seen.calls.len(), world.inbox_ids("ann").len()), (0, 0, 0));
     assert_eq!(world.balanced().total().open, 2);
     world.pass(SECOND + SECOND);
