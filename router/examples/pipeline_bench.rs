@@ -137,7 +137,7 @@ impl Book for Light {
                     self.bytes += text.len() as u64;
                 }
                 Step::Provide => self.calls += 1,
-                Step::Hold(_) | Step::Drop(_) | Step::Expire => {}
+                Step::Hold(_) | Step::Schedule(_) | Step::Drop(_) | Step::Expire => {}
             }
         }
         if let Recipient::User(user) = to {

@@ -65,7 +65,16 @@ pub enum Senseless {
 
 /// `now` is on the clock that stamped the record's acceptance.
 pub fn classify(record: &Record, now: Wall) -> Result<Classified, Senseless> {
-    let recipients = recipients(&record.request.to)?;
+    let asked = of(record, recipients(&record.request.to)?, now);
+    if asked.channels.is_empty() && asked.refused.is_empty() { Err(Senseless::NoChannel) } else { Ok(asked) }
+}
+
+/// The same for one of a record's recipients, when its moment has come.
+pub fn classify_one(record: &Record, to: &Recipient, now: Wall) -> Classified {
+    of(record, vec![to.clone()], now)
+}
+
+fn of(record: &Record, recipients: Vec<Recipient>, now: Wall) -> Classified {
     let broadcast = recipients.iter().any(Recipient::is_broadcast);
     let mut channels = Vec::with_capacity(record.request.channels.len());
     let mut refused = Vec::new();
@@ -75,11 +84,8 @@ pub fn classify(record: &Record, now: Wall) -> Result<Classified, Senseless> {
             list.push(*channel);
         }
     }
-    if channels.is_empty() && refused.is_empty() {
-        return Err(Senseless::NoChannel);
-    }
     let expired = record.expires_at().is_some_and(|at| at <= now);
-    Ok(Classified { recipients, channels, refused, expired })
+    Classified { recipients, channels, refused, expired }
 }
 
 fn recipients(to: &Target) -> Result<Vec<Recipient>, Senseless> {

@@ -229,7 +229,7 @@ impl Config {
             ("[otp]", self.otp != other.otp),
             ("[email]", self.unsubscribe != other.unsubscribe),
             ("[alerts]", self.webhook != other.webhook),
-            ("[[router.service]] webhook", self.told_of_outcomes() != other.told_of_outcomes()),
+            ("[[router.service]] webhooks that came or went", self.services_told() != other.services_told()),
             ("the console's key", self.standalone != other.standalone),
         ];
         differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
@@ -239,6 +239,12 @@ impl Config {
     pub fn told_of_outcomes(&self) -> Vec<(&str, &Webhook)> {
         let services = self.services.iter();
         services.filter_map(|service| Some((service.name.as_str(), service.webhook.as_ref()?))).collect()
+    }
+
+    fn services_told(&self) -> Vec<&str> {
+        let mut services: Vec<_> = self.told_of_outcomes().into_iter().map(|(service, _)| service).collect();
+        services.sort_unstable();
+        services
     }
 
     /// Who is told of outcomes.

@@ -49,7 +49,7 @@ impl Digest {
     /// Of one at least.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Digest {
         let mut records: Vec<&Record> = records.into_iter().collect();
-        records.sort_by_key(|record| Reverse((record.accepted_at, record.id)));
+        records.sort_by_key(|record| Reverse((record.begins_at(), record.id)));
         let ends: Option<Vec<Wall>> = records.iter().map(|record| record.expires_at()).collect();
         let first = records.first().and_then(|record| record.request.category.clone());
         let category = first.filter(|_| is_same(&records));
@@ -121,7 +121,7 @@ fn line(record: &Record) -> Line {
         title: text(&record.request.title),
         body: text(&record.request.body),
         category: text(&record.request.category),
-        created_at: record.accepted_at.to_string(),
+        created_at: record.begins_at().to_string(),
     }
 }
 

@@ -158,6 +158,7 @@ impl Intake {
         before: impl Future<Output = Result<(), Problem>> + Send,
     ) -> Result<(Accepted, Taken), Problem> {
         rights(service, &request)?;
+        validate::moment(&request, self.clock.wall())?;
         let Ok(_place) = self.room.try_acquire() else {
             return Err(unavailable("too many requests are on their way"));
         };

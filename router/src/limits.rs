@@ -29,6 +29,10 @@ pub const COLLAPSE_KEY_BYTES_MAX: usize = 256;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// The longest life of a notification. One without a life of its own goes by `[retention] inbox_days`.
 pub const TTL_S_MAX: u32 = 90 * 24 * 3_600;
+/// How far ahead a `send_at` may lie.
+pub const SEND_AT_AHEAD_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// What is to be sent so soon is sent at once.
+pub const SEND_AT_SLACK: Duration = Duration::from_secs(1);
 /// The longest wait for an acknowledgement.
 pub const ACK_WITHIN_S_MAX: u32 = 24 * 3_600;
 /// What `fallback` waits for when the request names no `ack_within_s`.

@@ -10,7 +10,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use ops::clock::Clock;
@@ -585,7 +585,7 @@ fn spawn_webhook(config: &Config, watch: &Watch, clock: Clock) {
 fn receivers(config: &Config, parts: &mut JournalParts) -> Vec<Arc<Receiver>> {
     let told = config.told_of_outcomes().into_iter();
     let receivers = told.map(|(service, webhook): (&str, &Webhook)| {
-        Receiver::new(Hearer::Service(service.to_owned()), Target::Webhook(webhook.clone()))
+        Receiver::new(Hearer::Service(service.to_owned()), Target::Webhook(Mutex::new(webhook.clone())))
     });
     #[cfg(feature = "kafka")]
     let receivers = {

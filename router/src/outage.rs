@@ -28,7 +28,7 @@ use crate::journal::import::LetterBook;
 use crate::journal::{AppendError, Appended, Draft, DurableIn, Fault, Journal, JournalStatus, Positions};
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
-use crate::record::{RECORD_VERSION, Record, Sequence};
+use crate::record::{Record, Sequence};
 use crate::store::{DiskStore, StoreError};
 use book::{Book, Look};
 use drain::Drain;
@@ -254,8 +254,8 @@ impl Buffered {
     async fn bypass(&self, draft: Draft, appended: Appended) {
         let Draft { id, service, accepted_at, request } = draft;
         let sequence = Sequence { boot: 0, partition: appended.partition, seq: appended.seq };
-        let record =
-            Record { v: RECORD_VERSION, id, service, accepted_at, sequence, skipped: Vec::new(), request };
+        let v = request.version();
+        let record = Record { v, id, service, accepted_at, sequence, skipped: Vec::new(), request };
         // Without an owner the router is going down; the disk has the record.
         if self.inputs.send(Input::Bypass(Box::new(record))).await.is_ok() {
             self.shared.counts.bypassed.inc();

@@ -48,6 +48,7 @@ mod people;
 mod projected;
 mod receipts;
 mod retention;
+mod scheduled;
 mod tickets;
 mod timers;
 pub mod view;

@@ -95,7 +95,8 @@ pub fn walk<B: Book>(
     Ok(walked)
 }
 
-fn decide(
+/// What is done about one recipient now: all of it waits if its moment is still to come.
+pub fn decide(
     record: &Record,
     asked: &Classified,
     to: &Recipient,
@@ -104,11 +105,12 @@ fn decide(
     now: Tick,
 ) -> Plan {
     let mut steps = Vec::with_capacity(asked.channels.len() + asked.refused.len());
+    let scheduled = record.scheduled(now.wall);
     for channel in &asked.channels {
-        let step = if asked.expired {
-            Step::Expire
-        } else {
-            step(record, to, *channel, (&mut window, preferences), rules, now)
+        let step = match scheduled {
+            Some(at) => Step::Schedule(at),
+            None if asked.expired => Step::Expire,
+            None => step(record, to, *channel, (&mut window, preferences), rules, now),
         };
         steps.push((*channel, step));
     }

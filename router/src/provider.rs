@@ -166,7 +166,7 @@ impl Worker {
             Some(provider) => provider.send(&call).await,
             None => Outcome::Drop { reason: "no provider has this channel".to_owned() },
         };
-        self.metrics.delivered(call.delivery.channel, call.accepted_at, self.clock.wall());
+        self.metrics.delivered(call.delivery.channel, call.begins_at, self.clock.wall());
         // With the owner gone the answer is lost: it asks again after a restart, under the same delivery.
         let done = Done { delivery: call.delivery, claim: call.claim, outcome };
         let _the_owner_is_gone = self.inputs.send(Input::Outcome(done)).await;

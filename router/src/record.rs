@@ -1,7 +1,8 @@
 //! One notification as a service handed it over: what the journal keeps and the owner reads.
 //!
 //! Persistent format: JSON with a version, so that any Kafka tool can read it. Written by `ingest` and by
-//! `journal::import`, read by `owner`. Unknown fields are ignored; an unknown version is poison.
+//! `journal::import`, read by `owner`. Unknown fields are ignored; an unknown version is poison. What may not be ignored makes
+//! a record of a higher version: a build that knows no `send_at` dead-letters it, in place of sending it at once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,10 +14,17 @@ use wire::message::Priority;
 use wire::partition::partition_of;
 use wire::time::Wall;
 
-use crate::limits::ACK_WITHIN_S_DEFAULT;
+use crate::limits::{ACK_WITHIN_S_DEFAULT, SEND_AT_SLACK};
 
 /// The version that this build writes.
 pub const RECORD_VERSION: u8 = 1;
+/// The version of one with a `send_at`.
+pub const SCHEDULED_VERSION: u8 = 2;
+
+/// Whether this build reads records of that version.
+pub fn is_readable(version: u8) -> bool {
+    (RECORD_VERSION..=SCHEDULED_VERSION).contains(&version)
+}
 
 /// A way to reach a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,6 +114,9 @@ pub struct Request {
     pub ttl_s: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collapse_key: Option<String>,
+    /// Not before this date. A life begins with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_at: Option<Wall>,
 }
 
 fn in_app_only() -> Vec<Channel> {
@@ -144,6 +155,11 @@ pub struct Record {
 }
 
 impl Request {
+    /// Of the record that it becomes.
+    pub fn version(&self) -> u8 {
+        if self.send_at.is_some() { SCHEDULED_VERSION } else { RECORD_VERSION }
+    }
+
     /// How long `channel` is given before the next one's turn.
     pub fn patience(&self, channel: Channel) -> Duration {
         let within = self.channel_within_s.get(&channel).copied().or(self.ack_within_s);
@@ -166,6 +182,16 @@ impl Record {
 
     pub fn expires_at(&self) -> Option<Wall> {
         let ttl = Duration::from_secs(u64::from(self.request.ttl_s?));
-        Some(self.accepted_at + ttl)
+        Some(self.begins_at() + ttl)
+    }
+
+    /// Its moment, or when it was accepted: what it takes, and how old it is, counts from here.
+    pub fn begins_at(&self) -> Wall {
+        self.request.send_at.map_or(self.accepted_at, |at| at.max(self.accepted_at))
+    }
+
+    /// When it is to be sent, if that is still to come.
+    pub fn scheduled(&self, now: Wall) -> Option<Wall> {
+        self.request.send_at.filter(|at| *at > now + SEND_AT_SLACK)
     }
 }

@@ -18,6 +18,8 @@ pub enum Step {
     Provide,
     /// Not before this date: its user is not to be disturbed.
     Hold(Wall),
+    /// Not before this date: its service said so.
+    Schedule(Wall),
     Drop(Reason),
     Expire,
 }

@@ -32,6 +32,7 @@ fn draft(n: u128, user: &str, priority: Priority) -> Draft {
         channel_within_s: std::collections::BTreeMap::new(),
         ttl_s: None,
         collapse_key: None,
+        send_at: None,
     };
     Draft { id: Uuid::from_u128(n), service: "test".to_owned(), accepted_at: Wall(1_000_000), request }
 }

@@ -1,6 +1,8 @@
 //! Promise: a foreign record becomes exactly the request that the configuration says, or a dead letter with a reason
 //! that a person understands.
 
+use std::time::Duration;
+
 use router::config::SourceSection;
 use router::ids;
 use router::journal::import::{Foreign, SOURCE_BYTES_MAX, Source, SourceError};
@@ -35,6 +37,7 @@ fn orders() -> Source {
         ("data", "/extra"),
         ("priority", "/urgency"),
         ("ttl_s", "/ttl"),
+        ("send_at", "/when"),
         ("collapse_key", "/order"),
         ("channels", "=inapp,push"),
         ("category", "=orders"),
@@ -57,6 +60,19 @@ fn every_field_finds_its_place() {
     assert_eq!(request.channels, [Channel::Inapp, Channel::Push]);
     let data: serde_json::Value = serde_json::from_str(request.data.expect("data").get()).expect("JSON");
     assert_eq!(data, serde_json::json!({"n": 1.5, "l": [1]}));
+}
+
+#[test]
+fn a_moment_is_taken_as_the_api_takes_it() {
+    let map = |when: Wall| {
+        let value = format!(r#"{{"actor":{{"id":"u"}},"when":"{when}"}}"#);
+        orders().map(&foreign(value.as_bytes(), &[]), NOW)
+    };
+    let (past, soon) = (NOW - Duration::from_secs(9), NOW + Duration::from_secs(9));
+    assert_eq!(map(past).expect("it is understood").request.send_at, Some(past));
+    assert_eq!(map(soon).expect("it is understood").request.send_at, Some(soon));
+    let reason = map(NOW + Duration::from_secs(366 * 24 * 3_600)).expect_err("too far ahead");
+    assert!(reason.starts_with("/send_at:"), "{reason}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Random days in the life of an owner, against a model that only knows what must hold.
 //!
-//! Entries, acts, syncs with paging, link flaps, providers' answers, failed commits, crashes with replay of the journal,
+//! Entries, some for a later moment, acts, syncs with paging, link flaps, providers' answers, failed commits, crashes with replay of the journal,
 //! clocks that go back. Checked throughout: the equation by recount (I1), nothing shown twice (I2), nothing crosses users
-//! (I3), the push limit (I4), stamps that only rise; and at the end of the day, that every client has all of its inbox.
+//! (I3), the push limit (I4), nothing before its moment (I5), stamps that only rise; and at the end of the day, that every client has all of its inbox.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use router::journal::{Entry, Position};
 use router::ledger::Counters;
 use router::owner::{DeliveryKey, LinkId, Now, Outcome, Output, Owner, OwnerConfig, ProviderCall, View};
-use router::record::{Channel, RECORD_VERSION, Record, Request, Sequence};
+use router::record::{Channel, Record, Request, Sequence};
 use router::store::MemoryStore;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -28,7 +28,7 @@ const HOUR_US: u64 = 3_600_000_000;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Send { to: u8, channels: u8, priority: u8, ttl: u8, collapse: u8, fallback: u8 },
+    Send { to: u8, channels: u8, priority: u8, ttl: u8, collapse: u8, fallback: u8, later: u8 },
     Act { user: usize, which: u16, read: bool },
     Sync { user: usize, limit: usize },
     Subscribe { user: usize, topic: usize, on: bool },
@@ -47,8 +47,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let any_u8 = any::<u8>;
     let step = prop_oneof![
-        8 => (any_u8(), any_u8(), any_u8(), any_u8(), any_u8(), any_u8()).prop_map(
-            |(to, channels, priority, ttl, collapse, fallback)| Step::Send { to, channels, priority, ttl, collapse, fallback }
+        8 => (any_u8(), any_u8(), any_u8(), any_u8(), any_u8(), any_u8(), any_u8()).prop_map(
+            |(to, channels, priority, ttl, collapse, fallback, later)| Step::Send { to, channels, priority, ttl, collapse, fallback, later }
         ),
         3 => (0..USERS, any::<u16>(), any::<bool>()).prop_map(|(user, which, read)| Step::Act { user, which, read }),
         4 => (0..USERS, 1usize..5).prop_map(|(user, limit)| Step::Sync { user, limit }),
@@ -82,6 +82,11 @@ struct World {
     starts: u64,
     mono: u64,
     wall: i64,
+    /// The latest date since the last commit.
+    latest: i64,
+    set_back: i64,
+    /// When the last commit was, on the monotonic clock.
+    committed_at: u64,
     journal: Vec<(Position, Record)>,
     /// Entries before this were committed to the journal.
     committed: usize,
@@ -111,6 +116,9 @@ impl World {
             starts: 1,
             mono: 0,
             wall: now.wall.0,
+            latest: now.wall.0,
+            set_back: 0,
+            committed_at: 0,
             journal: Vec::new(),
             committed: 0,
             sequences: BTreeMap::new(),
@@ -142,8 +150,11 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Send { to, channels, priority, ttl, collapse, fallback } => {
-                let request = request(to, channels, priority, ttl, collapse, fallback);
+            Step::Send { to, channels, priority, ttl, collapse, fallback, later } => {
+                let mut request = request(to, channels, priority, ttl, collapse, fallback);
+                if later.is_multiple_of(3) {
+                    request["send_at"] = json!(Wall(self.wall) + Duration::from_secs(u64::from(later) * 5));
+                }
                 self.append(request);
                 self.read(self.journal.len() - 1);
             }
@@ -162,7 +173,11 @@ impl World {
             Step::FailReads(good, count) => self.store.fail_reads_after(good.into(), count.into()),
             Step::Crash { back } => self.crash(back.into()),
             Step::Pass(micros) => self.pass(micros.into()),
-            Step::ClockBack(micros) => self.wall -= i64::from(micros),
+            Step::ClockBack(micros) => {
+                self.latest = self.latest.max(self.wall);
+                self.wall -= i64::from(micros);
+                self.set_back += i64::from(micros);
+            }
         }
     }
 
@@ -176,7 +191,7 @@ impl World {
         let id = Uuid::from_u128(self.journal.len() as u128 + 1);
         let accepted_at = Wall(self.wall);
         let record = Record {
-            v: RECORD_VERSION,
+            v: request.version(),
             id,
             service: "s".into(),
             accepted_at,
@@ -202,6 +217,7 @@ impl World {
         while let Some(output) = self.owner.poll_output() {
             self.carry_out(output);
         }
+        (self.latest, self.committed_at) = (self.wall, self.mono);
         self.committed = self.journal.len();
         self.store.fail_reads(0);
         let counters = self.view().counters().expect("readable");
@@ -235,12 +251,14 @@ impl World {
     fn carry(&mut self, link: LinkId, frame: Frame) {
         match frame {
             Frame::Deliver { tag, id, user, text, .. } => {
+                self.check_moment(id);
                 assert!(self.is_for(id, &user), "I3: {id} to {user}");
                 assert!(text.windows(36).any(|part| part == id.to_string().as_bytes()));
                 assert!(self.delivered.insert((link, id, user)), "I2: {id} twice on {link:?}");
                 self.sent.push((link, tag, id));
             }
             Frame::Broadcast { tag, id, topic, .. } => {
+                self.check_moment(id);
                 let to = serde_json::to_value(&self.record(id).request.to).expect("JSON");
                 assert_eq!(to, topic.map_or(json!({"all": true}), |topic| json!({"topic": topic})), "I3");
                 assert!(self.delivered.insert((link, id, String::new())), "I2: {id} twice on {link:?}");
@@ -283,6 +301,13 @@ impl World {
         client.cursor = Some(message["cursor"].as_str().expect("a cursor").to_owned());
     }
 
+    /// A second early is on time.
+    fn check_moment(&self, id: Uuid) {
+        let Some(at) = self.record(id).request.send_at else { return };
+        let now = Wall(self.latest.max(self.wall));
+        assert!(at <= now + Duration::from_secs(1), "I5: {id} at {now}, and not before {at}");
+    }
+
     fn check_push(&mut self, call: &ProviderCall) {
         if call.delivery.channel != Channel::Push || call.again || call.attempt > 1 {
             return;
@@ -293,7 +318,8 @@ impl World {
         let in_hour = before.iter().filter(|at| **at + hour > self.mono).count();
         let exempt = call.priority == Priority::Critical;
         assert!(exempt || in_hour < PUSH_LIMIT as usize, "I4: {before:?} and now {}", self.mono);
-        before.push(self.mono);
+        // An input that the store failed was decided about when it came.
+        before.push(self.committed_at);
     }
 
     fn says(&mut self, user: usize, message: &Value) -> bool {
@@ -459,6 +485,33 @@ impl World {
             }
         }
         self.every_record_is_accounted_for();
+        self.every_moment_comes();
+    }
+
+    fn every_moment_comes(&mut self) {
+        // Over a restart the steady clock may lose what the wall clock was set back by, and how far ahead it was noted. The
+        // least urgent go a few microseconds behind the others.
+        let late = self.set_back + self.starts as i64 * 100_000 + 10;
+        while let Some(last) = self.journal.iter().filter_map(|(_, record)| record.request.send_at).max()
+            && self.wall < last.0 + late
+        {
+            self.pass((last.0 + late - self.wall) as u64);
+        }
+        for (_, record) in &self.journal {
+            let timeline = self.view().timeline(record.id).expect("readable").expect("it is known");
+            for delivery in timeline.deliveries {
+                let last = delivery.timeline.last().expect("it was accepted");
+                assert!(last.what != "scheduled" || delivery.state != "open", "{delivery:?}");
+                let is_first = record.request.channels.contains(&delivery.channel);
+                let begun = delivery.timeline.iter().find(|moment| {
+                    // A turn that a fallback had while the clock was set back says nothing.
+                    is_first && !matches!(&*moment.what, "accepted" | "scheduled")
+                });
+                if let (Some(at), Some(begun)) = (record.request.send_at, begun) {
+                    assert!(at <= begun.at + Duration::from_secs(1), "I5: {delivery:?}");
+                }
+            }
+        }
     }
 
     fn every_record_is_accounted_for(&self) {

@@ -33,6 +33,8 @@ mod projecting;
 mod receipts;
 #[path = "owner/retention.rs"]
 mod retention;
+#[path = "owner/scheduled.rs"]
+mod scheduled;
 #[path = "owner/syncing.rs"]
 mod syncing;
 #[path = "owner/turns.rs"]

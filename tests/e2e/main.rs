@@ -32,6 +32,7 @@ mod receiver;
 mod refusals;
 mod reload;
 mod revocation;
+mod scheduled;
 mod secrets;
 mod side_by_side;
 mod slow;

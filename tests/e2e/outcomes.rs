@@ -8,14 +8,19 @@ use std::sync::mpsc::Receiver;
 use serde_json::{Value, json};
 use tests::{Setup, Tocsin, paths, ports, until};
 
-use crate::receiver::{KEY, Message, is_signed, next, receiver, receiver_on};
+use crate::receiver::{KEY, Message, is_signed, is_signed_by, next, receiver, receiver_on};
+use crate::reload::reload;
 
 fn told_to(address: SocketAddr) -> Setup {
+    shop(Setup::standalone().with_tokens(), address, KEY)
+}
+
+fn shop(setup: Setup, address: SocketAddr, key: &str) -> Setup {
     let dir = tempfile::tempdir().expect("a folder").keep();
-    let key = dir.join("webhook.key");
-    std::fs::write(&key, KEY).expect("the key");
-    let (url, key) = (format!("http://{address}/hooks/s3cret"), key.display().to_string());
-    Setup::standalone().with_tokens().service("shop", "key-of-the-shop", move |rights| {
+    let file = dir.join("webhook.key");
+    std::fs::write(&file, key).expect("the key");
+    let (url, key) = (format!("http://{address}/hooks/s3cret"), file.display().to_string());
+    setup.without("router.service").service("shop", "key-of-the-shop", move |rights| {
         rights.insert("operator".to_owned(), true.into());
         rights.insert("webhook".to_owned(), url.into());
         rights.insert("webhook_key_file".to_owned(), key.into());
@@ -83,6 +88,51 @@ fn what_a_killed_router_had_not_told_is_told_by_the_next_one() {
     let messages = receiver_on(TcpListener::bind(address).expect("the port"), &[]);
     tocsin.start_gateway();
     assert!(all(&messages, 1).contains_key(&(id, "sms".to_owned())));
+}
+
+#[test]
+fn a_reload_points_what_waits_at_the_new_address_with_the_new_key_or_changes_nothing() {
+    const NEW_KEY: &str = "another key for signatures";
+    const RELOADED: &str = "webhooks, limits";
+    let nobody = ports::free();
+    let mut tocsin = told_to(nobody).start();
+    let send = |tocsin: &Tocsin| {
+        let sms = json!({ "to": { "user": "ada" }, "title": "words", "channels": ["sms"] });
+        tocsin.api().accepted(&sms)
+    };
+    let first = send(&tocsin);
+    until("the old address fails", || shown(&tocsin)["failing"].is_string().then_some(()));
+    let (address, messages) = receiver(&[]);
+    // A key file that is not there: neither the address nor the key is taken.
+    let whole = shop(tocsin.setup.clone(), address, NEW_KEY);
+    let missing = tocsin.folder().join("missing.key").display().to_string();
+    tocsin.rewrite(|setup| {
+        setup.without("router.service").service("shop", "key-of-the-shop", |rights| {
+            rights.insert("operator".to_owned(), true.into());
+            rights.insert("webhook".to_owned(), format!("http://{address}/").into());
+            rights.insert("webhook_key_file".to_owned(), missing.into());
+        })
+    });
+    let line = reload(&mut tocsin, "nothing was reloaded");
+    assert!(line.contains("missing.key") && !line.contains("s3cret"), "{line}");
+    assert!(messages.try_recv().is_err(), "nothing went to the new address");
+    tocsin.rewrite(|_| whole);
+    reload(&mut tocsin, RELOADED);
+    let second = send(&tocsin);
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let message = next(&messages);
+        assert!(is_signed_by(&message, NEW_KEY), "{}", message.signature);
+        let body: Value = serde_json::from_str(&message.body).expect("JSON");
+        told.extend(body["outcomes"].as_array().expect("a list").iter().map(|one| one["id"].clone()));
+    }
+    assert_eq!(told, [first, second], "what waited for the old address, and what came since");
+    // Whether somebody is told at all is read at a start.
+    tocsin.rewrite(|setup| setup.without("router.service").service("shop", "key-of-the-shop", |_| {}));
+    let line = reload(&mut tocsin, "at the next start only");
+    assert!(line.contains("webhooks that came or went"), "{line}");
+    send(&tocsin);
+    assert!(is_signed_by(&next(&messages), NEW_KEY));
 }
 
 #[test]

@@ -75,8 +75,12 @@ pub(crate) fn next(messages: &Receiver<Message>) -> Message {
 }
 
 pub(crate) fn is_signed(message: &Message) -> bool {
+    is_signed_by(message, KEY)
+}
+
+pub(crate) fn is_signed_by(message: &Message, key: &str) -> bool {
     let (time, tag) = message.signature.split_once(",v1=").expect("t=…,v1=…");
     let text = format!("{}.{}", time.strip_prefix("t=").expect("t="), message.body);
     let tag = data_encoding::HEXLOWER.decode(tag.as_bytes()).expect("hex");
-    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, KEY.as_bytes()), text.as_bytes(), &tag).is_ok()
+    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), text.as_bytes(), &tag).is_ok()
 }

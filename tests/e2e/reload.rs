@@ -15,7 +15,7 @@ fn shop(per_minute: i64) -> impl Fn(&mut Table) {
 }
 
 /// Sends SIGHUP to whoever holds the router and waits for the line that says what came of it.
-fn reload(tocsin: &mut Tocsin, says: &str) -> String {
+pub(crate) fn reload(tocsin: &mut Tocsin, says: &str) -> String {
     let before = tocsin.keeper().log().len();
     tocsin.keeper().signal("HUP");
     until(says, || {
@@ -40,7 +40,7 @@ fn keys_quotas_and_limits_change(setup: Setup, user: &str) {
     "new-key".clone_into(&mut tocsin.setup.service_key);
     reload(
         &mut tocsin,
-        "service keys, rights, quotas, limits, origins, providers' accounts and templates reloaded",
+        "service keys, rights, quotas, webhooks, limits, origins, providers' accounts and templates reloaded",
     );
     assert_eq!([status_of(&tocsin, "old-key", "u"), status_of(&tocsin, "new-key", "u")], [401, 202]);
     let answers = [(); 3].map(|()| status_of(&tocsin, "shop-key", "u"));

@@ -12,5 +12,6 @@ mod letters;
 mod migrate;
 mod outage;
 mod poison;
+mod scheduled;
 mod several;
 mod support;

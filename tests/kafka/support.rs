@@ -27,6 +27,7 @@ fn shop_source() -> Table {
         title = "/what"
         body = "/details/text"
         id = "/order"
+        send_at = "/when"
     "#;
     text.parse().expect("a source")
 }

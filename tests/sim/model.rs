@@ -89,6 +89,7 @@ pub(crate) fn draw_request(users: &[String], pushes_one_in: u64, events: &mut Ev
         fallback,
         ttl_s: events.one_in(10).then(|| events.between(1, 40) as u32),
         collapse_key: collapses.then(|| "key".to_owned()),
+        send_at: None,
     }
 }
 

@@ -300,6 +300,7 @@ impl World {
                 channel_within_s: BTreeMap::new(),
                 ttl_s: None,
                 collapse_key: None,
+                send_at: None,
             };
             self.router.hand_in(request, &mut self.events);
         }

@@ -306,6 +306,7 @@ function composed() {
     if (at(field).value) body[key] = Number(at(field).value);
   }
   if (at("collapse").value) body.collapse_key = at("collapse").value;
+  if (at("send-at").value) body.send_at = new Date(at("send-at").value).toISOString();
   return body;
 }
 

@@ -144,6 +144,7 @@ mod tests {
             priority: Priority::Critical,
             category: None,
             accepted_at: Wall(5_000_000),
+            send_at: None,
             expires_at: None,
             deliveries: vec![delivery],
             more: false,

@@ -33,6 +33,7 @@ pub(super) struct Story {
     priority: Option<Priority>,
     category: Option<String>,
     accepted_at: Option<Wall>,
+    send_at: Option<Wall>,
     expires_at: Option<Wall>,
     deliveries: Vec<Delivery>,
     /// There are more deliveries than are shown.
@@ -147,6 +148,7 @@ fn waiting(id: Uuid) -> Story {
         priority: None,
         category: None,
         accepted_at: None,
+        send_at: None,
         expires_at: None,
         deliveries: Vec::new(),
         more: false,
@@ -162,6 +164,7 @@ fn story(timeline: Timeline) -> Story {
         priority: Some(timeline.priority),
         category: timeline.category,
         accepted_at: Some(timeline.accepted_at),
+        send_at: timeline.send_at,
         expires_at: timeline.expires_at,
         deliveries: timeline.deliveries.into_iter().map(delivery).collect(),
         more: timeline.more,

@@ -73,7 +73,7 @@ struct OtpAsked {
 impl OtpAsked {
     fn read(bytes: &[u8]) -> Result<OtpAsked, Problem> {
         let object = Object::read(bytes)?;
-        object.only(&FIELDS, &[])?;
+        object.only(&FIELDS)?;
         let wanted = |pointer: &str, what: &str| Problem::at(Kind::Malformed, pointer, what);
         let user =
             object.text("user", 1, usize::MAX)?.ok_or_else(|| wanted("/user", "the user's id is wanted"))?;
@@ -168,6 +168,7 @@ fn notification(rules: &Rules, user: String, code: &str, ttl_s: u32) -> Request 
         channel_within_s: rules.within_s.clone(),
         ttl_s: Some(ttl_s),
         collapse_key: None,
+        send_at: None,
     }
 }
 

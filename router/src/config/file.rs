@@ -188,7 +188,7 @@ pub struct KafkaSection {
     pub partitions: u32,
     /// Our topics' names, where they are not the default ones.
     pub topics: BTreeMap<String, String>,
-    /// Whether each final outcome goes to the topic `status`. Not by itself: it costs the store a look for each row of the ledger.
+    /// Whether each final outcome goes to the topic `status`. Not by itself: it costs the owner half as much CPU again (`tests/campaign outcomes`).
     pub outcomes: bool,
     /// Passed through to librdkafka.
     pub properties: BTreeMap<String, String>,

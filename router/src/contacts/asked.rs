@@ -53,7 +53,7 @@ impl Asked {
     }
 
     fn of(object: &Object<'_>) -> Result<Asked, Problem> {
-        object.only(&FIELDS, &[])?;
+        object.only(&FIELDS)?;
         let email = object.text("email", 3, EMAIL_BYTES_MAX)?.map(email).transpose()?;
         let phone = object.text("phone", 1, 64)?.map(phone).transpose()?;
         let push = object.field("push").map_or_else(|| Ok(Vec::new()), push)?;
@@ -147,15 +147,15 @@ fn registration(raw: &RawValue, at: &str) -> Result<(Token, Option<Wall>), Probl
         kind.ok_or_else(|| malformed(&format!("{at}/kind"), "`kind` is needed: fcm, apns or webpush"))?;
     let token = match kind.as_str() {
         "fcm" => {
-            object.only(&["kind", "token", "registered_at"], &[])?;
+            object.only(&["kind", "token", "registered_at"])?;
             Token::Fcm { token: fcm(needed(&object, at, "token", FCM_TOKEN_BYTES_MAX)?, at)? }
         }
         "apns" => {
-            object.only(&["kind", "token", "registered_at"], &[])?;
+            object.only(&["kind", "token", "registered_at"])?;
             Token::Apns { token: apns(&needed(&object, at, "token", 2 * APNS_TOKEN_BYTES_MAX)?, at)? }
         }
         "webpush" => {
-            object.only(&["kind", "endpoint", "keys", "registered_at"], &[])?;
+            object.only(&["kind", "endpoint", "keys", "registered_at"])?;
             web_push(&object, at)?
         }
         other => return Err(unknown_value(&format!("{at}/kind"), other, &KINDS)),
@@ -202,7 +202,7 @@ fn web_push(object: &Object<'_>, at: &str) -> Result<Token, Problem> {
         return Err(malformed(&pointer, "`keys` is needed: p256dh and auth, as the browser gives them"));
     };
     let keys = Object::parse(raw.get(), pointer.clone())?;
-    keys.only(&["p256dh", "auth"], &[])?;
+    keys.only(&["p256dh", "auth"])?;
     let p256dh = base64url(&keys, &pointer, "p256dh", P256DH_BYTES)?;
     if p256dh.first() != Some(&UNCOMPRESSED) {
         return Err(malformed(&format!("{pointer}/p256dh"), "an uncompressed point of P-256"));

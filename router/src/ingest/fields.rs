@@ -64,14 +64,10 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Refuses fields that are not `known`, fields that stand twice, and those that are `not_built`.
-    pub(crate) fn only(&self, known: &[&str], not_built: &[&str]) -> Result<(), Problem> {
+    /// Refuses fields that are not `known`, and fields that stand twice.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Problem> {
         for (i, (name, _)) in self.fields.iter().enumerate() {
             let pointer = format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"));
-            if not_built.contains(&name.as_str()) {
-                let why = format!("`{name}` is in the contract but not built yet");
-                return Err(Problem::at(Kind::NotBuiltYet, pointer, why));
-            }
             if !known.contains(&name.as_str()) {
                 let why = format!("unknown field `{}`{}", echo(name), hint(name, known));
                 return Err(Problem::at(Kind::Malformed, pointer, why));

@@ -1,8 +1,7 @@
 //! From a request's bytes to a [`Request`] that the rest of the house may trust, or a [`Problem`] that names the
 //! field at fault by its JSON pointer.
 //!
-//! Pure. 400: not JSON, an unknown field, a wrong type, a bound passed. 422: fields that contradict each other, or
-//! a part of the contract that is not built. Rights are checked in `ingest`, after this. Also called by
+//! Pure. 400: not JSON, an unknown field, a wrong type, a bound passed. 422: fields that contradict each other. Rights are checked in `ingest`, after this. Also called by
 //! `journal::import` for records that are API requests.
 
 use std::collections::{BTreeMap, HashSet};
@@ -17,12 +16,13 @@ use super::fields::{self, Object};
 use crate::api::problem::{Kind, Problem};
 use crate::limits::{
     ACK_WITHIN_S_DEFAULT, ACK_WITHIN_S_MAX, BODY_BYTES_MAX, CATEGORY_BYTES_MAX, COLLAPSE_KEY_BYTES_MAX,
-    DATA_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, TITLE_BYTES_MAX, TTL_S_MAX, USERS_PER_REQUEST_MAX,
+    DATA_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, SEND_AT_AHEAD_MAX, TITLE_BYTES_MAX, TTL_S_MAX,
+    USERS_PER_REQUEST_MAX,
 };
 use crate::record::{Channel, Request, Target};
 
 /// The fields of a request.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "to",
     "priority",
     "category",
@@ -35,9 +35,8 @@ const FIELDS: [&str; 12] = [
     "channel_within_s",
     "ttl_s",
     "collapse_key",
+    "send_at",
 ];
-/// Fields of the contract that later issues build.
-const NOT_BUILT: [&str; 1] = ["send_at"];
 const TARGETS: [&str; 4] = ["user", "users", "topic", "all"];
 const PRIORITIES: [&str; 4] = ["critical", "high", "normal", "low"];
 const CHANNELS: [&str; 5] = ["inapp", "push", "email", "sms", "voice"];
@@ -55,14 +54,14 @@ pub struct Line {
 /// Reads the body of `POST /v1/notifications`.
 pub fn request(bytes: &[u8]) -> Result<Request, Problem> {
     let object = Object::read(bytes)?;
-    object.only(&FIELDS, &NOT_BUILT)?;
+    object.only(&FIELDS)?;
     checked(&object, bytes.len())
 }
 
 /// Reads one line of a batch: a request, with `idempotency_key` as a field instead of a header.
 pub fn line(bytes: &[u8]) -> Result<Line, Problem> {
-    const LINE_FIELDS: [&str; 13] = {
-        let mut fields = ["idempotency_key"; 13];
+    const LINE_FIELDS: [&str; 14] = {
+        let mut fields = ["idempotency_key"; 14];
         let mut i = 0;
         while i < FIELDS.len() {
             fields[i] = FIELDS[i];
@@ -71,7 +70,7 @@ pub fn line(bytes: &[u8]) -> Result<Line, Problem> {
         fields
     };
     let object = Object::read(bytes)?;
-    object.only(&LINE_FIELDS, &NOT_BUILT)?;
+    object.only(&LINE_FIELDS)?;
     let key = object.text("idempotency_key", 1, IDEMPOTENCY_KEY_BYTES_MAX)?;
     if let Some(key) = &key {
         idempotency_key(key).map_err(|why| Problem::at(Kind::Malformed, "/idempotency_key", why))?;
@@ -119,6 +118,7 @@ fn checked(object: &Object<'_>, bytes: usize) -> Result<Request, Problem> {
         channel_within_s: channel_within_s(object)?,
         ttl_s: object.whole_number("ttl_s", 1, TTL_S_MAX)?,
         collapse_key: object.text("collapse_key", 1, COLLAPSE_KEY_BYTES_MAX)?,
+        send_at: send_at(object)?,
     };
     agree(&request)?;
     if !request.fallback.is_empty() {
@@ -128,11 +128,30 @@ fn checked(object: &Object<'_>, bytes: usize) -> Result<Request, Problem> {
     Ok(request)
 }
 
+fn send_at(object: &Object<'_>) -> Result<Option<Wall>, Problem> {
+    const POINTER: &str = "/send_at";
+    let Some(raw) = object.field("send_at") else { return Ok(None) };
+    let text: String = fields::typed(raw, POINTER, "a string")?;
+    let date = Wall::parse(&text).map_err(|_| {
+        Problem::at(Kind::Malformed, POINTER, "a date like 2026-02-20T10:00:00Z (RFC 3339)".to_owned())
+    })?;
+    Ok(Some(date))
+}
+
+/// Whether what is to be sent later is not to be sent too late. What lies in the past is sent at once.
+pub fn moment(request: &Request, now: Wall) -> Result<(), Problem> {
+    if request.send_at.is_some_and(|at| at > now + SEND_AT_AHEAD_MAX) {
+        let days = SEND_AT_AHEAD_MAX.as_secs() / (24 * 3_600);
+        return Err(Problem::at(Kind::Malformed, "/send_at", format!("at most {days} days ahead")));
+    }
+    Ok(())
+}
+
 fn channel_within_s(object: &Object<'_>) -> Result<BTreeMap<Channel, u32>, Problem> {
     const FIELD: &str = "channel_within_s";
     let Some(raw) = object.field(FIELD) else { return Ok(BTreeMap::new()) };
     let within = Object::parse(raw.get(), "/channel_within_s")?;
-    within.only(&CHANNELS, &[])?;
+    within.only(&CHANNELS)?;
     let mut all = BTreeMap::new();
     for channel in Channel::ALL {
         if let Some(seconds) = within.whole_number(channel.name(), 1, ACK_WITHIN_S_MAX)? {
@@ -155,7 +174,7 @@ fn target(object: &Object<'_>) -> Result<Target, Problem> {
         ));
     };
     let to = Object::parse(raw.get(), "/to")?;
-    to.only(&TARGETS, &[])?;
+    to.only(&TARGETS)?;
     let given: Vec<&str> = TARGETS.into_iter().filter(|key| to.field(key).is_some()).collect();
     let [key] = given[..] else {
         let why = format!("exactly one of user, users, topic, all; there are {}", given.len());
@@ -366,7 +385,9 @@ mod tests {
             (r#"{"to":{"user":"u"},"ttl_s":7776001}"#.into(), 400, "/ttl_s"),
             (r#"{"to":{"user":"u"},"ack_within_s":86401}"#.into(), 400, "/ack_within_s"),
             (r#"{"to":{"user":"u"},"collapse_key":""}"#.into(), 400, "/collapse_key"),
-            (r#"{"to":{"user":"u"},"send_at":"2030-01-01T00:00:00Z"}"#.into(), 422, "/send_at"),
+            (r#"{"to":{"user":"u"},"send_at":"tomorrow"}"#.into(), 400, "/send_at"),
+            (r#"{"to":{"user":"u"},"send_at":"2030-01-01T00:00:00"}"#.into(), 400, "/send_at"),
+            (r#"{"to":{"user":"u"},"send_at":1893456000}"#.into(), 400, "/send_at"),
             (r#"{"to":{"user":"u"},"channels":["sms"],"fallback":["sms"]}"#.into(), 422, "/fallback/0"),
             (r#"{"to":{"topic":"t"},"channels":["inapp","push"]}"#.into(), 422, "/channels/1"),
             (r#"{"to":{"topic":"t"},"fallback":["push"]}"#.into(), 422, "/fallback"),
@@ -396,6 +417,18 @@ mod tests {
             format!(r#"{{"to":{{"user":"u"}},"data":{{"x":{}{}}}}}"#, "[".repeat(5_000), "]".repeat(5_000));
         assert!(refused(&deep).2.contains("deeper"));
         assert_eq!(request(b"{\"to\":{\"user\":\"\xff\"}}").unwrap_err().kind, Kind::Malformed);
+    }
+
+    #[test]
+    fn a_moment_lies_a_year_ahead_at_most_and_may_lie_in_the_past() {
+        let text = r#"{"to":{"user":"u"},"send_at":"2030-01-01T01:00:00+01:00"}"#;
+        let request = request(text.as_bytes()).unwrap();
+        let at = request.send_at.unwrap();
+        assert_eq!(at.to_string(), "2030-01-01T00:00:00.000000Z");
+        assert!(moment(&request, at + SEND_AT_AHEAD_MAX).is_ok());
+        assert!(moment(&request, at - SEND_AT_AHEAD_MAX).is_ok());
+        let problem = moment(&request, Wall((at - SEND_AT_AHEAD_MAX).0 - 1)).unwrap_err();
+        assert_eq!((problem.kind.status(), problem.pointer.as_deref()), (400, Some("/send_at")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use wire::time::Wall;
 
 use super::segment::RECORD_BYTES_MAX;
 use super::{AppendError, Draft};
-use crate::record::{RECORD_VERSION, Record, Sequence, Skipped};
+use crate::record::{Record, SCHEDULED_VERSION, Sequence, Skipped, is_readable};
 
 /// Bytes of a record around its request and its service's name: id, date, sequence, skipped runs, field names.
 const ENVELOPE_BYTES: usize = 1_024;
@@ -20,6 +20,7 @@ const ENVELOPE_BYTES: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) partition: u32,
+    v: u8,
     id: Uuid,
     service: String,
     accepted_at: Wall,
@@ -42,10 +43,11 @@ struct Line<'a> {
 impl Prepared {
     pub(super) fn new(draft: Draft, partitions: u32) -> Result<Prepared, AppendError> {
         let partition = Record::partition(&draft.request.to, partitions);
+        let v = draft.request.version();
         let request = serde_json::value::to_raw_value(&draft.request)
             .map_err(|error| AppendError::Unavailable(format!("the request is no JSON: {error}")))?;
         let Draft { id, service, accepted_at, .. } = draft;
-        let prepared = Prepared { partition, id, service, accepted_at, request };
+        let prepared = Prepared { partition, v, id, service, accepted_at, request };
         let found = prepared.bytes_max();
         if found > RECORD_BYTES_MAX {
             return Err(AppendError::TooLong { found, max: RECORD_BYTES_MAX });
@@ -62,7 +64,7 @@ impl Prepared {
     pub(super) fn write(&self, sequence: Sequence, skipped: &[Skipped], out: &mut BytesMut) {
         out.clear();
         let line = Line {
-            v: RECORD_VERSION,
+            v: self.v,
             id: self.id,
             service: &self.service,
             accepted_at: self.accepted_at,
@@ -77,8 +79,8 @@ impl Prepared {
 /// The way back. The reason is for the dead letters.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, String> {
     let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if record.v != RECORD_VERSION {
-        return Err(format!("a record of version {}, this is {RECORD_VERSION}", record.v));
+    if !is_readable(record.v) {
+        return Err(format!("a record of version {}, this reads {SCHEDULED_VERSION}", record.v));
     }
     Ok(record)
 }
@@ -86,7 +88,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::SKIPPED_RUNS_MAX;
+    use crate::record::{RECORD_VERSION, SKIPPED_RUNS_MAX};
 
     #[test]
     fn the_longest_envelope_fits_its_bound_and_reads_back() {
@@ -115,7 +117,22 @@ mod tests {
         let prepared = Prepared::new(draft, 4).expect("it is short");
         let mut bytes = BytesMut::new();
         prepared.write(Sequence { boot: 1, partition: 2, seq: 3 }, &[], &mut bytes);
-        let newer = String::from_utf8(bytes.to_vec()).expect("JSON").replacen("\"v\":1", "\"v\":2", 1);
-        assert!(decode(newer.as_bytes()).is_err_and(|reason| reason.contains("version 2")));
+        let newer = String::from_utf8(bytes.to_vec()).expect("JSON").replacen("\"v\":1", "\"v\":3", 1);
+        assert!(decode(newer.as_bytes()).is_err_and(|reason| reason.contains("version 3")));
+    }
+
+    /// One that knows no `send_at` would send it at once.
+    #[test]
+    fn a_scheduled_one_is_of_a_version_that_an_older_build_does_not_read() {
+        for (more, v) in [("", RECORD_VERSION), (r#","send_at":"2030-01-01T00:00:00Z""#, SCHEDULED_VERSION)] {
+            let request =
+                serde_json::from_str(&format!(r#"{{"to":{{"user":"u"}}{more}}}"#)).expect("a request");
+            let draft = Draft { id: Uuid::nil(), service: "s".into(), accepted_at: Wall(0), request };
+            let mut bytes = BytesMut::new();
+            let prepared = Prepared::new(draft, 4).expect("it is short");
+            prepared.write(Sequence { boot: 1, partition: 2, seq: 3 }, &[], &mut bytes);
+            let record = decode(&bytes).expect("our own record");
+            assert_eq!((record.v, record.request.send_at.is_some()), (v, v == SCHEDULED_VERSION));
+        }
     }
 }

@@ -181,6 +181,7 @@ impl Source {
                 (validate::request(&request).map_err(|problem| why(&problem))?, key)
             }
         };
+        validate::moment(&request, now).map_err(|problem| why(&problem))?;
         let id = match key {
             Some(key) => ids::for_key(&self.service, &key),
             None => ids::for_source(record.topic, record.partition, record.offset),

@@ -13,6 +13,8 @@ use crate::store::codec::{Decoder, Encoder};
 use crate::store::{Space, StoreError};
 
 const VERSION: u8 = 1;
+/// Of a row that waits for its moment: a build that does not know of it must not take it for another.
+const SCHEDULED_VERSION: u8 = 2;
 /// What a timeline keeps: the first ones and the last one; those between are counted.
 pub const MOMENTS_MAX: usize = 24;
 /// Bytes of a moment's detail, and of a state's reason.
@@ -55,10 +57,12 @@ pub enum What {
     Held,
     /// It goes out in one letter with others.
     Digest,
+    /// It waits for the moment that its service named.
+    Scheduled,
 }
 
 impl What {
-    const ALL: [What; 23] = [
+    const ALL: [What; 24] = [
         What::Accepted,
         What::Inbox,
         What::Sent,
@@ -82,6 +86,7 @@ impl What {
         What::Receipt,
         What::Held,
         What::Digest,
+        What::Scheduled,
     ];
 
     pub fn name(self) -> &'static str {
@@ -109,6 +114,7 @@ impl What {
             What::Receipt => "receipt",
             What::Held => "held",
             What::Digest => "digest",
+            What::Scheduled => "scheduled",
         }
     }
 }
@@ -178,8 +184,10 @@ pub struct LedgerRow {
     pub created_at: Option<Wall>,
     /// On the owner's steady clock.
     pub expires_at: Option<Wall>,
-    /// When the acknowledgement is overdue, on the same clock.
+    /// When the acknowledgement is overdue, or what is scheduled is looked at, on the same clock.
     pub deadline: Option<Wall>,
+    /// Nothing of it has begun: it waits for the moment that its service named.
+    pub scheduled: bool,
     pub ladder: Option<Ladder>,
     /// Whether it lies in the inbox now.
     pub in_inbox: bool,
@@ -258,7 +266,7 @@ impl LedgerRow {
     }
 
     pub fn encode(&self) -> Bytes {
-        let mut row = Encoder::new(VERSION);
+        let mut row = Encoder::new(if self.scheduled { SCHEDULED_VERSION } else { VERSION });
         row.optional_wall(self.created_at).optional_wall(self.expires_at).optional_wall(self.deadline);
         row.u8(self.ladder.map_or(u8::MAX, |ladder| ladder.next));
         row.u8(u8::from(self.in_inbox)).u32(self.sockets).u32(self.acknowledgements);
@@ -275,7 +283,9 @@ impl LedgerRow {
     }
 
     pub fn decode(bytes: Bytes) -> Result<LedgerRow, StoreError> {
-        let mut row = Decoder::new(Space::Ledger, bytes, VERSION)?;
+        let scheduled = bytes.first() == Some(&SCHEDULED_VERSION);
+        let version = if scheduled { SCHEDULED_VERSION } else { VERSION };
+        let mut row = Decoder::new(Space::Ledger, bytes, version)?;
         let (created_at, expires_at, deadline) =
             (row.optional_wall()?, row.optional_wall()?, row.optional_wall()?);
         let next = row.u8()?;
@@ -288,6 +298,7 @@ impl LedgerRow {
             created_at,
             expires_at,
             deadline,
+            scheduled,
             ladder,
             in_inbox,
             sockets,
@@ -407,6 +418,8 @@ mod tests {
             }
             row.deliveries.push(Delivery { state, attempts: i as u32, ..delivery });
         }
+        let scheduled = LedgerRow { scheduled: true, ..row.clone() };
+        assert_eq!(LedgerRow::decode(scheduled.encode()), Ok(scheduled));
         let bytes = row.encode();
         assert_eq!(LedgerRow::decode(bytes.clone()), Ok(row));
         for length in 0..bytes.len() {

@@ -1,5 +1,5 @@
-//! What a running router takes over from settings that changed: who may call, their quotas and rights, the limits, the
-//! keys of providers' accounts, and templates.
+//! What a running router takes over from settings that changed: who may call, their quotas and rights, where they are told of
+//! outcomes, the limits, the keys of providers' accounts, and templates.
 //!
 //! Everything else (where it listens, what it keeps and where, Kafka) is read at a start; that it changed is said, not
 //! passed over. Called by the signals' thread of a program, with settings that were checked as a whole.
@@ -33,6 +33,12 @@ impl Control {
             app.metrics.add_services(config.services.iter().map(|service| service.name.as_str()));
             app.intake.change_services(&config.services);
             app.access.change(config);
+            for receiver in &app.receivers {
+                let now = config.told_of_outcomes().into_iter();
+                for (_, webhook) in now.filter(|(service, _)| *service == receiver.hearer.service()) {
+                    receiver.point_at(webhook);
+                }
+            }
             let _inside = self.runtime.enter();
             app.dispatch.cap(config.providers.caps());
             app.dispatch.word(config.templates.clone());
@@ -50,7 +56,7 @@ impl Control {
     pub fn say_reloaded(&self, config: &Config) {
         let waiting = self.reload(config);
         tracing::info!(
-            "service keys, rights, quotas, limits, origins, providers' accounts and templates reloaded"
+            "service keys, rights, quotas, webhooks, limits, origins, providers' accounts and templates reloaded"
         );
         if !waiting.is_empty() {
             tracing::warn!("changed, and read at the next start only: {}", waiting.join(", "));

@@ -11,8 +11,9 @@ use ops::clock::Clock;
 use ops::metrics::Counter;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use wire::time::Wall;
 
 use super::pace::{Pace, Step};
@@ -34,7 +35,8 @@ const LOOKS_ONWARD: u64 = 150;
 /// Where outcomes go.
 #[derive(Debug)]
 pub enum Target {
-    Webhook(Webhook),
+    /// Where a reload points it.
+    Webhook(Mutex<Webhook>),
     #[cfg(feature = "kafka")]
     Topic(Outcomes),
 }
@@ -49,6 +51,8 @@ pub struct Receiver {
     failures: Counter,
     /// Why the last message was not taken.
     failing: Mutex<Option<String>>,
+    /// It was pointed elsewhere: what waits need not wait longer.
+    pointed: Notify,
 }
 
 /// `outcomes` in `/v1/status`.
@@ -73,7 +77,19 @@ pub struct Shown {
 impl Receiver {
     pub fn new(hearer: Hearer, target: Target) -> Receiver {
         let (sent, refused, failures) = (Counter::new(), Counter::new(), Counter::new());
-        Receiver { hearer, target, sent, refused, failures, failing: Mutex::default() }
+        let (failing, pointed) = (Mutex::default(), Notify::new());
+        Receiver { hearer, target, sent, refused, failures, failing, pointed }
+    }
+
+    /// Another address, or another key, from the next message on: also for what waits.
+    pub fn point_at(&self, webhook: &Webhook) {
+        if let Target::Webhook(to) = &self.target {
+            let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
+            if *to != *webhook {
+                to.clone_from(webhook);
+                self.pointed.notify_one();
+            }
+        }
     }
 
     fn failing(&self) -> MutexGuard<'_, Option<String>> {
@@ -162,7 +178,9 @@ impl Sender {
                 self.strike_out(batch).await;
             }
             Step::GoOn => {}
-            Step::Wait(wait) => sleep(wait).await,
+            Step::Wait(wait) => {
+                let _ended = timeout(wait, self.receiver.pointed.notified()).await;
+            }
         }
     }
 
@@ -170,7 +188,8 @@ impl Sender {
         match &self.receiver.target {
             Target::Webhook(to) => {
                 let body = message(self.receiver.hearer.service(), &self.instance, batch).to_string();
-                webhook::post(agent, to, body, self.clock.wall()).await
+                let to = to.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                webhook::post(agent, &to, body, self.clock.wall()).await
             }
             #[cfg(feature = "kafka")]
             Target::Topic(topic) => topic.put(&records(batch)).await.map_err(|unwritten| {

@@ -14,7 +14,7 @@ use crate::inbox::RecipientRow;
 use crate::ledger::{Event, Reason};
 use crate::pipeline::{Rules, Stop};
 use crate::presence::Presence;
-use crate::record::{Channel, RECORD_VERSION, Record};
+use crate::record::{Channel, Record, is_readable};
 use crate::route::{Step, route};
 use crate::store::keys;
 use crate::store::{Order, Range, SCAN_ROWS_MAX, Space, Store, StoreError};
@@ -200,7 +200,7 @@ fn replay_delivery<S: Store>(
             }
             intake::provide(desk, &mut row, &record, &to, channel, false, now)?;
         }
-        Step::Hold(_) | Step::Drop(_) | Step::Expire => {
+        Step::Hold(_) | Step::Schedule(_) | Step::Drop(_) | Step::Expire => {
             return Err(StoreError::Damaged { space, what: format!("{number} cannot be routed") });
         }
     }
@@ -228,7 +228,7 @@ fn replay_record<S: Store>(
     }
     let bytes = item.bytes().filter(|_| !item.cut).unwrap_or_default();
     let record: Record = match serde_json::from_slice::<Record>(&bytes) {
-        Ok(record) if record.v == RECORD_VERSION => record,
+        Ok(record) if is_readable(record.v) => record,
         Ok(record) => return Ok(Answer::Refused(format!("a record of version {}", record.v))),
         Err(error) => return Ok(Answer::Refused(error.to_string())),
     };

@@ -29,7 +29,7 @@ use crate::outcomes::{self, Asked, Hearer};
 use crate::presence::LinkId;
 use crate::projection::queue::{self, Past, Queue};
 use crate::projection::rows::inbox_kept_there;
-use crate::record::{Channel, RECORD_VERSION, Record, Sequence, Target};
+use crate::record::{Channel, Record, Sequence, Target, is_readable};
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
 use crate::store::turn::Turn;
@@ -406,7 +406,7 @@ pub(super) fn decode_record(row: Bytes) -> Result<Record, StoreError> {
     let mut row = Decoder::new(Space::Notifications, row, VERSION)?;
     let record: Record =
         serde_json::from_slice(&row.rest()).map_err(|error| row.damaged(error.to_string()))?;
-    if record.v == RECORD_VERSION { Ok(record) } else { Err(row.damaged(format!("record {}", record.v))) }
+    if is_readable(record.v) { Ok(record) } else { Err(row.damaged(format!("record {}", record.v))) }
 }
 
 /// A [`Record`] as it is kept: the same JSON, with or without its texts.
@@ -443,6 +443,8 @@ struct KeptRequest<'a> {
     ttl_s: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     collapse_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_at: Option<Wall>,
 }
 
 impl<'a> Kept<'a> {
@@ -461,6 +463,7 @@ impl<'a> Kept<'a> {
             channel_within_s: &request.channel_within_s,
             ttl_s: request.ttl_s,
             collapse_key: request.collapse_key.as_deref(),
+            send_at: request.send_at,
         };
         Kept { v: *v, id: *id, service, accepted_at: *accepted_at, sequence: *sequence, request }
     }
@@ -485,7 +488,7 @@ mod tests {
         let text = r#"{"v":1,"id":"00000000-0000-0000-0000-000000000001","service":"s","accepted_at":"2026-01-01T00:00:00Z",
             "sequence":{"boot":1,"partition":2,"seq":3},"request":{"to":{"users":["a","b"]},"priority":"high","category":"c",
             "title":"t","body":"b","data":{"k":1},"channels":["inapp","push"],"fallback":["sms"],"ack_within_s":4,"channel_within_s":{"sms":3},"ttl_s":5,
-            "collapse_key":"k"}}"#;
+            "collapse_key":"k","send_at":"2026-01-02T00:00:00.000000Z"}}"#;
         let record: Record = serde_json::from_str(text).expect("a record");
         let json = |value| serde_json::to_value(value).expect("JSON");
         let kept = serde_json::to_value(Kept::new(&record, true)).expect("JSON");

@@ -15,7 +15,7 @@ use super::desk::{Desk, Due};
 use super::logs::{self, LogRow};
 use super::retention;
 use super::words::{Answer, DeliveryKey, Output, ProviderCall};
-use super::{calls, cancellations, digests, erasure, letters, outage, people};
+use super::{calls, cancellations, digests, erasure, letters, outage, people, scheduled};
 use crate::classify::Recipient;
 use crate::digest::Digest;
 use crate::inbox::{self, Item, Mark, RecipientRow};
@@ -87,7 +87,8 @@ pub(super) fn walk<S: Store>(
         } else {
             erasure::keep_for_others(desk, record, &erased, texts_needed);
         }
-        retention::note(desk, record.id, now);
+        let kept_from = record.scheduled(now.wall).map_or(now.steady, |at| now.to_steady(at));
+        retention::note(desk, record.id, kept_from);
         if cancellations::holds(desk, record.id).map_err(Stop::Book)? {
             cancellations::forget(desk, record.id.as_bytes());
         }
@@ -96,7 +97,7 @@ pub(super) fn walk<S: Store>(
 }
 
 /// Whether somebody may ask for the texts after they are in the inbox.
-fn needs_texts(record: &Record) -> bool {
+pub(super) fn needs_texts(record: &Record) -> bool {
     let request = &record.request;
     !request.fallback.is_empty() || request.channels.iter().any(|channel| *channel != Channel::Inapp)
 }
@@ -191,42 +192,60 @@ impl<S: Store> Book for Pen<'_, S> {
 
     fn take(&mut self, record: &Record, to: &Recipient, plan: Plan) -> Result<(), StoreError> {
         let Pen { desk, now, recipient, texts_needed, .. } = self;
-        let now = *now;
-        recipient.window = plan.window;
-        let key = keys::ledger(record.id, to);
-        let mut row = LedgerRow {
-            expires_at: record.expires_at().map(|at| now.to_steady(at)),
-            deliveries: Vec::with_capacity(plan.steps.len()),
-            ..LedgerRow::default()
-        };
-        let mut absent = true;
-        for (channel, step) in plan.steps {
-            row.accept(channel, now.wall, &mut desk.counters);
-            match step {
-                Step::Show(at) => {
-                    absent = at.absent();
-                    show(desk, &mut row, recipient, record, to, &at, now)?;
-                }
-                Step::Provide => {
-                    provide(desk, &mut row, record, to, channel, false, now)?;
-                }
-                Step::Hold(until) => hold(desk, &mut row, &key, channel, until, now)?,
-                Step::Drop(reason) => {
-                    *texts_needed |= reason.is_replayable();
-                    hold_back(desk, &mut row, record.id, to, channel, reason, now);
-                }
-                Step::Expire => {
-                    row.apply(channel, &Event::Expire, now.wall, &mut desk.counters);
-                }
-            }
-        }
-        if !plan.cancelled {
-            set_times(desk, &mut row, &key, record, absent, now);
-            recipient.keep(&mut desk.turn, &keys::recipient(to));
-        }
-        desk.keep_row(&key, &row);
+        let row = LedgerRow { deliveries: Vec::with_capacity(plan.steps.len()), ..LedgerRow::default() };
+        *texts_needed |= carry_out(desk, row, recipient, (record, to), plan, *now)?;
         Ok(())
     }
+}
+
+/// Does what was decided for one recipient, and keeps its row. Whether somebody may ask for the texts later.
+pub(super) fn carry_out<S: Store>(
+    desk: &mut Desk<S>,
+    mut row: LedgerRow,
+    recipient: &mut RecipientRow,
+    (record, to): (&Record, &Recipient),
+    plan: Plan,
+    now: Tick,
+) -> Result<bool, StoreError> {
+    recipient.window = plan.window;
+    let key = keys::ledger(record.id, to);
+    row.expires_at = record.expires_at().map(|at| now.to_steady(at));
+    let (mut absent, mut texts_needed, mut scheduled) = (true, false, None);
+    for (channel, step) in plan.steps {
+        if row.delivery(channel).is_none() {
+            row.accept(channel, now.wall, &mut desk.counters);
+        }
+        match step {
+            Step::Show(at) => {
+                absent = at.absent();
+                show(desk, &mut row, recipient, record, to, &at, now)?;
+            }
+            Step::Provide => {
+                provide(desk, &mut row, record, to, channel, false, now)?;
+            }
+            Step::Hold(until) => hold(desk, &mut row, &key, channel, until, now)?,
+            Step::Schedule(at) => {
+                scheduled::note(desk, &mut row, channel, at, now);
+                scheduled = Some(at);
+            }
+            Step::Drop(reason) => {
+                texts_needed |= reason.is_replayable();
+                hold_back(desk, &mut row, record.id, to, channel, reason, now);
+            }
+            Step::Expire => {
+                row.apply(channel, &Event::Expire, now.wall, &mut desk.counters);
+            }
+        }
+    }
+    if let Some(at) = scheduled {
+        scheduled::wait(desk, &mut row, &key, (at, record.request.priority), now);
+        texts_needed = true;
+    } else if !plan.cancelled {
+        set_times(desk, &mut row, &key, record, absent, now);
+        recipient.keep(&mut desk.turn, &keys::recipient(to));
+    }
+    desk.keep_row(&key, &row);
+    Ok(texts_needed)
 }
 
 /// Into the inbox, and to the links that have the recipient.
@@ -280,7 +299,7 @@ fn send<S: Store>(
     let key = keys::ledger(id, to);
     let text = inbox::message(text);
     for link in &at.links {
-        let tag = desk.flights.launch(*link, &key, created_at, record.accepted_at);
+        let tag = desk.flights.launch(*link, &key, created_at, record.begins_at());
         let text = text.clone();
         let frame = match to {
             Recipient::User(user) => Frame::Deliver { tag, id, created_at, user: user.clone(), text },
@@ -345,7 +364,7 @@ pub(super) fn provide_as<S: Store>(
         body: request.body.clone(),
         data: request.data.clone(),
         collapse_key: request.collapse_key.clone(),
-        accepted_at: record.accepted_at,
+        begins_at: record.begins_at(),
         expires_at: record.expires_at(),
         ends_at: row.expires_at.map(|at| now.to_mono(at)),
         attempt,
@@ -539,6 +558,7 @@ pub(super) fn withdraw<S: Store>(
 ) -> Result<u32, StoreError> {
     let mut withdrawn = 0;
     row.ladder = None;
+    row.scheduled = false;
     desk.set_deadline(row, key, None);
     // A newer one takes an older one's place wherever it is; a cancelled one stays where somebody may have seen it.
     let shown = *reason == Reason::Cancelled && row.sockets > 0;

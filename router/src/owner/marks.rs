@@ -53,6 +53,10 @@ pub(super) fn act<S: Store>(
             done.elsewhere.extend(desk.lack().filter(|lack| !lack.rows_are_over).map(|_| *id));
             continue;
         };
+        if row.scheduled {
+            // Nobody has got it yet.
+            continue;
+        }
         let mut mark = Mark::load(&desk.turn, user, *id)?;
         let first = if to == own { row.acknowledgements == 0 } else { !mark.any() };
         let flag = if act == Act::Read { &mut mark.read } else { &mut mark.acknowledged };

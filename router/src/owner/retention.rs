@@ -1,6 +1,6 @@
 //! What was kept for long enough goes: from the inbox after `inbox_days`, from the ledger and its logs after `ledger_days`.
 //!
-//! Owns the ages (one row for each notification, by the time it was taken in, on the steady clock), when each is looked
+//! Owns the ages (one row for each notification, by the time it was taken in or is scheduled for, on the steady clock), when each is looked
 //! at, and what goes then. A look takes a bounded number of rows, so the owner is never held up; nothing is scanned but
 //! the beginning of the ages. What is open is never touched, and what has a life of its own stays in the inbox until
 //! that is over or its user has acted on it. While a notification is in an inbox, its row stays, without its timeline:
@@ -151,12 +151,12 @@ impl Sweep {
     }
 }
 
-/// A notification was taken in.
-pub(super) fn note<S: Store>(desk: &mut Desk<S>, id: Uuid, now: Tick) {
-    put(desk, Stage::First, now.steady, id, now.steady);
-    let look = now.steady + span(desk, Stage::First);
+/// A notification was taken in, or is to be sent, at this time.
+pub(super) fn note<S: Store>(desk: &mut Desk<S>, id: Uuid, from: Wall) {
+    put(desk, Stage::First, from, id, from);
+    let look = from + span(desk, Stage::First);
     desk.sweep.next = desk.sweep.next.min(whole(look));
-    desk.sweep.oldest.get_or_insert(now.steady);
+    desk.sweep.oldest.get_or_insert(from);
 }
 
 fn put<S: Store>(desk: &mut Desk<S>, stage: Stage, at: Wall, id: Uuid, taken_in: Wall) {

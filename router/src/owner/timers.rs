@@ -6,7 +6,7 @@ use wire::time::Wall;
 use super::clock::Tick;
 use super::desk::{Desk, Due};
 use super::intake;
-use super::{calls, cancellations, digests, erasure, letters, otp, outcomes, people};
+use super::{calls, cancellations, digests, erasure, letters, otp, outcomes, people, scheduled};
 use crate::classify::Recipient;
 use crate::inbox::{self, RecipientRow};
 use crate::ledger::{Event, Ladder, LedgerRow, Reason, State};
@@ -48,7 +48,7 @@ pub(super) fn due<S: Store>(
     }
 }
 
-/// No acknowledgement came in time.
+/// No acknowledgement came in time, or a moment has come.
 fn deadline<S: Store>(
     desk: &mut Desk<S>,
     rules: &mut Rules<'_>,
@@ -58,6 +58,9 @@ fn deadline<S: Store>(
 ) -> Result<(), StoreError> {
     let Some(mut row) = desk.row(key)?.filter(|row| row.deadline == Some(at)) else { return Ok(()) };
     row.deadline = None;
+    if row.scheduled {
+        return scheduled::due(desk, rules, row, key, now);
+    }
     let (id, to) = keys::ledger_parts(key)?;
     let over = row.expires_at.is_some_and(|at| at <= now.steady);
     match row.ladder.take() {
@@ -141,7 +144,8 @@ fn start<S: Store>(
             intake::hold_back(desk, row, record.id, to, channel, reason, now);
             return Ok(false);
         }
-        Step::Expire => return Ok(false),
+        // It waited as a whole, before its first channel began.
+        Step::Schedule(_) | Step::Expire => return Ok(false),
     }
     Ok(true)
 }
@@ -233,7 +237,10 @@ pub(super) fn refuse<S: Store>(
     now: Tick,
 ) -> Result<(), StoreError> {
     desk.turn.delete(Space::Due, due_key.to_vec());
-    let Ok((_, kind, call)) = keys::due_parts(due_key) else { return Ok(()) };
+    let Ok((at, kind, call)) = keys::due_parts(due_key) else { return Ok(()) };
+    if kind == Due::Deadline as u8 {
+        return scheduled::refuse(desk, call, at, damage, now);
+    }
     let Some((key, channel)) = split_channel(call).filter(|_| kind == Due::Retry as u8) else {
         return Ok(());
     };

@@ -49,6 +49,7 @@ pub struct Timeline {
     pub priority: Priority,
     pub category: Option<String>,
     pub accepted_at: Wall,
+    pub send_at: Option<Wall>,
     pub expires_at: Option<Wall>,
     pub deliveries: Vec<DeliveryView>,
     /// More deliveries than are shown.
@@ -195,6 +196,7 @@ impl<S: Store> View<S> {
         }
         Ok(Some(Timeline {
             id,
+            send_at: record.request.send_at,
             expires_at: record.expires_at(),
             is_list: matches!(record.request.to, Target::Users(_)),
             service: record.service,
@@ -218,8 +220,8 @@ impl<S: Store> View<S> {
         let deliveries = row.deliveries.iter().map(|delivery| delivery_view(&row, to, delivery)).collect();
         let expires_at = record.expires_at();
         let Record { service, accepted_at, request, .. } = record;
-        let (priority, category) = (request.priority, request.category);
-        Ok(Some((Head { service, priority, category, accepted_at, expires_at }, deliveries)))
+        let (priority, category, send_at) = (request.priority, request.category, request.send_at);
+        Ok(Some((Head { service, priority, category, accepted_at, send_at, expires_at }, deliveries)))
     }
 
     /// Where a user is reached.

@@ -141,7 +141,7 @@ pub struct ProviderCall {
     pub body: Option<String>,
     pub data: Option<Box<RawValue>>,
     pub collapse_key: Option<String>,
-    pub accepted_at: Wall,
+    pub begins_at: Wall,
     pub expires_at: Option<Wall>,
     /// The same on the clock that nobody sets: it is worth nothing from then on.
     pub ends_at: Option<Mono>,

@@ -27,7 +27,7 @@ impl Preferences {
             Problem::new(Kind::Malformed, format!("not UTF-8 at byte {}", error.valid_up_to()))
         })?;
         let object = Object::parse(text, "")?;
-        object.only(&FIELDS, &[])?;
+        object.only(&FIELDS)?;
         let quiet_hours = object.field("quiet_hours").map(quiet_hours).transpose()?;
         let zone = quiet_hours.as_ref().map(|quiet| quiet.zone.as_str());
         let digest = object.field("digest").map(|raw| digest(raw, zone)).transpose()?.unwrap_or_default();
@@ -89,7 +89,7 @@ fn digest(raw: &RawValue, zone: Option<&str>) -> Result<BTreeMap<String, Rhythm>
 
 fn rhythm(raw: &RawValue, at: &str, zone: Option<&str>) -> Result<Rhythm, Problem> {
     let object = Object::parse(raw.get(), at.to_owned())?;
-    object.only(&RHYTHM, &[])?;
+    object.only(&RHYTHM)?;
     let every = match object.text("every", 1, 16)?.as_deref() {
         Some("hour") => Every::Hour,
         Some("day") => Every::Day,
@@ -155,7 +155,7 @@ fn channels(raw: &RawValue, pointer: &str) -> Result<Vec<Channel>, Problem> {
 
 fn quiet_hours(raw: &RawValue) -> Result<QuietHours, Problem> {
     let object = Object::parse(raw.get(), "/quiet_hours")?;
-    object.only(&QUIET, &[])?;
+    object.only(&QUIET)?;
     let (from, to) = (clock(&object, "/quiet_hours", "from")?, clock(&object, "/quiet_hours", "to")?);
     if from == to {
         return Err(malformed("/quiet_hours/to", "they end when they begin: name channels instead"));

@@ -53,6 +53,8 @@ pub struct Head {
     pub priority: Priority,
     pub category: Option<String>,
     pub accepted_at: Wall,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_at: Option<Wall>,
     pub expires_at: Option<Wall>,
 }
 

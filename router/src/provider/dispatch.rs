@@ -381,7 +381,7 @@ impl Worker {
             return self.pass(item, is_probe, Said::Answer(Answer::Refused(refusal))).await;
         }
         let letter = item.letter(self.clock.mono());
-        let (letter, failures) = self.stationery.dress(letter, item.open.call.accepted_at);
+        let (letter, failures) = self.stationery.dress(letter, item.open.call.begins_at);
         for failure in &failures {
             self.plain(failure);
         }
@@ -396,7 +396,7 @@ impl Worker {
         self.tell(&answer, change);
         let _woken = self.post.wake.try_send(());
         let call = &item.open.call;
-        self.metrics.delivered(call.delivery.channel, call.accepted_at, self.clock.wall());
+        self.metrics.delivered(call.delivery.channel, call.begins_at, self.clock.wall());
         self.done(item.answered(Said::Answer(answer))).await;
         for back in back {
             self.done(back.item.answered(held(&back))).await;
@@ -549,7 +549,7 @@ mod tests {
             body: None,
             data: None,
             collapse_key: None,
-            accepted_at: Wall(0),
+            begins_at: Wall(0),
             expires_at: None,
             ends_at: None,
             attempt: 1,

@@ -24,7 +24,7 @@ fn bodies_are_checked_field_by_field() {
     let problem = post(r#"{"to":{"topic":"t"},"channels":["push"]}"#).is_problem(422, "contradiction");
     assert_eq!(problem["pointer"], "/channels/0");
     let problem =
-        post(r#"{"to":{"user":"u"},"send_at":"2030-01-01T00:00:00Z"}"#).is_problem(422, "not_built_yet");
+        post(r#"{"to":{"user":"u"},"send_at":"2999-01-01T00:00:00Z"}"#).is_problem(400, "malformed");
     assert_eq!(problem["pointer"], "/send_at");
     let reconciled = node.get("/v1/reconcile").json();
     assert_eq!(reconciled["deliveries"]["accepted"], 0, "nothing refused was accepted");

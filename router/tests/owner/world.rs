@@ -15,7 +15,7 @@ use router::owner::{
     ActElsewhere, Answer, Command, DeliveryKey, HistoryAsked, LinkId, Now, Outcome, Output, Owner,
     OwnerConfig, ProviderCall, View,
 };
-use router::record::{Channel, RECORD_VERSION, Record, Request, Sequence};
+use router::record::{Channel, Record, Request, Sequence};
 use router::store::{MemoryStore, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -163,7 +163,7 @@ impl<S: Store> World<S> {
         let sequence = Sequence { boot: 1, partition, seq: *seq };
         let priority = request.priority;
         let record = Record {
-            v: RECORD_VERSION,
+            v: request.version(),
             id: Uuid::from_u128(self.next_id),
             service: "svc".to_owned(),
             accepted_at: Wall(self.wall),

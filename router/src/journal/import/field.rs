@@ -19,13 +19,14 @@ pub(super) enum Field {
     Category,
     CollapseKey,
     TtlS,
+    SendAt,
     AckWithinS,
     Channels,
     Fallback,
 }
 
 impl Field {
-    const ALL_FIELDS: [Field; 15] = [
+    const ALL_FIELDS: [Field; 16] = [
         Field::User,
         Field::Users,
         Field::Topic,
@@ -38,6 +39,7 @@ impl Field {
         Field::Category,
         Field::CollapseKey,
         Field::TtlS,
+        Field::SendAt,
         Field::AckWithinS,
         Field::Channels,
         Field::Fallback,
@@ -60,6 +62,7 @@ impl Field {
             Field::Category => "category",
             Field::CollapseKey => "collapse_key",
             Field::TtlS => "ttl_s",
+            Field::SendAt => "send_at",
             Field::AckWithinS => "ack_within_s",
             Field::Channels => "channels",
             Field::Fallback => "fallback",

@@ -10,7 +10,7 @@ use wire::time::Wall;
 
 use crate::ingest::validate;
 use crate::journal::Draft;
-use crate::record::RECORD_VERSION;
+use crate::record::{SCHEDULED_VERSION, is_readable};
 
 /// Bytes of a service's name.
 const SERVICE_BYTES_MAX: usize = 64;
@@ -30,13 +30,14 @@ pub(super) fn read(value: &[u8]) -> Result<Draft, String> {
     let line: Line<'_> = serde_json::from_slice(value)
         .map_err(|error| format!("no record: line {}, column {}", error.line(), error.column()))?;
     let Line { v, id, service, accepted_at, request } = line;
-    if v != RECORD_VERSION {
-        return Err(format!("a record of version {v}, this is {RECORD_VERSION}"));
+    if !is_readable(v) {
+        return Err(format!("a record of version {v}, this reads {SCHEDULED_VERSION}"));
     }
     if service.is_empty() || service.len() > SERVICE_BYTES_MAX {
         return Err(format!("a service's name of {} bytes", service.len()));
     }
     let request = validate::request(request.get().as_bytes())
+        .and_then(|request| validate::moment(&request, accepted_at).map(|()| request))
         .map_err(|problem| format!("a request that the API would refuse with {}", problem.kind.status()))?;
     if request.priority != Priority::Critical {
         return Err(format!("a record of priority {}", request.priority.name()));
@@ -73,10 +74,11 @@ mod tests {
             vec![0xff, 0xfe, 0],
             b"{}".to_vec(),
             deep.clone().into_bytes(),
-            RECORD.replace("\"v\":1", "\"v\":2").into_bytes(),
+            RECORD.replace("\"v\":1", "\"v\":3").into_bytes(),
             RECORD.replace("\"shop\"", "\"\"").into_bytes(),
             RECORD.replace("shop", &"s".repeat(65)).into_bytes(),
             RECORD.replace("critical", "low").into_bytes(),
+            RECORD.replace("\"title\":\"Fire\"", "\"send_at\":\"2031-01-01T00:00:00Z\"").into_bytes(),
             RECORD.replace("\"user\":\"ada\"", "\"user\":\"\"").into_bytes(),
             RECORD.replace("\"Fire\"", &format!("\"{}\"", "x".repeat(1_025))).into_bytes(),
             RECORD.replace("\"Fire\"", &deep).into_bytes(),

@@ -206,7 +206,7 @@ fn bundles(ready: Vec<Ready>, channel: Channel) -> Vec<Vec<Ready>> {
         }
     }
     for bundle in &mut bundles {
-        bundle.sort_by_key(|one| Reverse((one.record.accepted_at, one.id)));
+        bundle.sort_by_key(|one| Reverse((one.record.begins_at(), one.id)));
     }
     bundles
 }
@@ -335,7 +335,7 @@ pub(in super::super) fn resume<S: Store>(
             _ => bundle.push(one),
         }
     }
-    bundle.sort_by_key(|one: &Ready| Reverse((one.record.accepted_at, one.id)));
+    bundle.sort_by_key(|one: &Ready| Reverse((one.record.begins_at(), one.id)));
     if bundle.is_empty() { Ok(()) } else { send(desk, &place, bundle, true, now) }
 }
 

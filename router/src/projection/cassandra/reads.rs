@@ -137,7 +137,9 @@ pub(super) async fn timeline(cassandra: &Cassandra, id: Uuid) -> Result<Option<T
             _ => break more,
         }
     };
-    let Some(Head { service, priority, category, accepted_at, expires_at }) = head else { return Ok(None) };
+    let Some(Head { service, priority, category, accepted_at, send_at, expires_at }) = head else {
+        return Ok(None);
+    };
     deliveries.truncate(USERS_PER_REQUEST_MAX);
     Ok(Some(Timeline {
         id,
@@ -145,6 +147,7 @@ pub(super) async fn timeline(cassandra: &Cassandra, id: Uuid) -> Result<Option<T
         priority,
         category,
         accepted_at,
+        send_at,
         expires_at,
         deliveries,
         more,
