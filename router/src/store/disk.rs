@@ -17,8 +17,9 @@ const FORMAT_KEY: &[u8] = b"format";
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of fjall's own journal before it has to flush.
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Bytes that one space gathers in memory before they are written as a table.
-const MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes that one space gathers in memory before they are written as a table. Smaller ones come faster than they are written in a flood,
+/// and with four of a space waiting the store takes nothing for a tenth of a second at a time.
+const MEMTABLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 #[derive(Clone)]
 pub struct DiskStore {
