@@ -1,6 +1,6 @@
 //! The router's carriers against the simulated providers of `loadtest providers`, each in its own process: what goes out, what is
 //! known after each fault, and that nothing secret shows. The carriers are linked from the router's library; `codes`, `digest`,
-//! `outages`, `templates` and `unsubscribe` have whole systems.
+//! `outages`, `secure`, `templates` and `unsubscribe` have whole systems.
 #![forbid(unsafe_code)]
 
 mod apns;
@@ -12,6 +12,7 @@ mod foreign;
 mod house;
 mod letters;
 mod outages;
+mod secure;
 mod ses;
 mod smtp;
 mod support;

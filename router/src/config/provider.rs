@@ -16,6 +16,7 @@ use super::{ConfigError, share};
 use crate::limits::LANE_PER_S_MAX;
 use crate::provider::caps;
 use crate::provider::lane::Budget;
+use crate::provider::trust::Trust;
 use crate::provider::way::Way;
 
 mod apns;
@@ -257,6 +258,14 @@ fn secret(section: &str, key: &str, file: Option<&String>) -> Result<Hidden, Con
         return Err(ConfigError::wrong(section, key, "the file is empty"));
     }
     Ok(Hidden(secret))
+}
+
+/// Whom an account's certificate may be signed by.
+fn trust(section: &str, file: Option<&String>) -> Result<Trust, ConfigError> {
+    let Some(file) = file else { return Ok(Trust::default()) };
+    let wrong = |why: String| ConfigError::wrong(section, "ca", format!("{file}: {why}"));
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    Trust::from_pem(&pem).map_err(|why| wrong(why.to_owned()))
 }
 
 #[cfg(test)]

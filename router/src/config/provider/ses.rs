@@ -4,8 +4,9 @@ use lettre::message::Mailbox;
 use serde::Deserialize;
 
 use super::smtp::mailbox;
-use super::{Endpoint, Hidden, needed, secret};
+use super::{Endpoint, Hidden, needed, secret, trust};
 use crate::config::ConfigError;
+use crate::provider::trust::Trust;
 
 const SECTION: &str = "provider.ses";
 
@@ -20,6 +21,8 @@ pub struct SesSection {
     /// `aws_access_key_id = …` and `aws_secret_access_key = …` on lines of their own, as in AWS's credentials file.
     access_key_file: Option<String>,
     endpoint: Option<String>,
+    /// Roots that its certificate may be signed by, in PEM; absent: Mozilla's.
+    ca: Option<String>,
     /// Topics of SNS whose messages are believed.
     topic_arns: Vec<String>,
     /// Mails a second; absent: what a new account may.
@@ -36,6 +39,7 @@ pub struct SesConfig {
     /// Of temporary credentials.
     pub session_token: Option<Hidden>,
     pub endpoint: Endpoint,
+    pub trust: Trust,
     pub topic_arns: Vec<String>,
 }
 
@@ -70,6 +74,7 @@ impl SesSection {
             access_key,
             secret_key: Hidden::new(secret_key),
             session_token: value("aws_session_token").map(Hidden::new),
+            trust: trust(SECTION, self.ca.as_ref())?,
             endpoint: Endpoint::parse(
                 SECTION,
                 self.endpoint.as_deref(),

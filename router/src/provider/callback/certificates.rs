@@ -17,6 +17,7 @@ use wire::time::{Mono, Wall};
 use super::sns::{Believed, Disbelief, Message};
 use crate::limits::{CARRIER_PATIENCE, SNS_AGAIN_AFTER, SNS_CERTIFICATES_MAX};
 use crate::provider::http::{Http, Reply, Version};
+use crate::provider::trust::Trust;
 
 /// The topics that are believed, and what proves their messages.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub enum NotTaken {
 impl Sns {
     /// `topics`: names whose region is known to be one.
     pub fn new(topics: Vec<String>, clock: Clock) -> Sns {
-        let http = Http::new(Version::Http1, CARRIER_PATIENCE);
+        let http = Http::new(Version::Http1, CARRIER_PATIENCE, &Trust::default());
         Sns { http, topics, known: Mutex::default(), gate: tokio::sync::Mutex::default(), clock }
     }
 
@@ -115,7 +116,7 @@ impl Sns {
         let request = Request::get(url.as_str()).body(Full::new(Bytes::new()));
         let request = request.map_err(|_| Disbelief::Address)?;
         let unreachable = |why: String| NotTaken::Unreachable(why);
-        let answer = self.http.send(request).await.map_err(|lost| unreachable(format!("{lost:?}")))?;
+        let answer = self.http.send(request).await.map_err(|lost| unreachable(lost.to_string()))?;
         if answer.status.is_success() {
             Ok(answer)
         } else {
