@@ -1,6 +1,6 @@
 //! The router's carriers against the simulated providers of `loadtest providers`, each in its own process: what goes out, what is
 //! known after each fault, and that nothing secret shows. The carriers are linked from the router's library; `codes`, `digest`,
-//! `outages`, `secure`, `templates` and `unsubscribe` have whole systems.
+//! `outages`, `secure`, `templates`, `unserved` and `unsubscribe` have whole systems.
 #![forbid(unsafe_code)]
 
 mod apns;
@@ -18,5 +18,6 @@ mod smtp;
 mod support;
 mod templates;
 mod twilio;
+mod unserved;
 mod unsubscribe;
 mod webpush;

@@ -71,6 +71,9 @@ impl Fronts {
     }
 }
 
+/// What a front is made to do, and how that is told.
+type Fault = (fn(&Fronts, &Front), &'static str, &'static str);
+
 fn by(channel: &str, user: &str) -> Value {
     json!({ "to": { "user": user }, "title": "Disk almost full", "channels": [channel] })
 }
@@ -105,7 +108,6 @@ fn whoever_proves_nothing_gets_nothing_and_the_story_says_what_is_wrong() {
     let simulators = Simulators::start();
     let fronts = Fronts::of(&simulators);
     let house = House::of(simulators, |setup| fronts.carry(setup).set("otp.breaker_errors", 1_000));
-    type Fault = (fn(&Fronts, &Front), &'static str, &'static str);
     let faults: [Fault; 5] = [
         (
             |all, front| front.shows(&all.untrusted),

@@ -18,6 +18,7 @@ use crate::provider::caps;
 use crate::provider::lane::Budget;
 use crate::provider::trust::Trust;
 use crate::provider::way::Way;
+use crate::record::Channel;
 
 mod apns;
 mod fcm;
@@ -94,6 +95,17 @@ impl ProviderConfig {
         };
         let topics = |of: &ProviderConfig| of.ses.as_ref().map(|ses| ses.topic_arns.clone());
         twilio(self) == twilio(other) && topics(self) == topics(other)
+    }
+
+    /// Whether an account carries this channel.
+    pub fn carry(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Inapp => true,
+            Channel::Push => self.fcm.is_some() || self.apns.is_some() || self.webpush.is_some(),
+            Channel::Email => self.ses.is_some() || self.smtp.is_some(),
+            Channel::Sms => self.twilio.is_some(),
+            Channel::Voice => self.twilio.as_ref().is_some_and(|twilio| twilio.voice_from.is_some()),
+        }
     }
 
     /// Of the accounts that there are.

@@ -352,6 +352,7 @@ fn decode_state(row: &mut Decoder) -> Result<State, StoreError> {
                 8 => Reason::Suppressed,
                 9 => Reason::Unsubscribed,
                 10 => Reason::Acknowledged,
+                11 => Reason::NoAccount,
                 _ => return Err(row.damaged("an unknown reason")),
             })
         }
@@ -379,6 +380,7 @@ mod tests {
             Reason::Suppressed,
             Reason::Unsubscribed,
             Reason::Acknowledged,
+            Reason::NoAccount,
         ];
         let mut states: Vec<State> = reasons.into_iter().map(State::Dropped).collect();
         states.extend([
