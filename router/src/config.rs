@@ -25,8 +25,8 @@ pub use file::{KafkaSection, Limits, RedisSection, SECTIONS, Settings, SourceSec
 pub use otp::OtpConfig;
 pub use outbox::Unkept;
 pub use provider::{
-    ApnsConfig, FcmConfig, Hidden, ProviderConfig, Sender, SesConfig, SmtpConfig, SmtpSecurity, TwilioConfig,
-    WebPushConfig, topic_region,
+    ApnsConfig, Endpoint, FcmConfig, Hidden, ProviderConfig, Sender, SesConfig, SmtpConfig, SmtpSecurity,
+    TwilioConfig, WebPushConfig, topic_region,
 };
 pub use service::{Secret, Service};
 

@@ -1,12 +1,13 @@
 //! The router's carriers against the simulated providers of `loadtest providers`, each in its own process: what goes out, what is
 //! known after each fault, and that nothing secret shows. The carriers are linked from the router's library; `codes`, `digest`,
-//! `outages`, `secure`, `templates`, `unserved` and `unsubscribe` have whole systems.
+//! `events`, `outages`, `secure`, `templates`, `unserved` and `unsubscribe` have whole systems.
 #![forbid(unsafe_code)]
 
 mod apns;
 mod callbacks;
 mod codes;
 mod digest;
+mod events;
 mod fcm;
 mod foreign;
 mod house;

@@ -20,7 +20,7 @@ use crate::config::{Hidden, ProviderConfig};
 use crate::limits::{BODY_WITHIN, CALLBACK_BYTES_MAX};
 use crate::owner::{Command, Receipt, Told};
 use crate::provider::callback::certificates::{NotTaken, Sns};
-use crate::provider::callback::sns::Believed;
+use crate::provider::callback::sns::{Believed, Source};
 use crate::provider::callback::twilio::{self, Disbelief};
 use crate::provider::callback::{self, What};
 
@@ -79,9 +79,14 @@ impl Callbacks {
         let twilio = config.twilio.as_ref();
         let twilio =
             twilio.and_then(|twilio| Some((twilio.status_callback.clone()?, twilio.auth_token.clone()?)));
-        let topics =
-            config.ses.as_ref().map(|ses| ses.topic_arns.clone()).filter(|topics| !topics.is_empty());
-        Callbacks(Arc::new(Parts { twilio, sns: topics.map(|topics| Sns::new(topics, clock)), news, clock }))
+        let ses = config.ses.as_ref().filter(|ses| !ses.topic_arns.is_empty());
+        let sns = ses.map(|ses| {
+            let from = Source { topics: ses.topic_arns.clone(), endpoint: ses.sns_endpoint.clone() };
+            // Roots of one's own are for an endpoint of one's own: AWS's is believed as ever.
+            let trust = ses.sns_endpoint.as_ref().map(|_| ses.trust.clone()).unwrap_or_default();
+            Sns::new(from, &trust, clock)
+        });
+        Callbacks(Arc::new(Parts { twilio, sns, news, clock }))
     }
 
     /// The routes, to be merged into the API's, outside of its keys.

@@ -93,7 +93,9 @@ impl ProviderConfig {
         let twilio = |of: &ProviderConfig| {
             of.twilio.as_ref().map(|twilio| (twilio.status_callback.clone(), twilio.auth_token.clone()))
         };
-        let topics = |of: &ProviderConfig| of.ses.as_ref().map(|ses| ses.topic_arns.clone());
+        let topics = |of: &ProviderConfig| {
+            of.ses.as_ref().map(|ses| (ses.topic_arns.clone(), ses.sns_endpoint.clone()))
+        };
         twilio(self) == twilio(other) && topics(self) == topics(other)
     }
 
@@ -187,12 +189,16 @@ pub struct Endpoint(Url);
 
 impl Endpoint {
     /// `text`, or the provider's own address.
-    fn parse(section: &str, text: Option<&str>, otherwise: &str) -> Result<Endpoint, ConfigError> {
-        let text = text.unwrap_or(otherwise);
-        let url = web_address(section, "endpoint", text)?;
+    pub(crate) fn parse(section: &str, text: Option<&str>, otherwise: &str) -> Result<Endpoint, ConfigError> {
+        Endpoint::parse_as(section, "endpoint", text.unwrap_or(otherwise))
+    }
+
+    /// The same under another key.
+    fn parse_as(section: &str, key: &str, text: &str) -> Result<Endpoint, ConfigError> {
+        let url = web_address(section, key, text)?;
         if url.path() != "/" || url.query().is_some() {
             let why = format!("{text:?} is more than a scheme, a host and a port");
-            return Err(ConfigError::wrong(section, "endpoint", why));
+            return Err(ConfigError::wrong(section, key, why));
         }
         Ok(Endpoint(url))
     }
@@ -200,6 +206,11 @@ impl Endpoint {
     /// The address of what lies under `path`, which begins with a slash.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.0.as_str().trim_end_matches('/'))
+    }
+
+    /// Whether an address is of this scheme, host and port.
+    pub fn holds(&self, url: &Url) -> bool {
+        self.0.origin() == url.origin()
     }
 
     /// As it stands in a `Host` header.

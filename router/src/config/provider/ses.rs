@@ -25,6 +25,8 @@ pub struct SesSection {
     ca: Option<String>,
     /// Topics of SNS whose messages are believed.
     topic_arns: Vec<String>,
+    /// Where SNS is, if not at AWS: a simulator. Certificates and subscriptions are looked for there and nowhere else.
+    sns_endpoint: Option<String>,
     /// Mails a second; absent: what a new account may.
     pub(super) per_s: Option<u32>,
 }
@@ -41,6 +43,7 @@ pub struct SesConfig {
     pub endpoint: Endpoint,
     pub trust: Trust,
     pub topic_arns: Vec<String>,
+    pub sns_endpoint: Option<Endpoint>,
 }
 
 impl SesSection {
@@ -81,7 +84,19 @@ impl SesSection {
                 &format!("https://email.{region}.amazonaws.com"),
             )?,
             topic_arns: self.topic_arns.clone(),
+            sns_endpoint: self.sns_endpoint()?,
         })
+    }
+}
+
+impl SesSection {
+    fn sns_endpoint(&self) -> Result<Option<Endpoint>, ConfigError> {
+        let Some(text) = &self.sns_endpoint else { return Ok(None) };
+        if self.topic_arns.is_empty() {
+            let why = "is where certificates of topics come from, and topic_arns names none";
+            return Err(ConfigError::wrong(SECTION, "sns_endpoint", why));
+        }
+        Endpoint::parse_as(SECTION, "sns_endpoint", text).map(Some)
     }
 }
 

@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use url::Url;
 use wire::time::{Mono, Wall};
 
-use super::sns::{Believed, Disbelief, Message};
+use super::sns::{Believed, Disbelief, Message, Source};
 use crate::limits::{CARRIER_PATIENCE, SNS_AGAIN_AFTER, SNS_CERTIFICATES_MAX};
 use crate::provider::http::{Http, Reply, Version};
 use crate::provider::trust::Trust;
@@ -23,7 +23,7 @@ use crate::provider::trust::Trust;
 #[derive(Debug)]
 pub struct Sns {
     http: Http,
-    topics: Vec<String>,
+    from: Source,
     known: Mutex<Known>,
     /// Held by the one who fetches. The others are told to come again: whoever makes names up cannot hold them up.
     gate: tokio::sync::Mutex<()>,
@@ -49,18 +49,18 @@ pub enum NotTaken {
 }
 
 impl Sns {
-    /// `topics`: names whose region is known to be one.
-    pub fn new(topics: Vec<String>, clock: Clock) -> Sns {
-        let http = Http::new(Version::Http1, CARRIER_PATIENCE, &Trust::default());
-        Sns { http, topics, known: Mutex::default(), gate: tokio::sync::Mutex::default(), clock }
+    /// `trust`: whom the certificate of SNS's own host may be signed by.
+    pub fn new(from: Source, trust: &Trust, clock: Clock) -> Sns {
+        let http = Http::new(Version::Http1, CARRIER_PATIENCE, trust);
+        Sns { http, from, known: Mutex::default(), gate: tokio::sync::Mutex::default(), clock }
     }
 
     /// What a message says. A subscription is confirmed on the way.
     pub async fn read(&self, body: &[u8], now: Wall) -> Result<Believed, NotTaken> {
         let message = Message::parse(body)?;
-        let url = message.certificate_url(&self.topics)?;
+        let url = message.certificate_url(&self.from)?;
         let certificate = self.certificate(&url).await?;
-        let believed = message.read(&certificate, now)?;
+        let believed = message.read(&certificate, &self.from, now)?;
         if let Believed::Confirm(url) = &believed {
             self.get(url).await?;
         }
