@@ -48,6 +48,7 @@ stage_prepare() {
     prepare_kafka
     prepare_cassandra
     prepare_node
+    prepare_prism
     prepare_venv
     prepare_advisories
 }
@@ -108,6 +109,25 @@ prepare_node() {
     fi
     cp tests/browser/package.json tests/browser/package-lock.json target/node/
     npm ci --prefix target/node --no-audit --no-fund --ignore-scripts
+}
+
+# Prism, and Twilio's own description of its API, which a package of Twilio's carries among much else: that one file is taken out.
+prepare_prism() {
+    local package=@twilio-alpha/mcp@0.7.0 file=package/twilio-oai/spec/json/twilio_api_v2010.json packed
+    local sum=475b69553e34e797af05d34679cdad3bc3b8b4b8b92e6ac044fa6ebc255bf052
+    mkdir -p target/prism
+    if ! cmp -s tests/prism/package-lock.json target/prism/package-lock.json || [[ ! -d target/prism/node_modules ]]; then
+        cp tests/prism/package.json tests/prism/package-lock.json target/prism/
+        npm ci --prefix target/prism --no-audit --no-fund --ignore-scripts
+    fi
+    if sha256sum --quiet --status -c <<<"$sum  target/prism/${file##*/}" 2>/dev/null; then
+        echo "prism: there"
+        return
+    fi
+    packed=$(npm pack "$package" --silent --ignore-scripts --pack-destination target/prism)
+    tar -xzOf "target/prism/$packed" "$file" >"target/prism/${file##*/}"
+    rm "target/prism/$packed"
+    sha256sum --quiet -c <<<"$sum  target/prism/${file##*/}"
 }
 
 prepare_venv() {

@@ -13,6 +13,7 @@ mod foreign;
 mod house;
 mod letters;
 mod outages;
+mod prism;
 mod secure;
 mod ses;
 mod smtp;
