@@ -67,6 +67,20 @@ fn the_outbox_keeps_what_an_operator_wants_kept() {
 }
 
 #[test]
+fn a_code_is_not_kept_beside_accounts_and_its_next_rung_comes_at_once() {
+    let simulators = Simulators::start();
+    let tocsin = started(with_mail(&simulators).set("router.outbox", vec!["sms", "push", "voice"]));
+    let asked = tocsin.api().send("POST", "/v1/otp", &json!({ "user": "ann" })).expect(202).json();
+    until("the mail is there", || simulators.received_for("smtp", "ann@example.org").pop());
+    let id = asked["id"].as_str().expect("an id");
+    for channel in ["sms", "push"] {
+        let passed = delivery(&tocsin, id, channel);
+        assert_eq!(passed["reason"], "no_account", "{passed:#}");
+    }
+    assert_eq!(kept(&tocsin), 0);
+}
+
+#[test]
 fn a_router_whose_settings_contradict_themselves_does_not_start() {
     let simulators = Simulators::start();
     for (setup, key, words) in [
@@ -74,6 +88,11 @@ fn a_router_whose_settings_contradict_themselves_does_not_start() {
             with_mail(&simulators).set("otp.ladder", vec!["email", "voice"]),
             "[otp] ladder",
             "\"voice\" has no account",
+        ),
+        (
+            with_mail(&simulators).set("otp.ladder", vec!["email", "sms"]).set("router.outbox", vec!["sms"]),
+            "[otp] ladder",
+            "beside accounts the outbox keeps none",
         ),
         (
             with_mail(&simulators).set("router.outbox", vec!["email"]),

@@ -208,7 +208,7 @@ pub(super) fn addresses<S: Store>(
     if !ways.carry(channel) {
         // Nobody is there whom the outbox could tell a code: beside real accounts it would only be taken for a way.
         let is_lost = ways.any() && code.is_some();
-        return Ok(if is_lost { Err(Reason::NoAddress) } else { Ok(Vec::new()) });
+        return Ok(if is_lost { Err(Reason::NoAccount) } else { Ok(Vec::new()) });
     }
     let contacts = if let Some(contacts) = code.and_then(|code| code.contacts) {
         contacts
