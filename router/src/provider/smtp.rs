@@ -235,9 +235,12 @@ fn trouble(at: At, error: &lettre::transport::smtp::Error) -> Trouble {
     }
 }
 
-/// In the greeting and in TLS.
+/// In the greeting and in TLS. Any other cause may quote what the server said, and is cut like its words.
 fn no_connection(error: &lettre::transport::smtp::Error) -> Trouble {
-    match (error.status(), error.source()) {
+    let is_ours = |cause: &&(dyn std::error::Error + 'static)| {
+        cause.is::<std::io::Error>() || cause.is::<rustls::Error>()
+    };
+    match (error.status(), error.source().filter(is_ours)) {
         (None, Some(cause)) => Trouble::Unreached(Unreached::of(cause)),
         _ => trouble(At::Hello, error),
     }
