@@ -5,12 +5,15 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 
+use ops::clock::Clock;
+use router::config::SmtpSecurity;
+use router::provider::carriers::Carriers;
 use router::provider::letter::{Address, Carrier, Class, Letter};
 use router::record::Channel;
 use serde_json::json;
 use tests::Simulators;
 
-use crate::support::{carriers, letter, refused, send, taken, unknown};
+use crate::support::{carriers, config, letter, refused, send, taken, unknown, wait};
 
 fn start() -> (Simulators, Arc<dyn Carrier>) {
     let simulators = Simulators::start();
@@ -54,6 +57,17 @@ fn what_a_server_says_that_speaks_no_smtp_is_cut_and_on_one_line() {
     let detail = &refusal.detail;
     assert!(detail.chars().count() <= 200 && !detail.contains(char::is_control), "{detail:?}");
     assert!(!detail.contains("ada@x.example"), "{detail}");
+}
+
+#[test]
+fn a_server_that_offers_no_starttls_gets_nothing_and_is_told_as_tls() {
+    let at = scripted(vec!["220 mail.example".to_owned(), "250 mail.example".to_owned()]);
+    let mut config = config(&format!("[smtp]\nurl = \"{at}\"\nfrom = \"alerts@shop.example\"\n"));
+    // As with a server elsewhere.
+    config.smtp.as_mut().expect("SMTP").security = SmtpSecurity::StartTls;
+    let smtp = wait(async { Carriers::new(&config, Clock::start()) }).email.expect("e-mail");
+    let refusal = refused(send(&*smtp, &mail()), Class::Fault, "tls");
+    assert!(refusal.detail.contains("no STARTTLS"), "{}", refusal.detail);
 }
 
 #[test]

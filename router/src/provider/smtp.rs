@@ -24,7 +24,7 @@ use super::classify::{self, Step as At};
 use super::letter::{Answer, Carrier, Class, Letter, Refusal};
 use super::mail::{mail, message};
 use super::ses::no_mail;
-use super::unreached::{CONNECT, Unreached};
+use super::unreached::{CONNECT, TLS, Unreached};
 use super::{reply, words};
 use crate::config::{SmtpConfig, SmtpSecurity};
 use crate::limits::{
@@ -111,6 +111,10 @@ impl Smtp {
         );
         let mut connection = connecting.await.map_err(|error| no_connection(&error))?;
         if *security == SmtpSecurity::StartTls {
+            if !connection.can_starttls() {
+                let why = "it offers no STARTTLS, and nothing is sent in plain text".to_owned();
+                return Err(Trouble::Unreached(Unreached { code: TLS, why }));
+            }
             connection
                 .starttls(self.tls.clone(), &self.hello)
                 .await
