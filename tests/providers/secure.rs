@@ -1,6 +1,9 @@
 //! A provider that cannot be reached safely: its certificate proves nothing, its port speaks no TLS, its name is nobody's. Nothing is sent
 //! there, the story says why in words, nobody else is held up, and once it is mended everything goes out by itself.
 
+use std::net::ToSocketAddrs;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use router::provider::letter::Class;
@@ -128,8 +131,19 @@ fn whoever_proves_nothing_gets_nothing_and_the_story_says_what_is_wrong() {
     }
 }
 
+/// Whether this machine's resolver says in time that nobody has this name. What it does is not ours, and another machine's may hang.
+fn is_denied_in_time(name: &'static str) -> bool {
+    let (said, heard) = mpsc::channel();
+    thread::spawn(move || said.send((name, 443).to_socket_addrs().is_err()));
+    heard.recv_timeout(AT_ONCE).unwrap_or(false)
+}
+
 #[test]
 fn a_name_that_nobody_knows_is_told_as_one() {
+    if !["api.twilio.invalid", "mail.invalid", "fcm.invalid"].into_iter().all(is_denied_in_time) {
+        eprintln!("not looked at: this machine's resolver does not say in time that .invalid has no names");
+        return;
+    }
     let house = House::start(|setup| {
         setup
             .set("provider.twilio.endpoint", "https://api.twilio.invalid")
