@@ -82,9 +82,7 @@ impl Callbacks {
         let ses = config.ses.as_ref().filter(|ses| !ses.topic_arns.is_empty());
         let sns = ses.map(|ses| {
             let from = Source { topics: ses.topic_arns.clone(), endpoint: ses.sns_endpoint.clone() };
-            // Roots of one's own are for an endpoint of one's own: AWS's is believed as ever.
-            let trust = ses.sns_endpoint.as_ref().map(|_| ses.trust.clone()).unwrap_or_default();
-            Sns::new(from, &trust, clock)
+            Sns::new(from, &ses.sns_trust(), clock)
         });
         Callbacks(Arc::new(Parts { twilio, sns, news, clock }))
     }

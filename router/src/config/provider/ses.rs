@@ -46,6 +46,13 @@ pub struct SesConfig {
     pub sns_endpoint: Option<Endpoint>,
 }
 
+impl SesConfig {
+    /// Whom SNS's certificate may be signed by. Roots of one's own are for an endpoint of one's own: AWS's is believed as ever.
+    pub fn sns_trust(&self) -> Trust {
+        self.sns_endpoint.as_ref().map(|_| self.trust.clone()).unwrap_or_default()
+    }
+}
+
 impl SesSection {
     pub(super) fn checked(&self) -> Result<SesConfig, ConfigError> {
         let wrong = |key: &str, why: String| Err(ConfigError::wrong(SECTION, key, why));
