@@ -19,7 +19,7 @@ pub struct FcmSection {
     /// The service account's key, as Google gives it out: a JSON file.
     credentials: Option<String>,
     endpoint: Option<String>,
-    /// Roots that its certificate may be signed by, in PEM; absent: Mozilla's.
+    /// Roots that its certificate, and that of Google's token server, may be signed by, in PEM; absent: Mozilla's.
     ca: Option<String>,
     /// Pushes a second; absent: what a new account may.
     pub(super) per_s: Option<u32>,
