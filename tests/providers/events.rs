@@ -104,7 +104,9 @@ impl Told {
 
 #[test]
 fn a_subscription_is_confirmed_and_a_delivery_is_told_by_both_versions_of_the_signature() {
-    let told = Told::confirmed();
+    let mut told = Told::confirmed();
+    let log = told.tocsin.keeper().log();
+    assert_eq!(log.matches("is believed in place of AWS's SNS").count(), 1, "{log}");
     told.knows("ada");
     for version in ["1", "2"] {
         told.tells(&json!({ "version": version }));

@@ -81,6 +81,12 @@ impl Callbacks {
             twilio.and_then(|twilio| Some((twilio.status_callback.clone()?, twilio.auth_token.clone()?)));
         let ses = config.ses.as_ref().filter(|ses| !ses.topic_arns.is_empty());
         let sns = ses.map(|ses| {
+            if let Some(endpoint) = &ses.sns_endpoint {
+                tracing::warn!(
+                    "[provider.ses] sns_endpoint: {} is believed in place of AWS's SNS, whose own news is refused",
+                    endpoint.authority()
+                );
+            }
             let from = Source { topics: ses.topic_arns.clone(), endpoint: ses.sns_endpoint.clone() };
             Sns::new(from, &ses.sns_trust(), clock)
         });
