@@ -201,8 +201,9 @@ fn what_is_not_sns_s_is_refused_and_changes_nothing() {
         assert_eq!((&answer["answer"], &answer["taken"]), (&json!("403"), &json!(false)), "{lie}");
     }
     for id in &ids {
-        let delivery = told.delivery(id);
-        assert_eq!(delivery["state"], "handed_over", "{delivery:#}");
+        let delivery = until("it is handed over", || {
+            Some(told.delivery(id)).filter(|delivery| delivery["state"] == "handed_over")
+        });
         assert!(told.receipts(id).is_empty(), "{delivery:#}");
     }
     assert!(told.suppressed("ada").is_empty());
