@@ -147,4 +147,10 @@ fn what_our_simulator_answers_is_what_twilio_s_own_description_says() {
     let wrong = json!({ "status": 201, "body": "{\"sid\":\"SM1\",\"status\":\"lost\"}" });
     simulators.faults(&json!({ "twilio": { "do": { "status": wrong } } }));
     unknown(&send(&*sms, &phone(Channel::Sms)));
+    let form = "To=%2B4915112345678&From=%2B15005550006&Body=Hi";
+    let seen = prism.post("Messages.json", Some("Basic YTpi"), form);
+    for field in ["sid", "status"] {
+        let says = format!("response.body.{field} must");
+        assert!(seen.status == 500 && seen.text.contains(&says), "{}: {}", seen.status, seen.text);
+    }
 }
