@@ -31,9 +31,8 @@ impl Unkept {
         let channels: Vec<Channel> = uncarried.filter(|channel| !is_kept(channel)).collect();
         // Beside accounts the outbox keeps no codes, whatever it is told to keep: nobody could tell them from there.
         let keeps_no_codes = !standalone && has_accounts;
-        let goes_nowhere = |channel: &Channel| {
-            channels.contains(channel) || (keeps_no_codes && !accounts.carry(*channel))
-        };
+        let goes_nowhere =
+            |channel: &Channel| channels.contains(channel) || (keeps_no_codes && !accounts.carry(*channel));
         if let Some(channel) = settings.otp.ladder.iter().flatten().find(|channel| goes_nowhere(channel)) {
             let kept = if keeps_no_codes {
                 "beside accounts the outbox keeps none"

@@ -94,9 +94,7 @@ impl ProviderConfig {
             of.twilio.as_ref().map(|twilio| (twilio.status_callback.clone(), twilio.auth_token.clone()))
         };
         let topics = |of: &ProviderConfig| {
-            of.ses.as_ref().map(|ses| {
-                (ses.topic_arns.clone(), ses.sns_endpoint.clone(), ses.sns_trust())
-            })
+            of.ses.as_ref().map(|ses| (ses.topic_arns.clone(), ses.sns_endpoint.clone(), ses.sns_trust()))
         };
         twilio(self) == twilio(other) && topics(self) == topics(other)
     }

@@ -24,7 +24,7 @@ use super::classify::{self, Step as At};
 use super::letter::{Answer, Carrier, Class, Letter, Refusal};
 use super::mail::{mail, message};
 use super::ses::no_mail;
-use super::unreached::{CONNECT, TLS, Unreached};
+use super::unreached::{CONNECT, TLS, Unreached, causes};
 use super::{reply, words};
 use crate::config::{SmtpConfig, SmtpSecurity};
 use crate::limits::{
@@ -244,7 +244,7 @@ fn no_connection(error: &lettre::transport::smtp::Error) -> Trouble {
     let is_ours = |cause: &&(dyn std::error::Error + 'static)| {
         cause.is::<std::io::Error>() || cause.is::<rustls::Error>()
     };
-    match (error.status(), error.source().filter(is_ours)) {
+    match (error.status(), causes(error).find(is_ours)) {
         (None, Some(cause)) => Trouble::Unreached(Unreached::of(cause)),
         _ => trouble(At::Hello, error),
     }
