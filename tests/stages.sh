@@ -48,6 +48,7 @@ stage_prepare() {
     prepare_kafka
     prepare_cassandra
     prepare_node
+    prepare_prism
     prepare_venv
     prepare_advisories
 }
@@ -100,14 +101,35 @@ prepare_cassandra() {
     prepare_jars cassandra
 }
 
-prepare_node() {
-    mkdir -p target/node
-    if cmp -s tests/browser/package-lock.json target/node/package-lock.json && [[ -d target/node/node_modules ]]; then
-        echo "node: there"
+# From $1, with its package-lock.json, into $2. npm writes `node_modules/.package-lock.json` last, so an interrupted one is begun anew.
+prepare_npm() {
+    local mark=$2/node_modules/.package-lock.json
+    if cmp -s "$1/package-lock.json" "$2/package-lock.json" && [[ -e $mark ]]; then
+        echo "${2##*/}: there"
         return
     fi
-    cp tests/browser/package.json tests/browser/package-lock.json target/node/
-    npm ci --prefix target/node --no-audit --no-fund --ignore-scripts
+    mkdir -p "$2"
+    rm -f "$mark"
+    cp "$1/package.json" "$1/package-lock.json" "$2/"
+    npm ci --prefix "$2" --no-audit --no-fund --ignore-scripts
+}
+
+prepare_node() {
+    prepare_npm tests/browser target/node
+}
+
+# Prism, and Twilio's own description of its API, which a package of Twilio's carries among much else: that one file is taken out.
+prepare_prism() {
+    local package=@twilio-alpha/mcp@0.7.0 file=package/twilio-oai/spec/json/twilio_api_v2010.json packed
+    local sum=475b69553e34e797af05d34679cdad3bc3b8b4b8b92e6ac044fa6ebc255bf052
+    prepare_npm tests/prism target/prism
+    if sha256sum --quiet --status -c <<<"$sum  target/prism/${file##*/}" 2>/dev/null; then
+        return
+    fi
+    packed=$(npm pack "$package" --silent --ignore-scripts --pack-destination target/prism)
+    tar -xzOf "target/prism/$packed" "$file" >"target/prism/${file##*/}"
+    rm "target/prism/$packed"
+    sha256sum --quiet -c <<<"$sum  target/prism/${file##*/}"
 }
 
 prepare_venv() {

@@ -1,4 +1,4 @@
-//! Simulators of the providers that carry letters: FCM with Google's token server, APNs, Web Push, SES, SMTP, Twilio.
+//! Simulators of the providers that carry letters: FCM with Google's token server, APNs, Web Push, SES with SNS, SMTP, Twilio.
 //!
 //! One process, a listener each, and one to control them: `PUT /faults` says what they do wrong, `GET /received` shows what came. They answer
 //! with the providers' real bodies and codes, check what the providers check, and call back as those do. Everything kept
@@ -28,6 +28,7 @@ pub mod received;
 mod ses;
 mod simulated;
 mod smtp;
+mod sns;
 mod twilio;
 mod webpush;
 mod world;
@@ -47,10 +48,12 @@ pub enum Provider {
     WebPush,
     Ses,
     Smtp,
+    /// Tells what became of SES's mails.
+    Sns,
 }
 
 impl Provider {
-    pub const ALL: [Provider; 7] = [
+    pub const ALL: [Provider; 8] = [
         Provider::Twilio,
         Provider::Google,
         Provider::Fcm,
@@ -58,6 +61,7 @@ impl Provider {
         Provider::WebPush,
         Provider::Ses,
         Provider::Smtp,
+        Provider::Sns,
     ];
 
     pub fn name(self) -> &'static str {
@@ -69,6 +73,7 @@ impl Provider {
             Provider::WebPush => "webpush",
             Provider::Ses => "ses",
             Provider::Smtp => "smtp",
+            Provider::Sns => "sns",
         }
     }
 }
@@ -104,6 +109,9 @@ pub fn serve(config: ProvidersConfig, clock: Clock) -> Result<(), ProvidersError
             let address = beside(config.listen, number);
             let socket = listener::bind(address).map_err(|why| ProvidersError::Listen(address, why))?;
             addresses.insert(provider.name().to_owned(), described(provider, socket.local_addr()?));
+            if provider == Provider::Sns {
+                world.topic.is_at(socket.local_addr()?);
+            }
             tokio::spawn(listener::serve(provider, socket, Arc::clone(&world)));
         }
         tokio::spawn(control::serve(control, Arc::clone(&world)));
@@ -135,5 +143,6 @@ fn described(provider: Provider, at: SocketAddr) -> Value {
         Provider::WebPush => webpush::described(at),
         Provider::Ses => ses::described(at),
         Provider::Smtp => smtp::described(at),
+        Provider::Sns => sns::described(at),
     }
 }

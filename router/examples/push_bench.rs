@@ -26,6 +26,7 @@ use router::owner::DeliveryKey;
 use router::provider::carriers::Carriers;
 use router::provider::http::{Http, Version};
 use router::provider::letter::{Address, Answer, Carrier, Letter};
+use router::provider::trust::Trust;
 use router::record::Channel;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -174,7 +175,7 @@ fn measured(options: &Options, took: Duration, cpu_s: f64) -> anyhow::Result<Mea
 async fn same(simulators: &Simulators) -> anyhow::Result<(String, String)> {
     let control = simulators.addresses["control"].as_str().context("the control")?;
     let request = Request::get(format!("{control}/received?provider=fcm")).body(Full::new(Bytes::new()))?;
-    let reply = Http::new(Version::Http1, PATIENCE).send(request).await;
+    let reply = Http::new(Version::Http1, PATIENCE, &Trust::default()).send(request).await;
     let reply = reply.map_err(|lost| anyhow::anyhow!("{lost:?}"))?;
     let received: Value = serde_json::from_slice(&reply.body).context("what the simulator received")?;
     let content =

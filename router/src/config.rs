@@ -13,6 +13,7 @@ pub mod cassandra;
 mod email;
 pub mod file;
 mod otp;
+mod outbox;
 pub mod provider;
 pub mod service;
 mod templates;
@@ -22,9 +23,10 @@ pub use cassandra::{CassandraConfig, CassandraSection, Replication};
 pub use email::UnsubscribeConfig;
 pub use file::{KafkaSection, Limits, RedisSection, SECTIONS, Settings, SourceSection};
 pub use otp::OtpConfig;
+pub use outbox::Unkept;
 pub use provider::{
-    ApnsConfig, FcmConfig, Hidden, ProviderConfig, Sender, SesConfig, SmtpConfig, SmtpSecurity, TwilioConfig,
-    WebPushConfig, topic_region,
+    ApnsConfig, Endpoint, FcmConfig, Hidden, ProviderConfig, Sender, SesConfig, SmtpConfig, SmtpSecurity,
+    TwilioConfig, WebPushConfig, topic_region,
 };
 pub use service::{Secret, Service};
 
@@ -70,6 +72,8 @@ pub struct Config {
     pub ledger_kept: Duration,
     /// The accounts with those who carry letters out.
     pub providers: ProviderConfig,
+    /// What becomes of channels that no account carries.
+    pub unkept: Unkept,
     /// One-use codes, and when a provider is thought to be broken.
     pub otp: OtpConfig,
     /// Where mails say how to have no more of them.
@@ -164,6 +168,7 @@ impl Config {
         let services = services(&router.service, standalone, router.routers)?;
         let data = data.map_or_else(|| PathBuf::from(&router.data), Path::to_path_buf);
         let providers = settings.provider.checked()?.of_one_of(router.routers);
+        let unkept = Unkept::of(settings, &providers, standalone)?;
         let config = Config {
             api: address("api", &router.api)?,
             admin: address("admin", &router.admin)?,
@@ -184,6 +189,7 @@ impl Config {
             inbox_kept: days(settings.retention.inbox_days),
             ledger_kept: days(settings.retention.ledger_days),
             providers,
+            unkept,
             otp: settings.otp.checked()?,
             unsubscribe: settings.email.checked()?,
             templates: settings.templates.checked()?,
@@ -218,6 +224,7 @@ impl Config {
             ("[router] links", self.links != other.links),
             ("[router] data", self.data != other.data),
             ("[router] routers", self.routers != other.routers),
+            ("[router] outbox", self.unkept != other.unkept),
             ("[router.buffer] or [kafka]", self.journal != other.journal),
             ("[cassandra]", self.cassandra != other.cassandra),
             ("[redis]", self.redis != other.redis),

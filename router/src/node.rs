@@ -171,6 +171,7 @@ fn start_all(
     journal: impl FnOnce(&Config, &Runtime) -> Result<JournalParts, StartError>,
     accounts: Vec<Account>,
 ) -> Result<RunningRouter, StartError> {
+    config.unkept.say();
     let listeners = Listeners {
         api: listen("the API", config.api)?,
         admin: listen("the admin listener", config.admin)?,
@@ -236,7 +237,7 @@ fn dispatch(
     let breaker = config.otp.breaker;
     let dispatch = Dispatch::start(accounts, breaker, inputs, by, metrics, stationery);
     dispatch.cap(config.providers.caps());
-    Arc::new(dispatch)
+    Arc::new(dispatch.dropping(&config.unkept.channels))
 }
 
 /// Makes every part and joins them. Called inside the runtime.

@@ -59,7 +59,7 @@ fn start() -> Fcm {
     Fcm { simulators, carrier: carriers.fcm.expect("FCM"), key }
 }
 
-fn push() -> Letter {
+pub(crate) fn push() -> Letter {
     letter(Channel::Push, Address::Fcm("device-token-1".to_owned()))
 }
 

@@ -15,7 +15,10 @@ pub(crate) const SECRETS: [&str; 3] = ["simulated-secret", "simulated-token", "B
 
 impl House {
     pub(crate) fn start(change: impl FnOnce(Setup) -> Setup) -> House {
-        let simulators = Simulators::start();
+        House::of(Simulators::start(), change)
+    }
+
+    pub(crate) fn of(simulators: Simulators, change: impl FnOnce(Setup) -> Setup) -> House {
         let (credentials, _) = fcm::account(&simulators);
         let setup = Setup::standalone();
         let status_callback = format!("http://{}/v1/callbacks/twilio", setup.text("router.api"));

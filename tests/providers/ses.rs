@@ -1,14 +1,16 @@
 //! SES: signed as AWS wants it, each error whose fault it is, and what may have gone out never called failed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use router::provider::delivery;
 use router::provider::letter::{Address, Carrier, Class, Letter};
 use router::record::Channel;
 use serde_json::json;
-use tests::Simulators;
+use tests::certificate::Certificate;
+use tests::{Simulators, paths};
 
-use crate::support::{carriers, letter, refused, send, taken, unknown};
+use crate::support::{carriers, config, letter, refused, send, taken, unknown};
 
 fn start(secret: Option<&str>) -> (Simulators, Arc<dyn Carrier>) {
     let simulators = Simulators::start();
@@ -17,21 +19,38 @@ fn start(secret: Option<&str>) -> (Simulators, Arc<dyn Carrier>) {
 }
 
 pub(crate) fn carrier(simulators: &Simulators, endpoint: &str, secret: Option<&str>) -> Arc<dyn Carrier> {
+    carriers(&settings(simulators, endpoint, secret)).email.expect("e-mail")
+}
+
+fn settings(simulators: &Simulators, endpoint: &str, secret: Option<&str>) -> String {
     let of = |key: &str| simulators.of("ses", key);
     let secret = secret.map_or_else(|| of("secret_key"), str::to_owned);
     let file =
         format!("[default]\naws_access_key_id = {}\naws_secret_access_key = {secret}\n", of("access_key"));
     let file = simulators.file("aws.credentials", &file);
-    let text = format!(
+    format!(
         "[ses]\nregion = \"{}\"\nfrom = \"The Shop <alerts@shop.example>\"\nconfiguration_set = \"events\"\n\
          access_key_file = \"{file}\"\nendpoint = \"{endpoint}\"\n",
         of("region"),
-    );
-    carriers(&text).email.expect("e-mail")
+    )
 }
 
 pub(crate) fn mail() -> Letter {
     letter(Channel::Email, Address::Email("ada@x.example".to_owned()))
+}
+
+#[test]
+fn other_roots_for_an_endpoint_of_sns_s_are_another_belief() {
+    let simulators = Simulators::start();
+    let folder = paths::scratch("roots-");
+    let [one, other] = ["one", "other"].map(|name| Certificate::mint(folder.path(), name).cert);
+    let settings = settings(&simulators, &simulators.of("ses", "url"), None);
+    let topic = format!("topic_arns = [{:?}]\n", simulators.of("sns", "topic_arn"));
+    let believes = |sns: &str, ca: &Path| config(&format!("{settings}{topic}{sns}ca = {ca:?}\n"));
+    let at_ours = format!("sns_endpoint = {:?}\n", simulators.of("sns", "url"));
+    assert!(believes(&at_ours, &one).believes_as(&believes(&at_ours, &one)));
+    assert!(!believes(&at_ours, &one).believes_as(&believes(&at_ours, &other)));
+    assert!(believes("", &one).believes_as(&believes("", &other)), "AWS's is believed as ever");
 }
 
 #[test]

@@ -1,13 +1,19 @@
 //! SMTP: until the text of a mail is on its way nothing was sent, and after that only a reply tells.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread;
 
+use ops::clock::Clock;
+use router::config::SmtpSecurity;
+use router::provider::carriers::Carriers;
 use router::provider::letter::{Address, Carrier, Class, Letter};
 use router::record::Channel;
 use serde_json::json;
 use tests::Simulators;
 
-use crate::support::{carriers, letter, refused, send, taken, unknown};
+use crate::support::{carriers, config, letter, refused, send, taken, unknown, wait};
 
 fn start() -> (Simulators, Arc<dyn Carrier>) {
     let simulators = Simulators::start();
@@ -22,6 +28,46 @@ pub(crate) fn carrier(url: &str) -> Arc<dyn Carrier> {
 
 pub(crate) fn mail() -> Letter {
     letter(Channel::Email, Address::Email("ada@x.example".to_owned()))
+}
+
+/// A mail server that says these lines, one now and one for each that it hears, and where it is. Any number of connections, one by one.
+fn scripted(lines: Vec<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut heard = BufReader::new(stream.try_clone().expect("a socket"));
+            for line in &lines {
+                if stream.write_all(format!("{line}\r\n").as_bytes()).is_err() {
+                    break;
+                }
+                let _end = heard.read_line(&mut String::new());
+            }
+        }
+    });
+    format!("smtp://{at}")
+}
+
+#[test]
+fn what_a_server_says_that_speaks_no_smtp_is_cut_and_on_one_line() {
+    let babble = format!("ada@x.example\u{7} {}", "so on ".repeat(1_000));
+    let smtp = carrier(&scripted(vec![babble]));
+    let refusal = refused(send(&*smtp, &mail()), Class::Fault, "connect");
+    let detail = &refusal.detail;
+    assert!(detail.chars().count() <= 200 && !detail.contains(char::is_control), "{detail:?}");
+    assert!(!detail.contains("ada@x.example"), "{detail}");
+}
+
+#[test]
+fn a_server_that_offers_no_starttls_gets_nothing_and_is_told_as_tls() {
+    let at = scripted(vec!["220 mail.example".to_owned(), "250 mail.example".to_owned()]);
+    let mut config = config(&format!("[smtp]\nurl = \"{at}\"\nfrom = \"alerts@shop.example\"\n"));
+    // As with a server elsewhere.
+    config.smtp.as_mut().expect("SMTP").security = SmtpSecurity::StartTls;
+    let smtp = wait(async { Carriers::new(&config, Clock::start()) }).email.expect("e-mail");
+    let refusal = refused(send(&*smtp, &mail()), Class::Fault, "tls");
+    assert!(refusal.detail.contains("no STARTTLS"), "{}", refusal.detail);
 }
 
 #[test]

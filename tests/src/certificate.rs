@@ -34,11 +34,20 @@ impl Certificate {
 
     /// The same with another kind of key, as `openssl req -newkey` names it.
     pub fn mint_by(folder: &Path, name: &str, newkey: &str) -> Certificate {
+        Certificate::mint_with(folder, name, newkey, "DNS:localhost,IP:127.0.0.1")
+    }
+
+    /// The same for another host.
+    pub fn mint_for(folder: &Path, name: &str, host: &str) -> Certificate {
+        Certificate::mint_with(folder, name, "ec -pkeyopt ec_paramgen_curve:P-256", &format!("DNS:{host}"))
+    }
+
+    fn mint_with(folder: &Path, name: &str, newkey: &str, names: &str) -> Certificate {
         openssl(
             folder,
             &format!(
-                "req -x509 -nodes -days 30 -subj /CN=localhost -newkey {newkey} \
-                 -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+                "req -x509 -nodes -days 30 -subj /CN={name} -newkey {newkey} \
+                 -addext subjectAltName={names} -addext basicConstraints=critical,CA:FALSE \
                  -keyout {name}.key -out {name}.pem"
             ),
         );

@@ -54,6 +54,14 @@ impl Simulators {
         self.control.send("PUT", "/faults", rules).expect(200);
     }
 
+    /// SNS asks the router at this address whether it wants to be told of SES's mails.
+    ///
+    /// # Panics
+    /// When the simulators are gone.
+    pub fn subscribe(&self, endpoint: &str) {
+        self.control.send("PUT", "/subscription", &serde_json::json!({ "endpoint": endpoint })).expect(200);
+    }
+
     /// Nothing wrong, and nothing received.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! The simulators' control: `PUT /faults`, `GET /received[?provider=NAME]`, `DELETE /received`, `GET /healthz`.
+//! The simulators' control: `PUT /faults`, `GET /received[?provider=NAME]`, `DELETE /received`, `PUT /subscription`, `GET /healthz`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,11 +8,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::faults::Faults;
 use super::http::{Answered, Asked, Body, plain};
+use super::sns;
 use super::world::World;
 
 pub(super) async fn serve(socket: TcpListener, world: Arc<World>) {
@@ -56,7 +57,20 @@ fn route(world: &World, asked: &Asked) -> Answered {
             world.received().clear();
             Answered::json(200, &json!({}))
         }
+        ("PUT", "/subscription") => {
+            let said: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+            match said["endpoint"].as_str() {
+                Some(endpoint) => {
+                    sns::subscribe(world, endpoint);
+                    Answered::json(200, &json!({}))
+                }
+                None => Answered::json(400, &json!({ "error": "{\"endpoint\": \"http://…\"} is needed" })),
+            }
+        }
         ("GET", "/healthz") => Answered::json(200, &json!({})),
-        _ => Answered::json(404, &json!({ "error": "PUT /faults, GET or DELETE /received, GET /healthz" })),
+        _ => Answered::json(
+            404,
+            &json!({ "error": "PUT /faults, GET or DELETE /received, PUT /subscription, GET /healthz" }),
+        ),
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Provider;
+use super::sns::KINDS;
 use crate::limits::{SIMULATED_RULES_MAX, SIMULATED_WAIT_MS_MAX};
 
 /// One rule.
@@ -94,6 +95,40 @@ impl Default for Callbacks {
     }
 }
 
+/// What SNS tells of SES's mails, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Events {
+    /// The first, and between two.
+    pub every_ms: u64,
+    /// Of a mail, in the order in which they are told: `Send`, `Delivery`, `Bounce`, `SoftBounce`, `Complaint`, `Reject`.
+    pub kinds: Vec<String>,
+    /// Of the signature: `1` or `2`.
+    pub version: String,
+    /// Each is told twice.
+    pub twice: bool,
+    /// Signed over something else.
+    pub forged: bool,
+    /// Of another topic.
+    pub topic: Option<String>,
+    /// The certificate is said to be there.
+    pub certificate: Option<String>,
+}
+
+impl Default for Events {
+    fn default() -> Events {
+        Events {
+            every_ms: 50,
+            kinds: vec!["Send".to_owned(), "Delivery".to_owned()],
+            version: "1".to_owned(),
+            twice: false,
+            forged: false,
+            topic: None,
+            certificate: None,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMany {
@@ -106,13 +141,15 @@ enum OneOrMany {
 pub struct Faults {
     rules: BTreeMap<Provider, Vec<Rule>>,
     pub callbacks: Callbacks,
+    pub events: Events,
     /// Of Google's access tokens.
     pub token_life_s: u64,
 }
 
 impl Default for Faults {
     fn default() -> Faults {
-        Faults { rules: BTreeMap::new(), callbacks: Callbacks::default(), token_life_s: 3_599 }
+        let (callbacks, events) = (Callbacks::default(), Events::default());
+        Faults { rules: BTreeMap::new(), callbacks, events, token_life_s: 3_599 }
     }
 }
 
@@ -124,6 +161,9 @@ impl Faults {
         if let Some(callbacks) = table.remove("callbacks") {
             faults.callbacks =
                 serde_json::from_value(callbacks).map_err(|error| format!("callbacks: {error}"))?;
+        }
+        if let Some(events) = table.remove("events") {
+            faults.events = serde_json::from_value(events).map_err(|error| format!("events: {error}"))?;
         }
         if let Some(life) = table.remove("token_life_s") {
             faults.token_life_s = life.as_u64().ok_or("token_life_s: not a number of seconds")?;
@@ -146,7 +186,15 @@ impl Faults {
         if rules > SIMULATED_RULES_MAX || self.callbacks.statuses.len() > SIMULATED_RULES_MAX {
             return Err(format!("more than {SIMULATED_RULES_MAX} rules"));
         }
-        if self.rules.values().flatten().any(is_slow) || self.callbacks.every_ms > SIMULATED_WAIT_MS_MAX {
+        let events = &self.events;
+        if let Some(kind) = events.kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+            return Err(format!("events: {kind:?} is none of {}", KINDS.join(", ")));
+        }
+        if !matches!(events.version.as_str(), "1" | "2") || events.kinds.len() > SIMULATED_RULES_MAX {
+            return Err("events: the version is 1 or 2, and there are no more kinds than rules".to_owned());
+        }
+        let longest = self.callbacks.every_ms.max(events.every_ms);
+        if self.rules.values().flatten().any(is_slow) || longest > SIMULATED_WAIT_MS_MAX {
             return Err(format!("longer than {SIMULATED_WAIT_MS_MAX} ms"));
         }
         Ok(self)
@@ -212,6 +260,8 @@ mod tests {
             (r#"{"telex": {"do": "reset"}}"#, "telex"),
             (r#"{"twilio": {"do": "explode"}}"#, "twilio"),
             (r#"{"twilio": {"do": {"slow_ms": 99999999}}}"#, "ms"),
+            (r#"{"events": {"kinds": ["Lost"]}}"#, "Lost"),
+            (r#"{"events": {"version": "3"}}"#, "version"),
         ] {
             assert!(Faults::parse(json.as_bytes()).unwrap_err().contains(says), "{json}");
         }

@@ -151,7 +151,9 @@ pub(super) async fn exchange(
             Some(simulated::throttle(provider).with(RETRY_AFTER.as_str(), retry_after.clone()))
         }
         Some(Fault::Status { status, body, retry_after }) => {
-            Some(Answered::text(*status, body).with(RETRY_AFTER.as_str(), retry_after.clone()))
+            let json = body.starts_with('{').then(|| "application/json".to_owned());
+            let answer = Answered::text(*status, body).with(CONTENT_TYPE.as_str(), json);
+            Some(answer.with(RETRY_AFTER.as_str(), retry_after.clone()))
         }
         Some(Fault::Html502) => {
             Some(Answered::text(502, GATEWAY_PAGE).with(CONTENT_TYPE.as_str(), Some("text/html".to_owned())))

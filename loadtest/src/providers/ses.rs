@@ -1,4 +1,4 @@
-//! Amazon SES, version 2: checks the signature as AWS does, sends one mail a request.
+//! Amazon SES, version 2: checks the signature as AWS does, sends one mail a request, has SNS tell what became of it.
 //!
 //! Source of bodies and codes: https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html and …/CommonErrors.html
 
@@ -9,6 +9,7 @@ use ring::{digest, hmac};
 use serde_json::{Value, json};
 
 use super::http::{Answered, Asked, Done};
+use super::sns;
 use super::world::World;
 
 const REGION: &str = "eu-west-1";
@@ -88,6 +89,7 @@ pub(super) fn take(world: &World, asked: &Asked) -> Done {
         error("MessageRejected")
     } else {
         let id = format!("0102{:012x}-{:08x}-0000-0000-0000-000000000000-000000", world.next_id(), 7);
+        sns::tell(world, &document, &id, &address(asked));
         Answered::json(200, &json!({ "MessageId": id }))
     };
     Done { to: address(asked), content: content(asked), answer }

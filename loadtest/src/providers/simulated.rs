@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answered, Asked, Done};
 use super::world::World;
-use super::{Provider, apns, fcm, google, ses, twilio, webpush};
+use super::{Provider, apns, fcm, google, ses, sns, twilio, webpush};
 
 /// Whom a request is for.
 pub(super) fn address(provider: Provider, asked: &Asked) -> String {
@@ -16,6 +16,7 @@ pub(super) fn address(provider: Provider, asked: &Asked) -> String {
         Provider::WebPush => webpush::address(asked),
         Provider::Ses => ses::address(asked),
         Provider::Smtp => String::new(),
+        Provider::Sns => sns::address(asked),
     }
 }
 
@@ -29,6 +30,7 @@ pub(super) fn content(provider: Provider, asked: &Asked) -> Value {
         Provider::WebPush => webpush::content(asked),
         Provider::Ses => ses::content(asked),
         Provider::Smtp => Value::Null,
+        Provider::Sns => sns::content(asked),
     }
 }
 
@@ -42,6 +44,7 @@ pub(super) fn error(provider: Provider, code: &str) -> Answered {
         Provider::WebPush => webpush::error(code),
         Provider::Ses => ses::error(code),
         Provider::Smtp => not_http(),
+        Provider::Sns => sns::error(code),
     }
 }
 
@@ -55,6 +58,7 @@ pub(super) fn throttle(provider: Provider) -> Answered {
         Provider::WebPush => webpush::error("429"),
         Provider::Ses => ses::error("TooManyRequestsException"),
         Provider::Smtp => not_http(),
+        Provider::Sns => sns::error("Throttled"),
     }
 }
 
@@ -67,6 +71,7 @@ pub(super) fn take(provider: Provider, world: &World, asked: &Asked) -> Done {
         Provider::Apns => apns::take(world, asked),
         Provider::WebPush => webpush::take(world, asked),
         Provider::Ses => ses::take(world, asked),
+        Provider::Sns => sns::take(world, asked),
         Provider::Smtp => Done { to: String::new(), content: Value::Null, answer: not_http() },
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ops::clock::Clock;
@@ -10,17 +10,19 @@ use tokio::sync::watch;
 use wire::time::Mono;
 
 use super::Provider;
-use super::faults::{Callbacks, Fault, Faults};
+use super::faults::{Callbacks, Events, Fault, Faults};
 use super::received::{Letter, Received};
+use super::sns::Topic;
 use crate::limits::SIMULATED_TOKENS_MAX;
 
 #[derive(Debug)]
 pub(super) struct World {
     faults: Mutex<Faults>,
-    received: Mutex<Received>,
+    received: Arc<Mutex<Received>>,
     ids: AtomicU64,
     /// Access tokens that were given out, and when each ends.
     tokens: Mutex<VecDeque<(String, Mono)>>,
+    pub(super) topic: Topic,
     pub(super) clock: Clock,
     /// Changes with the rules.
     changed: watch::Sender<u64>,
@@ -30,9 +32,10 @@ impl World {
     pub(super) fn new(faults: Faults, clock: Clock) -> World {
         World {
             faults: Mutex::new(faults),
-            received: Mutex::default(),
+            received: Arc::default(),
             ids: AtomicU64::new(1),
             tokens: Mutex::default(),
+            topic: Topic::default(),
             clock,
             changed: watch::Sender::new(0),
         }
@@ -68,8 +71,16 @@ impl World {
         lock(&self.faults).callbacks.clone()
     }
 
+    pub(super) fn events(&self) -> Events {
+        lock(&self.faults).events.clone()
+    }
+
     pub(super) fn keep(&self, letter: Letter) {
         lock(&self.received).keep(letter);
+    }
+
+    pub(super) fn keeper(&self) -> Keeper {
+        Keeper { received: Arc::clone(&self.received), clock: self.clock }
     }
 
     pub(super) fn received(&self) -> MutexGuard<'_, Received> {
@@ -99,6 +110,19 @@ impl World {
     /// A number that no other id has.
     pub(super) fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// For what is told by and by.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper {
+    received: Arc<Mutex<Received>>,
+    pub(super) clock: Clock,
+}
+
+impl Keeper {
+    pub(super) fn keep(&self, letter: Letter) {
+        lock(&self.received).keep(letter);
     }
 }
 

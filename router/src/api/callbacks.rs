@@ -20,7 +20,7 @@ use crate::config::{Hidden, ProviderConfig};
 use crate::limits::{BODY_WITHIN, CALLBACK_BYTES_MAX};
 use crate::owner::{Command, Receipt, Told};
 use crate::provider::callback::certificates::{NotTaken, Sns};
-use crate::provider::callback::sns::Believed;
+use crate::provider::callback::sns::{Believed, Source};
 use crate::provider::callback::twilio::{self, Disbelief};
 use crate::provider::callback::{self, What};
 
@@ -79,9 +79,18 @@ impl Callbacks {
         let twilio = config.twilio.as_ref();
         let twilio =
             twilio.and_then(|twilio| Some((twilio.status_callback.clone()?, twilio.auth_token.clone()?)));
-        let topics =
-            config.ses.as_ref().map(|ses| ses.topic_arns.clone()).filter(|topics| !topics.is_empty());
-        Callbacks(Arc::new(Parts { twilio, sns: topics.map(|topics| Sns::new(topics, clock)), news, clock }))
+        let ses = config.ses.as_ref().filter(|ses| !ses.topic_arns.is_empty());
+        let sns = ses.map(|ses| {
+            if let Some(endpoint) = &ses.sns_endpoint {
+                tracing::warn!(
+                    "[provider.ses] sns_endpoint: {} is believed in place of AWS's SNS, whose own news is refused",
+                    endpoint.authority()
+                );
+            }
+            let from = Source { topics: ses.topic_arns.clone(), endpoint: ses.sns_endpoint.clone() };
+            Sns::new(from, &ses.sns_trust(), clock)
+        });
+        Callbacks(Arc::new(Parts { twilio, sns, news, clock }))
     }
 
     /// The routes, to be merged into the API's, outside of its keys.

@@ -9,6 +9,7 @@ use crate::journal::import::Source;
 use crate::journal::kafka::{KafkaConfig, KafkaConfigError};
 
 use crate::limits::DRAIN_PER_S_DEFAULT;
+use crate::record::Channel;
 #[cfg(feature = "redis")]
 use crate::redis::Target;
 
@@ -77,6 +78,8 @@ pub struct RouterSection {
     pub data: String,
     /// How many routers share the work.
     pub routers: u32,
+    /// Channels that are kept to look at, as no account carries them.
+    pub outbox: Option<Vec<Channel>>,
     /// Origins whose pages may call the API.
     pub allowed_origins: Vec<String>,
     pub service: Vec<ServiceSection>,
@@ -92,6 +95,7 @@ impl Default for RouterSection {
             links: LINKS_DEFAULT.to_owned(),
             data: "tocsin-data".to_owned(),
             routers: 1,
+            outbox: None,
             allowed_origins: Vec::new(),
             service: Vec::new(),
             limits: Limits::default(),

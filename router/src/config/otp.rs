@@ -16,11 +16,15 @@ use crate::record::Channel;
 /// Bytes of a key that codes are sealed with: fewer can be guessed.
 const SEAL_KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=1_024;
 
+/// By which channels a code goes if nothing is said.
+const LADDER: [Channel; 4] = [Channel::Sms, Channel::Push, Channel::Email, Channel::Voice];
+
 /// `[otp]` as it is written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OtpSection {
-    ladder: Vec<Channel>,
+    /// Absent: SMS, push, e-mail, a call.
+    pub(super) ladder: Option<Vec<Channel>>,
     sms_receipt_s: u32,
     push_ack_s: u32,
     email_s: u32,
@@ -36,7 +40,7 @@ pub struct OtpSection {
 impl Default for OtpSection {
     fn default() -> OtpSection {
         OtpSection {
-            ladder: vec![Channel::Sms, Channel::Push, Channel::Email, Channel::Voice],
+            ladder: None,
             sms_receipt_s: 20,
             push_ack_s: 10,
             email_s: 60,
@@ -73,23 +77,24 @@ impl OtpSection {
         within("otp", "breaker_window_s", self.breaker_window_s, 1, breaker::WINDOW_S_MAX)?;
         within("otp", "probe_s", self.probe_s, 1, 3_600)?;
         let wrong = |why: &str| Err(ConfigError::wrong("otp", "ladder", why));
-        if self.ladder.is_empty() {
+        let ladder = self.ladder.as_deref().unwrap_or(&LADDER);
+        if ladder.is_empty() {
             return wrong("a code goes by one channel at least");
         }
-        for (i, channel) in self.ladder.iter().enumerate() {
+        for (i, channel) in ladder.iter().enumerate() {
             if *channel == Channel::Inapp {
                 return wrong(
                     "a code that proves who somebody is does not go to who is already in: no inapp",
                 );
             }
-            if self.ladder[..i].contains(channel) {
+            if ladder[..i].contains(channel) {
                 return wrong("a channel stands twice");
             }
         }
-        let used = seconds.into_iter().filter(|(channel, ..)| self.ladder.contains(channel));
+        let used = seconds.into_iter().filter(|(channel, ..)| ladder.contains(channel));
         let within_s = used.map(|(channel, _, seconds)| (channel, seconds)).collect();
         Ok(OtpConfig {
-            rules: Rules { ladder: self.ladder.clone(), within_s },
+            rules: Rules { ladder: ladder.to_vec(), within_s },
             seal_key: self.seal_key_file.as_deref().map(seal_key).transpose()?,
             breaker: BreakerRules {
                 errors: self.breaker_errors,

@@ -16,7 +16,9 @@ use super::{ConfigError, share};
 use crate::limits::LANE_PER_S_MAX;
 use crate::provider::caps;
 use crate::provider::lane::Budget;
+use crate::provider::trust::Trust;
 use crate::provider::way::Way;
+use crate::record::Channel;
 
 mod apns;
 mod fcm;
@@ -91,8 +93,21 @@ impl ProviderConfig {
         let twilio = |of: &ProviderConfig| {
             of.twilio.as_ref().map(|twilio| (twilio.status_callback.clone(), twilio.auth_token.clone()))
         };
-        let topics = |of: &ProviderConfig| of.ses.as_ref().map(|ses| ses.topic_arns.clone());
+        let topics = |of: &ProviderConfig| {
+            of.ses.as_ref().map(|ses| (ses.topic_arns.clone(), ses.sns_endpoint.clone(), ses.sns_trust()))
+        };
         twilio(self) == twilio(other) && topics(self) == topics(other)
+    }
+
+    /// Whether an account carries this channel.
+    pub fn carry(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Inapp => true,
+            Channel::Push => self.fcm.is_some() || self.apns.is_some() || self.webpush.is_some(),
+            Channel::Email => self.ses.is_some() || self.smtp.is_some(),
+            Channel::Sms => self.twilio.is_some(),
+            Channel::Voice => self.twilio.as_ref().is_some_and(|twilio| twilio.voice_from.is_some()),
+        }
     }
 
     /// Of the accounts that there are.
@@ -174,12 +189,16 @@ pub struct Endpoint(Url);
 
 impl Endpoint {
     /// `text`, or the provider's own address.
-    fn parse(section: &str, text: Option<&str>, otherwise: &str) -> Result<Endpoint, ConfigError> {
-        let text = text.unwrap_or(otherwise);
-        let url = web_address(section, "endpoint", text)?;
+    pub(crate) fn parse(section: &str, text: Option<&str>, otherwise: &str) -> Result<Endpoint, ConfigError> {
+        Endpoint::parse_as(section, "endpoint", text.unwrap_or(otherwise))
+    }
+
+    /// The same under another key.
+    fn parse_as(section: &str, key: &str, text: &str) -> Result<Endpoint, ConfigError> {
+        let url = web_address(section, key, text)?;
         if url.path() != "/" || url.query().is_some() {
             let why = format!("{text:?} is more than a scheme, a host and a port");
-            return Err(ConfigError::wrong(section, "endpoint", why));
+            return Err(ConfigError::wrong(section, key, why));
         }
         Ok(Endpoint(url))
     }
@@ -187,6 +206,11 @@ impl Endpoint {
     /// The address of what lies under `path`, which begins with a slash.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.0.as_str().trim_end_matches('/'))
+    }
+
+    /// Whether an address is of this scheme, host and port.
+    pub fn holds(&self, url: &Url) -> bool {
+        self.0.origin() == url.origin()
     }
 
     /// As it stands in a `Host` header.
@@ -257,6 +281,14 @@ fn secret(section: &str, key: &str, file: Option<&String>) -> Result<Hidden, Con
         return Err(ConfigError::wrong(section, key, "the file is empty"));
     }
     Ok(Hidden(secret))
+}
+
+/// Whom an account's certificate may be signed by.
+fn trust(section: &str, file: Option<&String>) -> Result<Trust, ConfigError> {
+    let Some(file) = file else { return Ok(Trust::default()) };
+    let wrong = |why: String| ConfigError::wrong(section, "ca", format!("{file}: {why}"));
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    Trust::from_pem(&pem).map_err(|why| wrong(why.to_owned()))
 }
 
 #[cfg(test)]

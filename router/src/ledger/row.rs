@@ -363,6 +363,7 @@ fn decode_state(row: &mut Decoder) -> Result<State, StoreError> {
                 8 => Reason::Suppressed,
                 9 => Reason::Unsubscribed,
                 10 => Reason::Acknowledged,
+                11 => Reason::NoAccount,
                 _ => return Err(row.damaged("an unknown reason")),
             })
         }
@@ -390,6 +391,7 @@ mod tests {
             Reason::Suppressed,
             Reason::Unsubscribed,
             Reason::Acknowledged,
+            Reason::NoAccount,
         ];
         let mut states: Vec<State> = reasons.into_iter().map(State::Dropped).collect();
         states.extend([

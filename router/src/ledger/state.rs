@@ -50,10 +50,12 @@ pub enum Reason {
     Unsubscribed,
     /// The user acted on it before it had gone out by this channel.
     Acknowledged,
+    /// No account carries the channel, and the outbox does not keep it.
+    NoAccount,
 }
 
 impl Reason {
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         "collapsed",
         "cancelled",
         "push_limit",
@@ -65,6 +67,7 @@ impl Reason {
         "suppressed",
         "unsubscribed",
         "acknowledged",
+        "no_account",
     ];
 
     pub fn index(&self) -> usize {
@@ -80,6 +83,7 @@ impl Reason {
             Reason::Suppressed => 8,
             Reason::Unsubscribed => 9,
             Reason::Acknowledged => 10,
+            Reason::NoAccount => 11,
         }
     }
 

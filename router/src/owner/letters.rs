@@ -13,7 +13,7 @@ use super::{calls, otp};
 use crate::contacts::{Contacts, MARK_BYTES};
 use crate::ledger::{LedgerRow, Reason};
 use crate::provider::letter::Address;
-use crate::provider::way::{Way, Ways};
+use crate::provider::way::Way;
 use crate::record::{Channel, Record};
 use crate::store::codec::{Decoder, Encoder};
 use crate::store::keys;
@@ -202,10 +202,13 @@ pub(super) fn addresses<S: Store>(
 ) -> Result<Result<Vec<Address>, Reason>, StoreError> {
     let ways = desk.config.ways;
     let code = otp::of(desk, record)?;
+    if ways.drop(channel) {
+        return Ok(Err(Reason::NoAccount));
+    }
     if !ways.carry(channel) {
         // Nobody is there whom the outbox could tell a code: beside real accounts it would only be taken for a way.
-        let is_lost = ways != Ways::default() && code.is_some();
-        return Ok(if is_lost { Err(Reason::NoAddress) } else { Ok(Vec::new()) });
+        let is_lost = ways.any() && code.is_some();
+        return Ok(if is_lost { Err(Reason::NoAccount) } else { Ok(Vec::new()) });
     }
     let contacts = if let Some(contacts) = code.and_then(|code| code.contacts) {
         contacts

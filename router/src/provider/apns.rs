@@ -70,7 +70,7 @@ impl std::fmt::Debug for Apns {
 impl Apns {
     pub fn new(config: &ApnsConfig, clock: Clock) -> Apns {
         Apns {
-            http: Http::new(Version::Http2, CARRIER_PATIENCE),
+            http: Http::new(Version::Http2, CARRIER_PATIENCE, &config.trust),
             key: keys::p256(config.key.reveal()).expect("the settings tried it"),
             config: config.clone(),
             clock,

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::node::board::Watch;
 use crate::node::inputs::Input;
 use crate::owner::{Answered, DeliveryKey, Done, Held, Outcome, ProviderCall, Said};
+use crate::record::Channel;
 use crate::templates::{Failure, Templates};
 use crate::tenure::{Begun, Tenure};
 
@@ -96,7 +97,7 @@ pub struct Shown {
 /// A way that no account carries.
 #[derive(Debug, Clone, Serialize)]
 pub struct Absent {
-    /// `outbox`, if its channel is kept there; else `none`: another account has the channel, and letters by this way go nowhere.
+    /// `outbox`, if its channel is kept there; else `none`: another account has the channel, or nobody, and letters by this way go nowhere.
     pub provider: &'static str,
     pub way: &'static str,
     pub state: &'static str,
@@ -107,6 +108,8 @@ pub struct Dispatch {
     posts: [Option<Arc<Post>>; Way::ALL.len()],
     caps: Arc<Mutex<Caps>>,
     stationery: Arc<Stationery>,
+    /// Channels that the outbox does not keep.
+    dropped: Vec<Channel>,
     clock: Clock,
 }
 
@@ -145,11 +148,17 @@ impl Dispatch {
             tokio::spawn(worker.clone().clear());
             tokio::spawn(worker.run(woken));
         }
-        Dispatch { posts, caps, stationery, clock }
+        Dispatch { posts, caps, stationery, dropped: Vec::new(), clock }
+    }
+
+    /// The outbox does not keep what is for these channels.
+    #[must_use]
+    pub fn dropping(self, channels: &[Channel]) -> Dispatch {
+        Dispatch { dropped: channels.to_vec(), ..self }
     }
 
     pub fn ways(&self) -> Ways {
-        Ways::of(self.posts.iter().flatten().map(|post| post.way))
+        Ways::of(self.posts.iter().flatten().map(|post| post.way)).dropping(&self.dropped)
     }
 
     /// Other keys, addresses, senders and budgets from here on, of accounts that there were. What is under way ends as it began; what
@@ -222,7 +231,7 @@ impl Dispatch {
     pub fn absent(&self) -> Vec<Absent> {
         let ways = self.ways();
         let absent = |way: Way| Absent {
-            provider: if ways.carry(way.channel()) { "none" } else { "outbox" },
+            provider: if ways.carry(way.channel()) || ways.drop(way.channel()) { "none" } else { "outbox" },
             way: way.name(),
             state: "not_configured",
         };
@@ -490,7 +499,6 @@ pub fn accounts(carriers: &Carriers, budgets: &BTreeMap<Way, Budget>) -> Vec<Acc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Channel;
     use crate::tenure::{Claim, Term};
     use async_trait::async_trait;
     use uuid::Uuid;
@@ -680,6 +688,10 @@ mod tests {
                 dispatch.absent().into_iter().map(|absent| (absent.way, absent.provider)).collect();
             let ways = ["fcm", "apns", "webpush", "email", "voice"];
             assert_eq!(absent, ways.map(|way| (way, "outbox")));
+            let absent = dispatch.dropping(&[Channel::Email, Channel::Sms]).absent();
+            let nowhere: Vec<_> =
+                absent.iter().filter(|one| one.provider == "none").map(|one| one.way).collect();
+            assert_eq!(nowhere, ["email"]);
         });
     }
 }

@@ -48,7 +48,7 @@ impl Fcm {
     pub fn new(config: &FcmConfig, clock: Clock) -> Fcm {
         let path = format!("/v1/projects/{}/messages:send", config.project);
         Fcm {
-            http: Http::new(Version::Http2, CARRIER_PATIENCE),
+            http: Http::new(Version::Http2, CARRIER_PATIENCE, &config.trust),
             tokens: Tokens::new(config, clock),
             url: config.endpoint.at(&path),
             clock,

@@ -17,8 +17,9 @@ use url::form_urlencoded;
 use wire::time::Mono;
 
 use super::classify::{Meaning, Speaker, meaning};
-use super::http::{Http, Version};
+use super::http::{Http, Lost, Version};
 use super::letter::{Class, Refusal};
+use super::unreached::Unreached;
 use super::{jwt, keys, reply};
 use crate::config::FcmConfig;
 use crate::limits::CARRIER_PATIENCE;
@@ -81,7 +82,7 @@ struct Problem {
 impl Tokens {
     pub fn new(config: &FcmConfig, clock: Clock) -> Tokens {
         Tokens {
-            http: Http::new(Version::Http1, CARRIER_PATIENCE),
+            http: Http::new(Version::Http1, CARRIER_PATIENCE, &config.trust),
             key: keys::rsa(config.private_key.reveal()).expect("the settings tried it"),
             config: config.clone(),
             clock,
@@ -164,7 +165,10 @@ impl Tokens {
             .expect("an address that the settings checked");
         // Nothing was sent to anybody yet, however this ends.
         let fault = |detail: String| refusal(Class::Fault, "token".to_owned(), detail);
-        let answer = self.http.send(request).await.map_err(|lost| fault(format!("{lost:?}")))?;
+        let answer = self.http.send(request).await.map_err(|lost| match lost {
+            Lost::Before(Unreached { code, why }) => refusal(Class::Fault, format!("token {code}"), why),
+            Lost::After(why) => fault(why),
+        })?;
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body)
                 .map_err(|_| fault("the token server's answer has no token".to_owned()));

@@ -6,20 +6,21 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower_service::Service;
 
+use super::trust::Trust;
+use super::unreached::{Unreached, causes};
 use crate::limits::{
     CARRIER_ANSWER_BYTES_MAX, CARRIER_BODY_WITHIN, CARRIER_CONNECT_WITHIN, CARRIER_IDLE, CARRIER_PING_EVERY,
     CARRIER_PING_WITHIN, CARRIER_REFUSED_TRIES, CARRIER_STREAMS_IDLE,
@@ -47,11 +48,13 @@ pub struct Reply {
 }
 
 /// No answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
     /// Certainly nobody acted on it.
-    Before(String),
+    #[error(transparent)]
+    Before(Unreached),
     /// The request was on its way: it may have been acted on.
+    #[error("{0}")]
     After(String),
 }
 
@@ -71,8 +74,8 @@ impl<R> std::fmt::Debug for Http<R> {
 }
 
 impl Http {
-    pub fn new(version: Version, patience: Duration) -> Http {
-        Http::over(HttpConnector::new(), version, patience)
+    pub fn new(version: Version, patience: Duration, trust: &Trust) -> Http {
+        Http::over(HttpConnector::new(), version, patience, trust)
     }
 }
 
@@ -84,11 +87,16 @@ where
     HttpConnector<R>: Service<Uri>,
 {
     /// With a connector of the caller's: whom it reaches is its business.
-    pub fn over(mut connector: HttpConnector<R>, version: Version, patience: Duration) -> Http<R> {
+    pub fn over(
+        mut connector: HttpConnector<R>,
+        version: Version,
+        patience: Duration,
+        trust: &Trust,
+    ) -> Http<R> {
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CARRIER_CONNECT_WITHIN));
-        let secured = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http();
+        let secured = HttpsConnectorBuilder::new().with_tls_config(trust.tls()).https_or_http();
         let connector = match version {
             Version::Http1 => secured.enable_http1().wrap_connector(connector),
             Version::Http2 => secured.enable_http2().wrap_connector(connector),
@@ -131,7 +139,11 @@ where
                 continue;
             }
             let nobody_acted = refused || error.is_connect();
-            return Err(if nobody_acted { Lost::Before } else { Lost::After }(reason(&error)));
+            return Err(if nobody_acted {
+                Lost::Before(Unreached::of(&error))
+            } else {
+                Lost::After(reason(&error))
+            });
         }
     }
 }
@@ -177,24 +189,9 @@ fn was_refused(error: &hyper_util::client::legacy::Error, version: Version) -> b
     })
 }
 
-fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
-}
-
 /// The innermost cause: the others only say that there is one.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn tls() -> rustls::ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring speaks TLS 1.2 and 1.3")
-        .with_webpki_roots()
-        .with_no_client_auth()
 }
 
 /// A connector that ends: the time-out of hyper's own covers TCP alone, and a server may hang in the handshake of TLS.

@@ -9,6 +9,7 @@ use wire::time::Wall;
 use super::classify::{Meaning, Speaker, meaning};
 use super::http::{Lost, Reply};
 use super::letter::{Answer, Class, Letter, Refusal};
+use super::unreached::Unreached;
 use super::words;
 use crate::limits::CARRIER_RETRY_AFTER_MAX;
 
@@ -37,7 +38,7 @@ pub fn refused(speaker: Speaker, reply: &Reply, said: Said, letter: &Letter, now
 /// Nothing came back, and a second copy would be a second message.
 pub fn lost(lost: Lost) -> Answer {
     match lost {
-        Lost::Before(why) => unreachable_provider(why),
+        Lost::Before(unreached) => not_reached(unreached),
         Lost::After(why) => Answer::Unknown { why },
     }
 }
@@ -45,13 +46,14 @@ pub fn lost(lost: Lost) -> Answer {
 /// Nothing came back, and a second copy takes the first one's place at the receiver.
 pub fn lost_harmlessly(lost: Lost) -> Answer {
     match lost {
-        Lost::Before(why) => unreachable_provider(why),
+        Lost::Before(unreached) => not_reached(unreached),
         Lost::After(why) => fault("no answer", why),
     }
 }
 
-fn unreachable_provider(why: String) -> Answer {
-    fault("connect", why)
+/// It is broken, or not to be reached safely: nobody was asked.
+pub fn not_reached(Unreached { code, why }: Unreached) -> Answer {
+    fault(code, why)
 }
 
 fn fault(code: &str, detail: String) -> Answer {

@@ -38,7 +38,11 @@ pub struct Ses {
 
 impl Ses {
     pub fn new(config: &SesConfig, clock: Clock) -> Ses {
-        Ses { http: Http::new(Version::Http1, CARRIER_PATIENCE), config: config.clone(), clock }
+        Ses {
+            http: Http::new(Version::Http1, CARRIER_PATIENCE, &config.trust),
+            config: config.clone(),
+            clock,
+        }
     }
 
     fn request(&self, body: Vec<u8>) -> Request<Full<Bytes>> {

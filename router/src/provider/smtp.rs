@@ -24,7 +24,8 @@ use super::classify::{self, Step as At};
 use super::letter::{Answer, Carrier, Class, Letter, Refusal};
 use super::mail::{mail, message};
 use super::ses::no_mail;
-use super::words;
+use super::unreached::{CONNECT, TLS, Unreached, causes};
+use super::{reply, words};
 use crate::config::{SmtpConfig, SmtpSecurity};
 use crate::limits::{
     CARRIER_CONNECT_WITHIN, CARRIER_IDLE, CARRIER_MAIL_PATIENCE, CARRIER_PATIENCE, SMTP_CONNECTIONS_MAX,
@@ -55,6 +56,8 @@ impl std::fmt::Debug for Smtp {
 enum Trouble {
     /// A reply that is a no: of this mail, the connection is good.
     No { at: At, code: u16, words: String },
+    /// There is no connection yet, or none that may be used.
+    Unreached(Unreached),
     /// No reply, or none that is one.
     Broken(String),
 }
@@ -63,9 +66,8 @@ type Step<T> = Result<T, Trouble>;
 
 impl Smtp {
     pub fn new(config: &SmtpConfig, clock: Clock) -> Smtp {
-        let tls = TlsParameters::new_rustls(config.host.clone()).expect("Mozilla's roots can be read");
         Smtp {
-            tls,
+            tls: config.trust.mail(&config.host),
             hello: ClientId::Domain(config.from.email.domain().to_owned()),
             config: config.clone(),
             idle: Mutex::default(),
@@ -107,12 +109,16 @@ impl Smtp {
             at_once,
             None,
         );
-        let mut connection = connecting.await.map_err(|error| trouble(At::Hello, &error))?;
+        let mut connection = connecting.await.map_err(|error| no_connection(&error))?;
         if *security == SmtpSecurity::StartTls {
+            if !connection.can_starttls() {
+                let why = "it offers no STARTTLS, and nothing is sent in plain text".to_owned();
+                return Err(Trouble::Unreached(Unreached { code: TLS, why }));
+            }
             connection
                 .starttls(self.tls.clone(), &self.hello)
                 .await
-                .map_err(|error| trouble(At::Hello, &error))?;
+                .map_err(|error| no_connection(&error))?;
         }
         if let Some((user, password)) = login {
             let credentials = Credentials::new(user.clone(), password.reveal().to_owned());
@@ -233,13 +239,25 @@ fn trouble(at: At, error: &lettre::transport::smtp::Error) -> Trouble {
     }
 }
 
+/// In the greeting and in TLS. Any other cause may quote what the server said, and is cut like its words.
+fn no_connection(error: &lettre::transport::smtp::Error) -> Trouble {
+    let is_ours = |cause: &&(dyn std::error::Error + 'static)| {
+        cause.is::<std::io::Error>() || cause.is::<rustls::Error>()
+    };
+    match (error.status(), causes(error).find(is_ours)) {
+        (None, Some(cause)) => Trouble::Unreached(Unreached::of(cause)),
+        _ => trouble(At::Hello, error),
+    }
+}
+
 /// What a no means where nothing was sent.
 fn refused(trouble: Trouble, letter: &Letter) -> Answer {
     let refusal = |class, code: String, said: &str| {
         Answer::Refused(Refusal { class, code, detail: words::detail(said, letter), retry_after: None })
     };
     match trouble {
-        Trouble::Broken(why) => refusal(Class::Fault, "connect".to_owned(), &why),
+        Trouble::Unreached(unreached) => reply::not_reached(unreached),
+        Trouble::Broken(why) => refusal(Class::Fault, CONNECT.to_owned(), &why),
         Trouble::No { at, code, words } => {
             let enhanced = classify::enhanced(&words).map_or_else(String::new, |code| format!(" {code}"));
             refusal(classify::smtp(at, code, &words), format!("{code}{enhanced}"), &words)

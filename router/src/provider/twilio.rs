@@ -55,7 +55,7 @@ pub fn carriers(config: &TwilioConfig, clock: Clock) -> (Sms, Option<Voice>) {
     let mut authorization = HeaderValue::try_from(format!("Basic {}", BASE64.encode(pair.as_bytes())))
         .expect("base64 can stand in a header");
     authorization.set_sensitive(true);
-    let http = Http::new(Version::Http1, CARRIER_PATIENCE);
+    let http = Http::new(Version::Http1, CARRIER_PATIENCE, &config.trust);
     let account = Account { http, config: config.clone(), authorization, clock };
     let voice = config.voice_from.clone().map(|from| Voice { account: account.clone(), from });
     (Sms(account), voice)

@@ -50,22 +50,45 @@ impl Way {
     }
 }
 
-/// The ways for which there is an account.
+/// The ways for which there is an account, and what becomes of the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ways([bool; Way::ALL.len()]);
+pub struct Ways {
+    has: [bool; Way::ALL.len()],
+    /// By channel: whether the outbox does not keep it either.
+    drops: [bool; Channel::ALL.len()],
+}
 
 impl Ways {
     pub fn of(ways: impl IntoIterator<Item = Way>) -> Ways {
         let mut known = Ways::default();
-        ways.into_iter().for_each(|way| known.0[way as usize] = true);
+        ways.into_iter().for_each(|way| known.has[way as usize] = true);
         known
     }
 
-    pub fn has(self, way: Way) -> bool {
-        self.0[way as usize]
+    /// The same, and the outbox does not keep what is for these channels.
+    #[must_use]
+    pub fn dropping(mut self, channels: &[Channel]) -> Ways {
+        for channel in channels {
+            self.drops[*channel as usize] = true;
+        }
+        self
     }
 
-    /// Whether this channel's deliveries go to people's addresses. Those of the others are kept in the outbox.
+    pub fn has(self, way: Way) -> bool {
+        self.has[way as usize]
+    }
+
+    /// Whether there is an account at all.
+    pub fn any(self) -> bool {
+        self.has.contains(&true)
+    }
+
+    /// Whether this channel's deliveries go nowhere: no account carries them, and the outbox does not keep them.
+    pub fn drop(self, channel: Channel) -> bool {
+        self.drops[channel as usize] && !self.carry(channel)
+    }
+
+    /// Whether this channel's deliveries go to people's addresses. Those of the others are kept in the outbox, or dropped.
     pub fn carry(self, channel: Channel) -> bool {
         Way::ALL.into_iter().any(|way| way.channel() == channel && self.has(way))
     }
@@ -81,6 +104,14 @@ mod tests {
         let carried: Vec<_> = Channel::ALL.into_iter().filter(|channel| ways.carry(*channel)).collect();
         assert_eq!(carried, [Channel::Push, Channel::Sms]);
         assert!(ways.has(Way::Apns) && !ways.has(Way::Fcm) && !Ways::default().carry(Channel::Push));
+    }
+
+    #[test]
+    fn what_an_account_carries_is_never_dropped() {
+        let ways = Ways::of([Way::Sms]).dropping(&[Channel::Sms, Channel::Push]);
+        let dropped: Vec<_> = Channel::ALL.into_iter().filter(|channel| ways.drop(*channel)).collect();
+        assert_eq!(dropped, [Channel::Push]);
+        assert!(ways.any() && !Ways::default().dropping(&[Channel::Push]).any());
     }
 
     #[test]

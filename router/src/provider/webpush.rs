@@ -32,6 +32,7 @@ use super::origins::Origins;
 use super::payload::{self, Shown};
 use super::public::{NOWHERE, Public, is_public};
 use super::reply::{self, Said};
+use super::trust::Trust;
 use super::{jwt, keys};
 use crate::config::WebPushConfig;
 use crate::limits::{CARRIER_PATIENCE, WEBPUSH_ORIGINS_MAX};
@@ -68,7 +69,7 @@ impl WebPush {
     pub fn new(config: &WebPushConfig, clock: Clock) -> WebPush {
         let connector = HttpConnector::new_with_resolver(Public::new(config.private_endpoints));
         WebPush {
-            http: Http::over(connector, Version::Http1, CARRIER_PATIENCE),
+            http: Http::over(connector, Version::Http1, CARRIER_PATIENCE, &Trust::default()),
             key: keys::vapid(config.key.reveal()).expect("the settings tried it"),
             config: config.clone(),
             clock,
@@ -153,7 +154,9 @@ impl Carrier for WebPush {
         let answer = match self.http.send(request).await {
             Ok(answer) => self.read(&answer, letter),
             // Whose name leads into our own network is no push service, and none is to blame. A name may change, so it stays.
-            Err(Lost::Before(why)) if why == NOWHERE => reply::unfit(Class::Recipient, "endpoint", NOWHERE),
+            Err(Lost::Before(unreached)) if unreached.why == NOWHERE => {
+                reply::unfit(Class::Recipient, "endpoint", NOWHERE)
+            }
             Err(lost) => reply::lost_harmlessly(lost),
         };
         self.origins.weigh(&origin, answer)

@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
-use super::{Endpoint, Hidden, id, needed, secret};
+use super::{Endpoint, Hidden, id, needed, secret, trust};
 use crate::config::ConfigError;
 use crate::provider::keys;
+use crate::provider::trust::Trust;
 
 const SECTION: &str = "provider.apns";
 const ENDPOINT: &str = "https://api.push.apple.com";
@@ -20,6 +21,8 @@ pub struct ApnsSection {
     topic: Option<String>,
     /// Absent: production; the sandbox is `https://api.sandbox.push.apple.com`.
     endpoint: Option<String>,
+    /// Roots that its certificate may be signed by, in PEM; absent: Mozilla's.
+    ca: Option<String>,
     /// Pushes a second; absent: what a new account may.
     pub(super) per_s: Option<u32>,
 }
@@ -32,6 +35,7 @@ pub struct ApnsConfig {
     pub team_id: String,
     pub topic: String,
     pub endpoint: Endpoint,
+    pub trust: Trust,
 }
 
 impl ApnsSection {
@@ -47,6 +51,7 @@ impl ApnsSection {
             key_id: id(SECTION, "key_id", self.key_id.as_ref(), 10)?.to_owned(),
             team_id: id(SECTION, "team_id", self.team_id.as_ref(), 10)?.to_owned(),
             topic: topic.to_owned(),
+            trust: trust(SECTION, self.ca.as_ref())?,
             endpoint: Endpoint::parse(SECTION, self.endpoint.as_deref(), ENDPOINT)?,
         })
     }

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use url::Url;
 
-use super::{Endpoint, Hidden, needed, secret, web_address};
+use super::{Endpoint, Hidden, needed, secret, trust, web_address};
 use crate::config::ConfigError;
 use crate::provider::keys;
+use crate::provider::trust::Trust;
 
 const SECTION: &str = "provider.fcm";
 const ENDPOINT: &str = "https://fcm.googleapis.com";
@@ -18,6 +19,8 @@ pub struct FcmSection {
     /// The service account's key, as Google gives it out: a JSON file.
     credentials: Option<String>,
     endpoint: Option<String>,
+    /// Roots that its certificate, and that of Google's token server, may be signed by, in PEM; absent: Mozilla's.
+    ca: Option<String>,
     /// Pushes a second; absent: what a new account may.
     pub(super) per_s: Option<u32>,
 }
@@ -26,6 +29,7 @@ pub struct FcmSection {
 pub struct FcmConfig {
     pub project: String,
     pub endpoint: Endpoint,
+    pub trust: Trust,
     pub client_email: String,
     pub private_key_id: String,
     /// PEM.
@@ -61,6 +65,7 @@ impl FcmSection {
         }
         Ok(FcmConfig {
             project: project.to_owned(),
+            trust: trust(SECTION, self.ca.as_ref())?,
             endpoint: Endpoint::parse(SECTION, self.endpoint.as_deref(), ENDPOINT)?,
             client_email: file.client_email,
             private_key_id: file.private_key_id,

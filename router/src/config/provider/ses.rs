@@ -4,8 +4,9 @@ use lettre::message::Mailbox;
 use serde::Deserialize;
 
 use super::smtp::mailbox;
-use super::{Endpoint, Hidden, needed, secret};
+use super::{Endpoint, Hidden, needed, secret, trust};
 use crate::config::ConfigError;
+use crate::provider::trust::Trust;
 
 const SECTION: &str = "provider.ses";
 
@@ -20,8 +21,12 @@ pub struct SesSection {
     /// `aws_access_key_id = …` and `aws_secret_access_key = …` on lines of their own, as in AWS's credentials file.
     access_key_file: Option<String>,
     endpoint: Option<String>,
+    /// Roots that its certificate may be signed by, in PEM; absent: Mozilla's.
+    ca: Option<String>,
     /// Topics of SNS whose messages are believed.
     topic_arns: Vec<String>,
+    /// Where SNS is, if not at AWS: a simulator. Certificates and subscriptions are looked for there and nowhere else.
+    sns_endpoint: Option<String>,
     /// Mails a second; absent: what a new account may.
     pub(super) per_s: Option<u32>,
 }
@@ -36,7 +41,16 @@ pub struct SesConfig {
     /// Of temporary credentials.
     pub session_token: Option<Hidden>,
     pub endpoint: Endpoint,
+    pub trust: Trust,
     pub topic_arns: Vec<String>,
+    pub sns_endpoint: Option<Endpoint>,
+}
+
+impl SesConfig {
+    /// Whom SNS's certificate may be signed by. Roots of one's own are for an endpoint of one's own: AWS's is believed as ever.
+    pub fn sns_trust(&self) -> Trust {
+        self.sns_endpoint.as_ref().map(|_| self.trust.clone()).unwrap_or_default()
+    }
 }
 
 impl SesSection {
@@ -70,13 +84,26 @@ impl SesSection {
             access_key,
             secret_key: Hidden::new(secret_key),
             session_token: value("aws_session_token").map(Hidden::new),
+            trust: trust(SECTION, self.ca.as_ref())?,
             endpoint: Endpoint::parse(
                 SECTION,
                 self.endpoint.as_deref(),
                 &format!("https://email.{region}.amazonaws.com"),
             )?,
             topic_arns: self.topic_arns.clone(),
+            sns_endpoint: self.sns_endpoint()?,
         })
+    }
+}
+
+impl SesSection {
+    fn sns_endpoint(&self) -> Result<Option<Endpoint>, ConfigError> {
+        let Some(text) = &self.sns_endpoint else { return Ok(None) };
+        if self.topic_arns.is_empty() {
+            let why = "is where certificates of topics come from, and topic_arns names none";
+            return Err(ConfigError::wrong(SECTION, "sns_endpoint", why));
+        }
+        Endpoint::parse_as(SECTION, "sns_endpoint", text).map(Some)
     }
 }
 

@@ -4,8 +4,9 @@ use lettre::message::Mailbox;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Hidden, is_loopback, needed, secret};
+use super::{Hidden, is_loopback, needed, secret, trust};
 use crate::config::ConfigError;
+use crate::provider::trust::Trust;
 
 const SECTION: &str = "provider.smtp";
 
@@ -18,6 +19,8 @@ pub struct SmtpSection {
     from: Option<String>,
     user: Option<String>,
     password_file: Option<String>,
+    /// Roots that its certificate may be signed by, in PEM; absent: Mozilla's.
+    ca: Option<String>,
     /// Mails a second; absent: what a new account may.
     pub(super) per_s: Option<u32>,
 }
@@ -46,6 +49,7 @@ pub struct SmtpConfig {
     pub security: SmtpSecurity,
     pub from: Mailbox,
     pub login: Option<(String, Hidden)>,
+    pub trust: Trust,
 }
 
 impl SmtpSection {
@@ -74,7 +78,9 @@ impl SmtpSection {
         };
         let port = url.port().unwrap_or(if security == SmtpSecurity::Tls { 465 } else { 587 });
         let host = host.trim_matches(['[', ']']).to_owned();
-        Ok(SmtpConfig { host, port, security, from: mailbox(SECTION, self.from.as_ref())?, login })
+        let from = mailbox(SECTION, self.from.as_ref())?;
+        let trust = trust(SECTION, self.ca.as_ref())?;
+        Ok(SmtpConfig { host, port, security, from, login, trust })
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Endpoint, Hidden, id, needed, secret, web_address};
+use super::{Endpoint, Hidden, id, needed, secret, trust, web_address};
 use crate::config::ConfigError;
 use crate::config::file::within;
+use crate::provider::trust::Trust;
 
 const SECTION: &str = "provider.twilio";
 const ENDPOINT: &str = "https://api.twilio.com";
@@ -31,6 +32,8 @@ pub struct TwilioSection {
     /// Where Twilio tells what became of a message: this router's `/v1/callbacks/twilio`, as the world sees it.
     status_callback: Option<String>,
     endpoint: Option<String>,
+    /// Roots that its certificate may be signed by, in PEM; absent: Mozilla's.
+    ca: Option<String>,
     /// The account's auth token, by which callbacks are signed; needed with a key and a callback.
     auth_token_file: Option<String>,
     /// Messages and calls an hour to all numbers that begin so; the longest prefix counts.
@@ -59,6 +62,7 @@ pub struct TwilioConfig {
     pub voice_from: Option<String>,
     pub status_callback: Option<Url>,
     pub endpoint: Endpoint,
+    pub trust: Trust,
     /// What callbacks are signed with.
     pub auth_token: Option<Hidden>,
     pub caps_per_prefix: BTreeMap<String, u32>,
@@ -92,6 +96,7 @@ impl TwilioSection {
             from: sender(self.from.as_ref())?,
             voice_from: self.voice_from.as_ref().map(|text| number("voice_from", text)).transpose()?,
             status_callback,
+            trust: trust(SECTION, self.ca.as_ref())?,
             endpoint: Endpoint::parse(SECTION, self.endpoint.as_deref(), ENDPOINT)?,
             auth_token,
             caps_per_prefix: self.prefixes()?,

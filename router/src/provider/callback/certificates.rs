@@ -14,15 +14,16 @@ use rustls::pki_types::pem::PemObject;
 use url::Url;
 use wire::time::{Mono, Wall};
 
-use super::sns::{Believed, Disbelief, Message};
+use super::sns::{Believed, Disbelief, Message, Source};
 use crate::limits::{CARRIER_PATIENCE, SNS_AGAIN_AFTER, SNS_CERTIFICATES_MAX};
 use crate::provider::http::{Http, Reply, Version};
+use crate::provider::trust::Trust;
 
 /// The topics that are believed, and what proves their messages.
 #[derive(Debug)]
 pub struct Sns {
     http: Http,
-    topics: Vec<String>,
+    from: Source,
     known: Mutex<Known>,
     /// Held by the one who fetches. The others are told to come again: whoever makes names up cannot hold them up.
     gate: tokio::sync::Mutex<()>,
@@ -48,18 +49,18 @@ pub enum NotTaken {
 }
 
 impl Sns {
-    /// `topics`: names whose region is known to be one.
-    pub fn new(topics: Vec<String>, clock: Clock) -> Sns {
-        let http = Http::new(Version::Http1, CARRIER_PATIENCE);
-        Sns { http, topics, known: Mutex::default(), gate: tokio::sync::Mutex::default(), clock }
+    /// `trust`: whom the certificate of SNS's own host may be signed by.
+    pub fn new(from: Source, trust: &Trust, clock: Clock) -> Sns {
+        let http = Http::new(Version::Http1, CARRIER_PATIENCE, trust);
+        Sns { http, from, known: Mutex::default(), gate: tokio::sync::Mutex::default(), clock }
     }
 
     /// What a message says. A subscription is confirmed on the way.
     pub async fn read(&self, body: &[u8], now: Wall) -> Result<Believed, NotTaken> {
         let message = Message::parse(body)?;
-        let url = message.certificate_url(&self.topics)?;
+        let url = message.certificate_url(&self.from)?;
         let certificate = self.certificate(&url).await?;
-        let believed = message.read(&certificate, now)?;
+        let believed = message.read(&certificate, &self.from, now)?;
         if let Believed::Confirm(url) = &believed {
             self.get(url).await?;
         }
@@ -115,7 +116,7 @@ impl Sns {
         let request = Request::get(url.as_str()).body(Full::new(Bytes::new()));
         let request = request.map_err(|_| Disbelief::Address)?;
         let unreachable = |why: String| NotTaken::Unreachable(why);
-        let answer = self.http.send(request).await.map_err(|lost| unreachable(format!("{lost:?}")))?;
+        let answer = self.http.send(request).await.map_err(|lost| unreachable(lost.to_string()))?;
         if answer.status.is_success() {
             Ok(answer)
         } else {

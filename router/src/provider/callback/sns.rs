@@ -18,7 +18,7 @@ use webpki::EndEntityCert;
 use wire::time::Wall;
 
 use super::{Receipt, What};
-use crate::config::topic_region;
+use crate::config::{Endpoint, topic_region};
 use crate::provider::delivery;
 use crate::provider::letter::{Address, Class};
 use crate::provider::ses::TAG;
@@ -48,6 +48,15 @@ pub struct Message {
     token: Option<String>,
     #[serde(default, rename = "SubscribeURL")]
     subscribe_url: Option<String>,
+}
+
+/// Whose messages are believed.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Names whose region is known to be one.
+    pub topics: Vec<String>,
+    /// Where SNS is, if the settings say that it is not at AWS: a simulator. AWS's own is not believed then.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Why it is not believed.
@@ -81,11 +90,11 @@ impl Message {
 
     /// Where the certificate is that the signature is made with, if this may be believed at all: its topic is ours, and the address is
     /// SNS's in the topic's region.
-    pub fn certificate_url(&self, topics: &[String]) -> Result<Url, Disbelief> {
-        if !topics.contains(&self.topic_arn) {
+    pub fn certificate_url(&self, from: &Source) -> Result<Url, Disbelief> {
+        if !from.topics.contains(&self.topic_arn) {
             return Err(Disbelief::Topic);
         }
-        let url = self.pinned(&self.signing_cert_url)?;
+        let url = self.pinned(&self.signing_cert_url, from)?;
         let name =
             url.path().strip_prefix("/SimpleNotificationService-").and_then(|rest| rest.strip_suffix(".pem"));
         let is_name = name
@@ -93,22 +102,29 @@ impl Message {
         if is_name && url.query().is_none() { Ok(url) } else { Err(Disbelief::Address) }
     }
 
-    /// SNS itself, in the topic's region, over TLS, and nothing beside it.
-    fn pinned(&self, text: &str) -> Result<Url, Disbelief> {
+    /// SNS itself, in the topic's region, over TLS, and nothing beside it; or the endpoint of the settings and nothing beside that.
+    fn pinned(&self, text: &str, from: &Source) -> Result<Url, Disbelief> {
         let region = topic_region(&self.topic_arn).ok_or(Disbelief::Topic)?;
         let end = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let url = Url::parse(text).map_err(|_| Disbelief::Address)?;
-        let is_sns = url.scheme() == "https"
-            && url.host_str() == Some(&format!("sns.{region}.{end}"))
-            && url.port().is_none()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.fragment().is_none();
+        let is_there = if let Some(endpoint) = &from.endpoint {
+            endpoint.holds(&url)
+        } else {
+            let host = format!("sns.{region}.{end}");
+            url.scheme() == "https" && url.host_str() == Some(&host) && url.port().is_none()
+        };
+        let is_sns =
+            is_there && url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         if is_sns { Ok(url) } else { Err(Disbelief::Address) }
     }
 
     /// What it says, if this certificate's key signed it.
-    pub fn read(&self, certificate: &CertificateDer<'_>, now: Wall) -> Result<Believed, Disbelief> {
+    pub fn read(
+        &self,
+        certificate: &CertificateDer<'_>,
+        from: &Source,
+        now: Wall,
+    ) -> Result<Believed, Disbelief> {
         let certificate = EndEntityCert::try_from(certificate).map_err(|_| Disbelief::Forged)?;
         let algorithm: &dyn SignatureVerificationAlgorithm = match self.signature_version.as_str() {
             "1" => &Rsa::SHA1,
@@ -119,7 +135,7 @@ impl Message {
         let text = self.signed().ok_or(Disbelief::Unreadable)?;
         let verified = certificate.verify_signature(algorithm, text.as_bytes(), &signature);
         verified.map_err(|_| Disbelief::Forged)?;
-        self.meaning(now)
+        self.meaning(from, now)
     }
 
     /// What the signature is over.
@@ -141,10 +157,10 @@ impl Message {
         Some(lines.filter_map(|(key, value)| Some(format!("{key}\n{}\n", value?))).collect())
     }
 
-    fn meaning(&self, now: Wall) -> Result<Believed, Disbelief> {
+    fn meaning(&self, from: &Source, now: Wall) -> Result<Believed, Disbelief> {
         match self.kind.as_str() {
             "SubscriptionConfirmation" => {
-                let url = self.pinned(self.subscribe_url.as_deref().unwrap_or_default())?;
+                let url = self.pinned(self.subscribe_url.as_deref().unwrap_or_default(), from)?;
                 let asks =
                     |key: &str, value: &str| url.query_pairs().any(|(one, two)| one == key && two == value);
                 let is_ours = asks("Action", "ConfirmSubscription") && asks("TopicArn", &self.topic_arn);
@@ -291,15 +307,20 @@ mod tests {
     const LURE: &str = r#"{"Type":"SubscriptionConfirmation","MessageId":"165545c9-2a5c-472c-8df2-7ff2be2b3b1b","Token":"2336412f37","TopicArn":"arn:aws:sns:eu-west-1:123456789012:mail","Message":"You have chosen to subscribe to the topic.\nTo confirm the subscription, visit the SubscribeURL included in this message.","SubscribeURL":"https://evil.example/?Action=ConfirmSubscription&TopicArn=arn:aws:sns:eu-west-1:123456789012:mail","Timestamp":"2026-02-20T10:00:00.000Z","SignatureVersion":"2","SigningCertURL":"https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-01d088a6f77103d0fe307c0069e40ed6.pem","Signature":"O5QVTw4wA6NRCnGVBN8lZxkcbJgQs8IutHUxDqx7vvSBkj/rzULEAx4ft0llKmmcKAMyKkNp+lQqPgf11vC5qbxaRytaZuWqZnwYG5PXuMm/uDUP2vGilEX051Vxc0+KgP0LunY6SlBLGp7rUMBamsgyGSzpDP+TNeCrI6KxlKjLlmutahrFjM+cf6bJzqEBLRZmrmeIm/8F2N5f158WZiE0wYN+d6gItcMoNvyBaO9OSwudcjv2SvGl7yLkEW8O3drbelAFROUTgCS1iJpTEK0u61pWIKQit5kp5LIOtU4G0r9GSdpb0Ug6uKLxKWtvjtaRPZE/bgKPW/bSsFivsQ=="}"#;
     const NOW: Wall = Wall(5);
 
-    fn topics() -> Vec<String> {
-        vec!["arn:aws:sns:eu-west-1:123456789012:mail".to_owned()]
+    fn from(endpoint: Option<&str>) -> Source {
+        let topics = vec!["arn:aws:sns:eu-west-1:123456789012:mail".to_owned()];
+        Source { topics, endpoint: endpoint.map(|text| Endpoint::parse("x", Some(text), "").unwrap()) }
     }
 
     fn read(body: &str) -> Result<Believed, Disbelief> {
+        read_from(&from(None), body)
+    }
+
+    fn read_from(source: &Source, body: &str) -> Result<Believed, Disbelief> {
         let message = Message::parse(body.as_bytes())?;
-        message.certificate_url(&topics())?;
+        message.certificate_url(source)?;
         let certificate = CertificateDer::from(BASE64.decode(CERTIFICATE.as_bytes()).unwrap());
-        message.read(&certificate, NOW)
+        message.read(&certificate, source, NOW)
     }
 
     #[test]
@@ -352,6 +373,30 @@ mod tests {
         }
         let other = NOTIFICATION_1.replace("123456789012", "210987654321");
         assert_eq!(read(&other), Err(Disbelief::Topic));
+    }
+
+    #[test]
+    fn an_endpoint_of_the_settings_takes_the_place_of_sns_s_own_and_of_nothing_else() {
+        let good = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-01d088a6f77103d0fe307c0069e40ed6.pem";
+        let here = from(Some("http://127.0.0.1:9308"));
+        assert_eq!(read_from(&here, NOTIFICATION_1), Err(Disbelief::Address), "AWS's is not there any more");
+        let moved = |to: &str| {
+            let body = NOTIFICATION_1.replace(good, to);
+            Message::parse(body.as_bytes()).unwrap().certificate_url(&here)
+        };
+        let at = "http://127.0.0.1:9308/SimpleNotificationService-0.pem";
+        assert_eq!(moved(at).map(String::from), Ok(at.to_owned()));
+        for url in [
+            "http://127.0.0.1:9309/SimpleNotificationService-0.pem",
+            "https://127.0.0.1:9308/SimpleNotificationService-0.pem",
+            "http://127.0.0.2:9308/SimpleNotificationService-0.pem",
+            "http://127.0.0.1:9308@evil.example/SimpleNotificationService-0.pem",
+            "http://u@127.0.0.1:9308/SimpleNotificationService-0.pem",
+            "http://127.0.0.1:9308/other.pem",
+        ] {
+            assert_eq!(moved(url), Err(Disbelief::Address), "{url}");
+        }
+        assert_eq!(read_from(&here, LURE), Err(Disbelief::Address));
     }
 
     #[test]
