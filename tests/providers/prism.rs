@@ -150,7 +150,7 @@ fn what_our_simulator_answers_is_what_twilio_s_own_description_says() {
     let form = "To=%2B4915112345678&From=%2B15005550006&Body=Hi";
     let seen = prism.post("Messages.json", Some("Basic YTpi"), form);
     for field in ["sid", "status"] {
-        let says = format!("response.body.{field} must");
+        let says = format!("Response body property {field} must");
         assert!(seen.status == 500 && seen.text.contains(&says), "{}: {}", seen.status, seen.text);
     }
 }
