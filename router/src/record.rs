@@ -190,7 +190,7 @@ impl Record {
         self.request.send_at.map_or(self.accepted_at, |at| at.max(self.accepted_at))
     }
 
-    /// When it is to be sent, if that is still to come.
+    /// When it is to be sent, if that is so far ahead that it has to wait.
     pub fn scheduled(&self, now: Wall) -> Option<Wall> {
         self.request.send_at.filter(|at| *at > now + SEND_AT_SLACK)
     }

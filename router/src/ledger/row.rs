@@ -13,7 +13,8 @@ use crate::store::codec::{Decoder, Encoder};
 use crate::store::{Space, StoreError};
 
 const VERSION: u8 = 1;
-/// Of a row that waits for its moment: a build that does not know of it must not take it for another.
+/// Of a row that waits for its moment. Behind it the row is of the first version again, but stays unreadable for a build that does not
+/// know of moments: its timeline holds [`What::Scheduled`].
 const SCHEDULED_VERSION: u8 = 2;
 /// What a timeline keeps: the first ones and the last one; those between are counted.
 pub const MOMENTS_MAX: usize = 24;

@@ -52,6 +52,11 @@ impl Pace {
         self.after = 0;
     }
 
+    /// Another receiver answers from here on: what the one before it took or refused says nothing of what it takes.
+    pub fn handle_pointed(&mut self) {
+        (self.has_taken, self.held, self.skip, self.wait) = (false, None, 0, WEBHOOK_RETRY_MIN);
+    }
+
     pub fn handle_taken(&mut self, last: u64) -> Step {
         (self.has_taken, self.skip, self.wait) = (true, 0, WEBHOOK_RETRY_MIN);
         if self.held.take().is_none() {
@@ -163,5 +168,21 @@ mod tests {
     #[test]
     fn one_that_is_refused_and_has_nobody_behind_it_waits() {
         assert_eq!(play(1, 100, |_| false).1, [1]);
+    }
+
+    #[test]
+    fn what_the_receiver_before_took_is_no_reason_to_leave_one_out() {
+        let mut pace = Pace::new(256);
+        assert_eq!(pace.handle_taken(1), Step::StrikeOut);
+        pace.handle_pointed();
+        for wait in [WEBHOOK_RETRY_MIN, 2 * WEBHOOK_RETRY_MIN] {
+            assert_eq!(pace.handle_refused(1, 2), Step::GoOn, "it is held, whether another one goes");
+            assert_eq!(pace.next(), (2, 1));
+            assert_eq!(pace.handle_nothing(), Step::Wait(wait));
+        }
+        assert_eq!(pace.handle_refused(1, 2), Step::GoOn);
+        pace.handle_pointed();
+        assert_eq!(pace.next(), (1, 1), "another receiver is asked for the one that was held");
+        assert_eq!(pace.handle_failed(), Step::Wait(WEBHOOK_RETRY_MIN), "and as soon as at first");
     }
 }

@@ -133,6 +133,7 @@ impl Sender {
     pub async fn run(self) {
         let agent = webhook::agent();
         let mut pace = Pace::new(self.receiver.target.batch_max());
+        let mut to = self.receiver.target.webhook();
         let mut looks = 0_u64;
         loop {
             let (after, most) = pace.next();
@@ -153,9 +154,17 @@ impl Sender {
                 self.follow(step, &batch).await;
                 continue;
             };
-            let told = self.tell(&agent, &batch).await;
+            let points_to = self.receiver.target.webhook();
+            if points_to != to {
+                to = points_to;
+                pace.handle_pointed();
+                continue;
+            }
+            let told = self.tell(&agent, to.as_ref(), &batch).await;
             let step = match &told {
                 Ok(()) => pace.handle_taken(*last),
+                // Nobody asks that one any more.
+                Err(Refusal::Wrong(_)) if self.receiver.target.webhook() != to => Step::GoOn,
                 Err(Refusal::Wrong(_)) => pace.handle_refused(batch.len(), *last),
                 Err(Refusal::Failed(_)) => pace.handle_failed(),
             };
@@ -184,12 +193,13 @@ impl Sender {
         }
     }
 
-    async fn tell(&self, agent: &ureq::Agent, batch: &Batch) -> Result<(), Refusal> {
+    /// `to`: the target's webhook, if it is one.
+    async fn tell(&self, agent: &ureq::Agent, to: Option<&Webhook>, batch: &Batch) -> Result<(), Refusal> {
         match &self.receiver.target {
-            Target::Webhook(to) => {
+            Target::Webhook(_) => {
+                let Some(to) = to else { return Err(Refusal::Failed("it has no address".to_owned())) };
                 let body = message(self.receiver.hearer.service(), &self.instance, batch).to_string();
-                let to = to.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                webhook::post(agent, &to, body, self.clock.wall()).await
+                webhook::post(agent, to, body, self.clock.wall()).await
             }
             #[cfg(feature = "kafka")]
             Target::Topic(topic) => topic.put(&records(batch)).await.map_err(|unwritten| {
@@ -239,6 +249,15 @@ impl Sender {
 }
 
 impl Target {
+    /// Where it points now. `None`: to the topic.
+    fn webhook(&self) -> Option<Webhook> {
+        match self {
+            Target::Webhook(to) => Some(to.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            #[cfg(feature = "kafka")]
+            Target::Topic(_) => None,
+        }
+    }
+
     fn batch_max(&self) -> usize {
         match self {
             Target::Webhook(_) => OUTCOMES_PER_MESSAGE_MAX,

@@ -88,7 +88,7 @@ pub(super) fn walk<S: Store>(
             erasure::keep_for_others(desk, record, &erased, texts_needed);
         }
         let kept_from = record.scheduled(now.wall).map_or(now.steady, |at| now.to_steady(at));
-        retention::note(desk, record.id, kept_from);
+        retention::note(desk, record.id, kept_from, now.steady);
         if cancellations::holds(desk, record.id).map_err(Stop::Book)? {
             cancellations::forget(desk, record.id.as_bytes());
         }

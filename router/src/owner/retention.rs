@@ -152,11 +152,12 @@ impl Sweep {
 }
 
 /// A notification was taken in, or is to be sent, at this time.
-pub(super) fn note<S: Store>(desk: &mut Desk<S>, id: Uuid, from: Wall) {
+pub(super) fn note<S: Store>(desk: &mut Desk<S>, id: Uuid, from: Wall, now: Wall) {
     put(desk, Stage::First, from, id, from);
     let look = from + span(desk, Stage::First);
     desk.sweep.next = desk.sweep.next.min(whole(look));
-    desk.sweep.oldest.get_or_insert(from);
+    // None of what is kept was taken in later than now.
+    desk.sweep.oldest = Some(desk.sweep.oldest.unwrap_or(now).min(from).min(now));
 }
 
 fn put<S: Store>(desk: &mut Desk<S>, stage: Stage, at: Wall, id: Uuid, taken_in: Wall) {
@@ -207,7 +208,10 @@ pub(super) fn looked<S: Store>(desk: &mut Desk<S>, key: &[u8]) -> bool {
 /// After a call that looked at all it was given: when the next look is.
 pub(super) fn settle<S: Store>(desk: &mut Desk<S>, now: Wall) {
     match earliest(desk) {
-        Ok(next) => desk.sweep.next = next.unwrap_or(Wall(i64::MAX)),
+        Ok(next) => {
+            desk.sweep.next = next.unwrap_or(Wall(i64::MAX));
+            desk.sweep.oldest = desk.sweep.oldest.map(|oldest| oldest.min(now));
+        }
         Err(_) => put_off(desk, now),
     }
 }

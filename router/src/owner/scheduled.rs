@@ -61,7 +61,8 @@ pub(super) fn due<S: Store>(
         give_up(desk, row, key, "what was asked for is gone", now);
         return Ok(());
     };
-    if let Some(at) = record.scheduled(now.wall) {
+    // The slack is for what has yet to wait.
+    if let Some(at) = record.request.send_at.filter(|at| *at > now.wall) {
         wait(desk, &mut row, key, (at, record.request.priority), now);
         desk.keep_row(key, &row);
         return Ok(());

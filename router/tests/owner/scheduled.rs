@@ -49,10 +49,10 @@ fn it_goes_out_at_its_moment_and_is_stamped_then() {
         assert_eq!(whats(&waits), ["accepted", "scheduled"]);
         assert_eq!(waits.timeline[1].detail, Some(at.to_string()));
     }
-    world.pass(3_599 * SECOND);
+    world.pass(Duration::from_micros(3_599_999_999));
     assert_eq!((world.delivered(id).len(), world.seen.calls.len(), world.inbox_ids("ann").len()), (0, 0, 0));
     assert_eq!(world.balanced().total().open, 2);
-    world.pass(SECOND + SECOND);
+    world.pass(SECOND);
     assert_eq!((world.delivered(id), world.seen.calls.len()), (vec![link], 1));
     assert_eq!(world.seen.calls[0].begins_at, at, "what it took counts from here");
     let shown = world.delivery(id, Channel::Inapp);
@@ -248,9 +248,16 @@ fn retention_counts_from_its_moment() {
     let config = OwnerConfig { inbox_kept: 2 * DAY, ledger_kept: 3 * DAY, ..OwnerConfig::default() };
     let mut world = World::with(OwnerConfig { partitions: PARTITIONS, ..config });
     let id = schedule(&mut world, 30 * DAY, json!({"to": {"user": "ann"}}));
+    let oldest = |world: &World| world.owner.kept().oldest.expect("there is one");
+    assert_eq!(oldest(&world), Wall(world.wall), "not in a month");
     let cancelled = schedule(&mut world, 30 * DAY, json!({"to": {"user": "ann"}}));
     cancel(&mut world, cancelled);
-    world.pass(29 * DAY);
+    world.pass(DAY);
+    let taken_in = Wall(world.wall);
+    world.to("ann");
+    assert!(oldest(&world) <= taken_in);
+    world.pass(28 * DAY);
+    assert!(oldest(&world) <= Wall(world.wall));
     assert_eq!(world.state(id, Channel::Inapp), "open");
     world.pass(2 * DAY);
     assert_eq!(world.inbox_ids("ann"), [id]);
@@ -258,7 +265,7 @@ fn retention_counts_from_its_moment() {
     assert!(world.inbox_ids("ann").is_empty());
     world.pass(DAY + HOUR);
     assert_eq!((rows(&world, Space::Ledger), rows(&world, Space::Ages)), (0, 0));
-    assert_eq!(world.balanced().total().accepted, 2);
+    assert_eq!(world.balanced().total().accepted, 3);
 }
 
 #[test]
@@ -277,6 +284,21 @@ fn a_date_is_a_date_however_the_clock_is_set_meanwhile() {
         assert!(world.wall >= at, "{set}");
         assert_eq!(world.state(id, Channel::Inapp), "handed_over");
     }
+}
+
+#[test]
+fn a_clock_that_is_set_back_by_less_than_a_second_lets_nothing_out_early() {
+    let mut world = World::new();
+    let at = Wall(world.wall) + HOUR;
+    let id = schedule(&mut world, HOUR, json!({"to": {"user": "ann"}}));
+    world.pass(3_599 * SECOND);
+    world.wall -= 500_000;
+    world.pass(SECOND + SECOND / 4);
+    assert!(world.inbox_ids("ann").is_empty(), "a quarter of a second is left");
+    world.pass(SECOND);
+    let shown = world.delivery(id, Channel::Inapp);
+    assert!(shown.created_at.is_some_and(|stamp| stamp >= at && stamp < at + SECOND), "{shown:?}");
+    world.balanced();
 }
 
 #[test]
