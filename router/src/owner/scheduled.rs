@@ -33,7 +33,7 @@ pub(super) fn note<S: Store>(desk: &mut Desk<S>, row: &mut LedgerRow, channel: C
     }
 }
 
-/// The row waits for that date, or for the next look at it. Of what waits for one moment the most urgent goes first.
+/// The row waits for that date, or for the next look at it.
 pub(super) fn wait<S: Store>(
     desk: &mut Desk<S>,
     row: &mut LedgerRow,
