@@ -62,7 +62,7 @@ fn it_is_shown_at_its_moment_and_nowhere_before() {
 fn it_can_be_taken_back_until_then_and_is_never_sent() {
     let tocsin = Setup::standalone().start();
     let (api, mut client) = (tocsin.api(), tocsin.connect("ada"));
-    let moment = in_seconds(3);
+    let moment = in_seconds(6);
     let mut note = at("ada", moment);
     note["channels"] = json!(["inapp", "sms"]);
     let id = api.accepted(&note);
@@ -105,7 +105,7 @@ fn lines_of_a_batch_have_moments_of_their_own_and_keys_work_as_always() {
     let tocsin = shared();
     let (api, user) = (tocsin.api(), "scheduled-batch");
     let mut client = tocsin.connect(user);
-    let moment = in_seconds(3);
+    let moment = in_seconds(6);
     let now = json!({ "to": { "user": user }, "title": "now" });
     let sent = api.accepted_batch(&[at(user, moment), now, at(user, moment - 600 * SECOND_US)]);
     let mut at_once = vec![client.recv("notification"), client.recv("notification")];

@@ -32,7 +32,7 @@ fn shown(tocsin: &Tocsin, user: &str) -> Vec<String> {
 #[test]
 fn it_waits_in_the_router_over_restarts_when_its_record_is_long_committed() {
     let mut system = OnKafka::start(|setup| setup);
-    let moment = unix_us() + 25 * SECOND_US;
+    let moment = unix_us() + 40 * SECOND_US;
     let kept = system.tocsin.api().accepted(&at("ada", moment));
     let cancelled = system.tocsin.api().accepted(&at("ada", moment));
     wait_until_read(&system.tocsin, 2);
@@ -57,7 +57,7 @@ fn it_waits_in_the_router_over_restarts_when_its_record_is_long_committed() {
 fn a_foreign_record_has_its_moment_too() {
     let system = OnKafka::with_shop(1);
     let mut client = system.tocsin.connect("ada");
-    let moment = unix_us() + 15 * SECOND_US;
+    let moment = unix_us() + 20 * SECOND_US;
     let order = |id: &str, when: &str| {
         json!({ "order": id, "actor": { "id": "ada" }, "what": id, "when": when }).to_string() + "\n"
     };
@@ -78,7 +78,7 @@ fn in_an_outage_a_critical_one_waits_for_its_moment_and_not_for_kafka() {
     let mut system = OnKafka::start(|setup| setup);
     let mut client = system.tocsin.connect("ada");
     system.kafka.process.kill_9();
-    let moment = unix_us() + 10 * SECOND_US;
+    let moment = unix_us() + 15 * SECOND_US;
     let mut note = at("ada", moment);
     note["priority"] = json!("critical");
     let answer = system.tocsin.api().post(&note).expect(202).json();
