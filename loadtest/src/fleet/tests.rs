@@ -224,7 +224,7 @@ fn a_gap_is_synced_from_where_it_began() {
             text.clone_into(&mut said);
         }
     });
-    assert!(read.is_ok() && said.contains(r#""last_seen_at":"2025-12-31T00:00:00Z""#), "{said}");
+    assert!(read.is_ok() && said.contains(r#""last_seen_at":"2025-12-31T00:00:00.000000Z""#), "{said}");
 }
 
 /// Everything that client 0 says, in the order in which it does.

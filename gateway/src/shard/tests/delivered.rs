@@ -296,7 +296,7 @@ fn a_routers_gap_is_told_to_every_socket() {
     let keys: BTreeSet<Key> = (0..5).map(|n| house.user(&format!("u{n}"))).collect();
     house.router(Frame::Gap { since: Wall(0) });
     for key in keys {
-        assert_eq!(house.texts(key), [r#"{"type":"gap","since":"1970-01-01T00:00:00Z"}"#]);
+        assert_eq!(house.texts(key), [r#"{"type":"gap","since":"1970-01-01T00:00:00.000000Z"}"#]);
     }
 }
 

@@ -7,8 +7,8 @@ use crate::marker::{Mark, Recipient};
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 pub(super) const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 /// Times of the notifications here, behind and before the one in the welcome.
-const NEW: &str = "2026-01-01T00:00:07Z";
-const OLD: &str = "2025-12-31T00:00:00Z";
+const NEW: &str = "2026-01-01T00:00:07.000000Z";
+const OLD: &str = "2025-12-31T00:00:00.000000Z";
 
 pub(super) fn event(json: &str) -> Vec<u8> {
     wire::sse::event(None, json.as_bytes()).to_vec()
