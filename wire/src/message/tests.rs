@@ -88,7 +88,7 @@ fn a_server_s_messages_read_as_the_contract_says() {
                 server_time: at,
                 reconnect: ReconnectHint::default(),
             }),
-            r#"{"type":"welcome","session":"s","node":"n","ping_interval_ms":25000,"server_time":"2026-02-20T10:00:00Z","reconnect":{"spread_ms":1000,"max_ms":30000}}"#.to_owned(),
+            r#"{"type":"welcome","session":"s","node":"n","ping_interval_ms":25000,"server_time":"2026-02-20T10:00:00.000000Z","reconnect":{"spread_ms":1000,"max_ms":30000}}"#.to_owned(),
         ),
         (
             ServerMessage::Notification(Notification {
@@ -103,10 +103,10 @@ fn a_server_s_messages_read_as_the_contract_says() {
                 topic: None,
                 collapse_key: None,
             }),
-            format!(r#"{{"type":"notification","id":"{id}","created_at":"2026-02-20T10:00:00Z","accepted_at":"2026-02-20T10:00:00Z","priority":"normal","category":null,"title":"é\"","body":null,"data":{{"n":1.10,"n":2}},"topic":null,"collapse_key":null}}"#),
+            format!(r#"{{"type":"notification","id":"{id}","created_at":"2026-02-20T10:00:00.000000Z","accepted_at":"2026-02-20T10:00:00.000000Z","priority":"normal","category":null,"title":"é\"","body":null,"data":{{"n":1.10,"n":2}},"topic":null,"collapse_key":null}}"#),
         ),
         (ServerMessage::Dismiss { ids: vec![id] }, format!(r#"{{"type":"dismiss","ids":["{id}"]}}"#)),
-        (ServerMessage::Gap { since: at }, r#"{"type":"gap","since":"2026-02-20T10:00:00Z"}"#.to_owned()),
+        (ServerMessage::Gap { since: at }, r#"{"type":"gap","since":"2026-02-20T10:00:00.000000Z"}"#.to_owned()),
         (ServerMessage::Reconnect { after_ms: 7 }, r#"{"type":"reconnect","after_ms":7}"#.to_owned()),
         (
             ServerMessage::Subscribed { topics: vec!["t".to_owned()] },
